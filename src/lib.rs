@@ -1,0 +1,5 @@
+//! Cluster DNS that outlasts the control plane.
+
+pub mod ops;
+pub mod source;
+pub mod zone;

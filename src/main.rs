@@ -1,0 +1,2 @@
+//! The `outlast` command; everything lives in the library.
+fn main() {}

@@ -1,0 +1,3 @@
+//! What every long-running process needs: metrics, logs, health, readiness, drain, jitter.
+
+pub mod metrics;

@@ -1,0 +1,34 @@
+//! Where a follower gets its objects: a file, (later) the API server or a hub.
+//!
+//! A source runs in a task of its own on the control runtime and speaks to the one writer ([`crate::node`]'s
+//! store) over a bounded channel of [`Update`]s. It never touches a table and never waits for the query path.
+
+pub mod file;
+
+use crate::zone::change::Change;
+use crate::zone::object::{Kinds, Object};
+
+/// How many updates may wait for the store before a source has to wait itself. A whole state is one update,
+/// so a few are plenty.
+pub const UPDATE_QUEUE: usize = 16;
+
+/// What a source tells the store.
+#[derive(Debug)]
+pub enum Update {
+    /// A whole state of `kinds`, complete and just proved current; what is not in it does not exist.
+    State {
+        /// Every object of these kinds.
+        objects: Vec<Object>,
+        /// The kinds that the list is complete for.
+        kinds: Kinds,
+    },
+    /// Single objects changed; proves freshness too.
+    Changes(Vec<Change>),
+    /// Nothing changed, and the source has just proved it.
+    Fresh,
+    /// The source cannot prove its state any more, and why; said once a loss.
+    Lost {
+        /// For people: what was tried and what happened.
+        why: String,
+    },
+}

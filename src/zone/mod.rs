@@ -1,0 +1,12 @@
+//! WHAT the answer is: objects, the table made of them, and what a name asks of it.
+//!
+//! May depend on nothing else in this crate, and on no tokio, kube, tonic, files, clock or sockets: every
+//! function here is a plain function of its arguments, so that every rule can be tested as a table.
+//!
+//! Invariants:
+//! * A `Table` never changes once it is made; a change makes a new one that shares what did not change.
+//! * A lookup allocates nothing and takes no lock.
+//! * A negative answer is given only where every kind that could contradict it is complete.
+
+pub mod change;
+pub mod object;
