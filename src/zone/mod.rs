@@ -4,9 +4,19 @@
 //! function here is a plain function of its arguments, so that every rule can be tested as a table.
 //!
 //! Invariants:
-//! * A `Table` never changes once it is made; a change makes a new one that shares what did not change.
+//! * A [`Table`] never changes once it is published; a change makes a new one that shares what did not change.
 //! * A lookup allocates nothing and takes no lock.
 //! * A negative answer is given only where every kind that could contradict it is complete.
 
+pub mod answer;
 pub mod change;
+pub mod digest;
+pub mod lookup;
+pub mod name;
 pub mod object;
+pub mod rules;
+pub mod selector;
+pub mod table;
+mod trie;
+
+pub use table::Table;

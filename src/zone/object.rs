@@ -172,14 +172,19 @@ impl ObjectRef<'_> {
         }
     }
 
+    /// The object's namespace (empty for a Namespace) and name.
+    pub fn parts(&self) -> (&str, &str) {
+        match self {
+            Self::Namespace(o) => ("", &o.name),
+            Self::Service(o) => (&o.namespace, &o.name),
+            Self::EndpointSlice(o) => (&o.namespace, &o.name),
+            Self::Pod(o) => (&o.namespace, &o.name),
+        }
+    }
+
     /// What identifies the object within its cluster.
     pub fn key(&self) -> Key {
-        let (namespace, name) = match self {
-            Self::Namespace(o) => ("", &*o.name),
-            Self::Service(o) => (&*o.namespace, &*o.name),
-            Self::EndpointSlice(o) => (&*o.namespace, &*o.name),
-            Self::Pod(o) => (&*o.namespace, &*o.name),
-        };
+        let (namespace, name) = self.parts();
         Key { kind: self.kind(), namespace: namespace.into(), name: name.into() }
     }
 }
