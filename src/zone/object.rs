@@ -88,6 +88,12 @@ impl Kinds {
         Self(self.0 & !other.0)
     }
 
+    /// The kinds that are in both sets.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Whether there is no kind in it.
     pub const fn is_empty(self) -> bool {
         self.0 == 0

@@ -1,0 +1,83 @@
+//! The gate: what is decided of a packet before any plugin sees it.
+//!
+//! Only the header is read by hand, because the gate has to answer packets that no parser accepts, and must
+//! bound the counts before anything makes room for them. The rest is hickory's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hickory_proto::rr::DNSClass;
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::Request;
+
+use super::query::Query;
+use super::reply;
+use super::router::Router;
+
+/// Size of a message's header, RFC 1035 §4.1.1.
+pub const HEADER: usize = 12;
+
+/// Opcodes, RFC 1035 §4.1.1 and RFC 1996.
+const QUERY: u8 = 0;
+const NOTIFY: u8 = 4;
+
+/// Rcodes, RFC 1035 §4.1.1.
+const FORMERR: u8 = 1;
+const NOTIMP: u8 = 4;
+
+/// What becomes of a packet.
+pub enum Gate {
+    /// Nothing is said to it: it is no query at all.
+    Silence,
+    /// It is answered as it is, without any plugin.
+    Reply(Vec<u8>),
+    /// It goes to the plugins.
+    Pass(Box<Query>),
+    /// It goes to no block of this listener: REFUSED, and counted under the zone `dropped`.
+    Refuse(Box<Query>),
+}
+
+/// Judges a packet that `router` received from `source` at `local`.
+pub fn judge(
+    bytes: &[u8],
+    source: SocketAddr,
+    local: SocketAddr,
+    protocol: Protocol,
+    router: &Arc<Router>,
+) -> Gate {
+    let Some(header) = bytes.first_chunk::<HEADER>() else { return Gate::Silence };
+    let is_response = header[2] & 0x80 != 0;
+    if is_response {
+        return Gate::Silence;
+    }
+    let opcode = header[2] >> 3 & 0x0f;
+    if opcode != QUERY && opcode != NOTIFY {
+        return Gate::Reply(bare_reply(header, opcode, NOTIMP));
+    }
+    let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    // A query has one question, and at most an OPT and a TSIG record.
+    if count(4) != 1 || count(6) > 1 || count(8) > 1 || count(10) > 2 {
+        return Gate::Reply(bare_reply(header, QUERY, FORMERR));
+    }
+    let query = Request::from_bytes(bytes.to_vec(), source, protocol)
+        .ok()
+        .and_then(|request| Query::new(request, router.clone(), local).ok());
+    let Some(query) = query else { return Gate::Reply(bare_reply(header, QUERY, FORMERR)) };
+    if query.class() != DNSClass::IN && !router.takes_other_classes() {
+        return Gate::Refuse(Box::new(query));
+    }
+    if query.edns().is_some_and(|edns| edns.version() != 0) {
+        return reply::bad_version(&query).map_or(Gate::Silence, Gate::Reply);
+    }
+    Gate::Pass(Box::new(query))
+}
+
+/// A reply of a header alone.
+fn bare_reply(query: &[u8; HEADER], opcode: u8, rcode: u8) -> Vec<u8> {
+    let mut reply = vec![0; HEADER];
+    reply[..2].copy_from_slice(&query[..2]);
+    let recursion_desired = query[2] & 0x01;
+    reply[2] = 0x80 | opcode << 3 | recursion_desired;
+    reply[3] = rcode;
+    reply
+}

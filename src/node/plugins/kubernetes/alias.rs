@@ -1,0 +1,90 @@
+//! ExternalName services: the alias, and what it leads to.
+//!
+//! A target within our zones is looked up in the same table, and the alias is given only if it leads to
+//! records. Any other target is resolved through the listener's own server blocks, as if the client had
+//! asked; whatever comes of that, the alias is given.
+
+use std::str::FromStr;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{Name, Record, RecordType};
+
+use super::Kubernetes;
+use super::records::Encoder;
+use crate::node::chain::Outcome;
+use crate::node::query::{MAX_DEPTH, Query};
+use crate::node::reply::Reply;
+use crate::zone::answer::Answer;
+use crate::zone::lookup::QueryType;
+use crate::zone::name::Labels;
+
+/// Where a chain of aliases ends within our own zones.
+enum End {
+    /// At records, or at a name outside.
+    Found {
+        /// The aliases in order, and the records at the end.
+        records: Vec<Record>,
+        /// The name outside at which it goes on.
+        outside: Option<Name>,
+    },
+    /// At nothing, or at itself.
+    Nowhere,
+}
+
+impl Kubernetes {
+    /// The reply to an address or CNAME query for an ExternalName service.
+    pub(super) async fn follow(&self, query: &Query, encoder: &Encoder<'_>, target: &str) -> Reply {
+        let nothing = || encoder.negative(ResponseCode::NoError);
+        let Some(target) = absolute(target) else { return nothing() };
+        if query.kind() == RecordType::CNAME {
+            return Reply { answers: vec![encoder.alias(&target)], ..encoder.empty(ResponseCode::NoError) };
+        }
+        let End::Found { records, outside } = self.within(query, encoder, target) else { return nothing() };
+        let mut reply = Reply { answers: records, ..encoder.empty(ResponseCode::NoError) };
+        if let Some(outside) = outside
+            && let Some(question) = query.follow_up(&outside, query.kind())
+            && let Outcome::Reply(theirs) = query.router().resolve(&question).await
+        {
+            reply.answers.extend(theirs.answers);
+            reply.truncated = theirs.truncated;
+        }
+        reply
+    }
+
+    /// Follows aliases for as long as they stay in our own zones.
+    fn within(&self, query: &Query, encoder: &Encoder<'_>, first: Name) -> End {
+        let kind = QueryType::from(u16::from(query.kind()));
+        let mut owner = query.name().clone();
+        let mut target = first;
+        let mut records = Vec::new();
+        for _ in 0..MAX_DEPTH {
+            // An alias to itself or to a name below itself leads nowhere.
+            if owner.zone_of(&target) || records.iter().any(|r: &Record| r.name == target) {
+                return End::Nowhere;
+            }
+            records.push(Record { name: owner, ..encoder.alias(&target) });
+            let Ok(labels) = Labels::from_labels(target.iter()) else { return End::Nowhere };
+            match self.rules.lookup(encoder.table, &labels, kind) {
+                (_, Answer::NotOurs) => return End::Found { records, outside: Some(target) },
+                (_, Answer::Alias(next)) => {
+                    let Some(next) = absolute(next) else { return End::Nowhere };
+                    owner = std::mem::replace(&mut target, next);
+                }
+                (Some(_), Answer::Records(found)) => {
+                    let theirs = encoder.records(&found).answers;
+                    records.extend(theirs.into_iter().map(|r| Record { name: target.clone(), ..r }));
+                    return End::Found { records, outside: None };
+                }
+                _ => return End::Nowhere,
+            }
+        }
+        End::Nowhere
+    }
+}
+
+/// The name that an ExternalName service leads to, absolute and in the object's letter case.
+fn absolute(target: &str) -> Option<Name> {
+    let mut name = Name::from_str(target).or_else(|_| Name::from_str_relaxed(target)).ok()?;
+    name.set_fqdn(true);
+    Some(name)
+}

@@ -1,0 +1,80 @@
+//! `fallback`: a server that is asked for names that are missing from stale data, e.g. the cluster's DNS
+//! service. Its positive answer wins; anything else, or silence, and ours is given.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hickory_proto::op::{Message, ResponseCode};
+use metrics::Counter;
+use tokio::time::Instant;
+
+use crate::forward::{ConfigError, ForwardConfig, Forwarder, Outcome, Transport};
+use crate::node::plugins::forward::reply_from;
+use crate::node::query::Query;
+use crate::node::reply::Reply;
+use crate::ops::metrics::Metrics;
+
+/// How long a client waits for the fallback before it gets the stale negative answer.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// After a failure the fallback is not asked for this long, so that its own outage does not slow every
+/// negative answer down (RFC 9520 §3.2).
+const REST: Duration = Duration::from_secs(5);
+
+/// The servers of a `fallback` option.
+pub struct Fallback {
+    /// Asks them.
+    forwarder: Forwarder,
+    /// What `resting_until` counts from.
+    origin: Instant,
+    /// Milliseconds since `origin` until which nobody is asked.
+    resting_until: AtomicU64,
+    /// Answers that were taken.
+    taken: Counter,
+    /// Questions that got none in time.
+    failed: Counter,
+}
+
+impl Fallback {
+    /// A fallback to the servers of `config`.
+    pub fn new(config: ForwardConfig, metrics: &Arc<Metrics>) -> Result<Self, ConfigError> {
+        metrics.describe_counter("outlast_fallback_answers_total", "What asking the fallback server led to.");
+        let counter = |result| metrics.counter("outlast_fallback_answers_total", &[("result", result)]);
+        let config = ForwardConfig { read_timeout: PATIENCE, ..config };
+        Ok(Self {
+            forwarder: Forwarder::new(config, metrics)?,
+            origin: Instant::now(),
+            resting_until: AtomicU64::new(0),
+            taken: counter("taken"),
+            failed: counter("failed"),
+        })
+    }
+
+    /// The fallback's answer, if it has records.
+    pub async fn ask(&self, query: &Query) -> Option<Reply> {
+        let now = self.origin.elapsed();
+        if now < Duration::from_millis(self.resting_until.load(Ordering::Relaxed)) {
+            return None;
+        }
+        let transport = if query.is_udp() { Transport::Udp } else { Transport::Tcp };
+        let answer = tokio::time::timeout(PATIENCE, self.forwarder.forward(query.bytes(), transport)).await;
+        let Ok(Outcome::Reply(bytes)) = answer else {
+            let until = self.origin.elapsed() + REST;
+            self.resting_until.store(until.as_millis() as u64, Ordering::Relaxed);
+            self.failed.increment(1);
+            return None;
+        };
+        let reply = positive(&bytes)?;
+        self.taken.increment(1);
+        Some(reply)
+    }
+}
+
+/// A reply with records; anything else is no better than what we have.
+fn positive(bytes: &Bytes) -> Option<Reply> {
+    let message = Message::from_vec(bytes).ok()?;
+    let has_records = message.metadata.response_code == ResponseCode::NoError && !message.answers.is_empty();
+    has_records.then(|| reply_from(message, super::NAME))
+}

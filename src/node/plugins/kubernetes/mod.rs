@@ -1,0 +1,265 @@
+//! `kubernetes`: the cluster's names, from the table.
+//!
+//! * [`options`] reads the block.
+//! * [`records`] turns what the zone found into records.
+//! * [`alias`] follows ExternalName services.
+//! * [`fallback`] asks another server for names that are missing from stale data.
+//!
+//! What a client sees depends on the state of the data; the table of states is in ARCHITECTURE.md, and each
+//! of its cells is one arm of [`Kubernetes::serve`] or [`Kubernetes::mark`].
+
+pub mod alias;
+pub mod fallback;
+pub mod options;
+pub mod records;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hickory_proto::op::ResponseCode;
+use metrics::Counter;
+
+use self::fallback::Fallback;
+use self::records::Encoder;
+use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::query::Query;
+use crate::node::reply::{Ede, EdeCode, Reply};
+use crate::node::store::state::{DataState, Limits};
+use crate::node::store::{Generation, Store};
+use crate::ops::clock::WallClock;
+use crate::ops::jitter::answer_ttl;
+use crate::ops::metrics::Metrics;
+use crate::zone::answer::{Answer, Records, VERSION_TTL};
+use crate::zone::lookup::{QueryType, is_private_reverse};
+use crate::zone::name::Labels;
+use crate::zone::rules::{Rules, Zone};
+
+/// The plugin's name in the Corefile and in metrics.
+pub const NAME: &str = "kubernetes";
+
+/// Records from stale data live at most this long, so that clients are soon back after a recovery.
+const STALE_TTL: u32 = 30;
+
+/// Negative answers from stale data live this long: what is missing may have appeared since.
+const STALE_NEGATIVE_TTL: u32 = 5;
+
+/// The plugin of one `kubernetes` block.
+pub struct Kubernetes {
+    /// What is answered.
+    rules: Rules,
+    /// What happens around the answer.
+    policy: Policy,
+    /// The data.
+    store: Arc<Store>,
+    /// Asked for names that are missing from stale data.
+    fallback: Option<Fallback>,
+    /// For the minute that TTLs depend on.
+    clock: Arc<WallClock>,
+    /// Counters of what is answered from what state.
+    counters: Counters,
+}
+
+/// Options that do not decide what the answer is.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// TTL of records in seconds, 0 to 3600.
+    pub ttl: u32,
+    /// Zones whose missing names go on to the next plugin.
+    pub fallthrough: Vec<Labels>,
+    /// How old data may be.
+    pub limits: Limits,
+    /// Hash of the node's name, so that not all nodes' clients come back at once.
+    pub node: u64,
+}
+
+/// Counters, resolved once.
+pub struct Counters {
+    /// Answers from stale data, positive ones.
+    stale_positive: Counter,
+    /// The same, negative ones.
+    stale_negative: Counter,
+    /// SERVFAIL because data is missing.
+    not_ready: Counter,
+    /// SERVFAIL because data is too old.
+    expired: Counter,
+}
+
+impl Counters {
+    /// Registers the counters.
+    pub fn new(metrics: &Metrics) -> Self {
+        metrics.describe_counter("outlast_stale_answers_total", "Answers given from data of unproved freshness.");
+        metrics.describe_counter("outlast_not_ready_answers_total", "SERVFAIL answers for want of data.");
+        let stale = |answer| metrics.counter("outlast_stale_answers_total", &[("answer", answer)]);
+        let failed = |reason| metrics.counter("outlast_not_ready_answers_total", &[("reason", reason)]);
+        Self {
+            stale_positive: stale("positive"),
+            stale_negative: stale("negative"),
+            not_ready: failed("empty"),
+            expired: failed("expired"),
+        }
+    }
+}
+
+#[async_trait]
+impl Plugin for Kubernetes {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {
+        // One generation for the whole answer.
+        let generation = self.store.current().clone();
+        let kind = QueryType::from(u16::from(query.kind()));
+        let (zone, answer) = self.rules.lookup(&generation.table, query.labels(), kind);
+        let Some(zone) = zone else { return next.run(query).await };
+        let state = DataState::judge(self.store.facts(&generation), self.rules.kinds(), self.policy.limits);
+        if let DataState::Expired { age } = state
+            && !matches!(answer, Answer::Refused | Answer::NotReady(_))
+        {
+            self.counters.expired.increment(1);
+            let text = format!("data is {} old, more than max_stale", seconds(age));
+            return self.failure(query, zone, &generation, EdeCode::NoReachableAuthority, text).into();
+        }
+        let encoder = self.encoder(query, zone, &generation, state);
+        match answer {
+            Answer::NotOurs => next.run(query).await,
+            Answer::Refused => Reply::new(ResponseCode::Refused, "").into(),
+            Answer::Records(records) => {
+                let mut reply = encoder.records(&records);
+                if !matches!(records, Records::Soa | Records::Version) {
+                    self.mark(&mut reply, state, Sign::Positive);
+                }
+                reply.into()
+            }
+            Answer::Alias(target) => {
+                let mut reply = self.follow(query, &encoder, target).await;
+                let sign = if reply.answers.is_empty() { Sign::Negative } else { Sign::Positive };
+                self.mark(&mut reply, state, sign);
+                reply.into()
+            }
+            Answer::NoData => self.negative(query, encoder, ResponseCode::NoError, state).await,
+            Answer::NxDomain if self.falls_through(query.labels()) => next.run(query).await,
+            Answer::NxDomain => self.negative(query, encoder, ResponseCode::NXDomain, state).await,
+            // Names that only this network can know must not leak; others may still have an answer upstream.
+            Answer::NotReady(_)
+                if self.falls_through(query.labels())
+                    && zone.reverse
+                    && !is_private_reverse(query.labels()) =>
+            {
+                next.run(query).await
+            }
+            Answer::NotReady(missing) => {
+                self.counters.not_ready.increment(1);
+                let kinds: Vec<_> = missing.iter().map(|k| k.as_str()).collect();
+                let text = format!("no data yet: {}", kinds.join(", "));
+                self.failure(query, zone, &generation, EdeCode::NotReady, text).into()
+            }
+        }
+    }
+}
+
+/// Whether an answer says that there is something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    /// Records.
+    Positive,
+    /// NXDOMAIN or NODATA.
+    Negative,
+}
+
+impl Kubernetes {
+    /// Puts the parts together.
+    pub fn new(
+        rules: Rules,
+        policy: Policy,
+        store: Arc<Store>,
+        fallback: Option<Fallback>,
+        clock: Arc<WallClock>,
+        counters: Counters,
+    ) -> Self {
+        Self { rules, policy, store, fallback, clock, counters }
+    }
+
+    fn falls_through(&self, name: &Labels) -> bool {
+        self.policy.fallthrough.iter().any(|zone| name.is_within(zone))
+    }
+
+    /// TTLs for this name now: what `ttl` says less jitter, and less again from stale data.
+    fn encoder<'a>(
+        &'a self,
+        query: &'a Query,
+        zone: &'a Zone,
+        generation: &'a Generation,
+        state: DataState,
+    ) -> Encoder<'a> {
+        let minute = self.clock.now_unix_ms() / 60_000;
+        let cap = if matches!(state, DataState::Live) { u32::MAX } else { STALE_TTL };
+        let jittered = |ttl| answer_ttl(ttl, self.policy.node, query.name_key(), minute).min(cap);
+        Encoder {
+            query,
+            zone,
+            rules: &self.rules,
+            table: &generation.table,
+            ttl: jittered(self.policy.ttl),
+            version_ttl: jittered(VERSION_TTL),
+            // Negative answers and SOA records never live longer than five minutes.
+            soa_ttl: jittered(self.policy.ttl.min(records::MAX_SOA_TTL)),
+            minimum: self.policy.ttl,
+        }
+    }
+
+    /// NODATA or NXDOMAIN; from stale data only after the fallback had its say.
+    async fn negative(
+        &self,
+        query: &Query,
+        mut encoder: Encoder<'_>,
+        rcode: ResponseCode,
+        state: DataState,
+    ) -> Outcome {
+        if !matches!(state, DataState::Live) {
+            if let Some(fallback) = &self.fallback
+                && let Some(reply) = fallback.ask(query).await
+            {
+                return reply.into();
+            }
+            encoder.soa_ttl = encoder.soa_ttl.min(STALE_NEGATIVE_TTL);
+        }
+        let mut reply = encoder.negative(rcode);
+        self.mark(&mut reply, state, Sign::Negative);
+        reply.into()
+    }
+
+    /// Says of an answer from stale data that it is, and counts it.
+    fn mark(&self, reply: &mut Reply, state: DataState, sign: Sign) {
+        let DataState::Stale { age } = state else { return };
+        let (code, counter) = match sign {
+            Sign::Positive => (EdeCode::StaleAnswer, &self.counters.stale_positive),
+            Sign::Negative => (EdeCode::StaleNxDomain, &self.counters.stale_negative),
+        };
+        counter.increment(1);
+        reply.ede = Some(Ede { code, text: format!("cluster data last verified {} ago", seconds(age)) });
+    }
+
+    /// SERVFAIL with the zone's SOA, as CoreDNS gives it before it has synced.
+    fn failure(
+        &self,
+        query: &Query,
+        zone: &Zone,
+        generation: &Generation,
+        code: EdeCode,
+        text: String,
+    ) -> Reply {
+        let encoder = self.encoder(query, zone, generation, DataState::Live);
+        Reply { ede: Some(Ede { code, text }), ..encoder.negative(ResponseCode::ServFail) }
+    }
+}
+
+/// A duration as people read it: whole seconds, minutes and seconds, or hours and minutes.
+pub fn seconds(age: Duration) -> String {
+    match age.as_secs() {
+        s @ 0..60 => format!("{s}s"),
+        s @ 60..3600 => format!("{}m{}s", s / 60, s % 60),
+        s => format!("{}h{}m", s / 3600, s % 3600 / 60),
+    }
+}

@@ -1,0 +1,153 @@
+//! A query that passed the gate, with what every plugin asks of it at hand.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use hickory_proto::op::{Edns, Message, Metadata, OpCode, Query as Question};
+use hickory_proto::rr::{DNSClass, Name, RecordType};
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::Request;
+
+use super::router::Router;
+use crate::zone::name::Labels;
+
+/// How many times a query may lead to further queries within this server (aliases to aliases, …). CoreDNS
+/// follows about ten links; a longer chain is a loop.
+pub const MAX_DEPTH: u8 = 10;
+
+/// One question on its way through the plugins.
+pub struct Query {
+    /// The message as it was received.
+    request: Request,
+    /// The name that is asked for, in lower case.
+    labels: Labels,
+    /// The listener that it came in by; questions that arise on the way are asked there again.
+    router: Arc<Router>,
+    /// The address that it was sent to.
+    local: SocketAddr,
+    /// How many questions led to this one.
+    depth: u8,
+}
+
+/// A request that has no single question, or one whose name is no name.
+#[derive(Debug)]
+pub struct NotOneQuestion;
+
+impl Query {
+    /// A query received by `router` at `local`.
+    pub fn new(request: Request, router: Arc<Router>, local: SocketAddr) -> Result<Self, NotOneQuestion> {
+        let [question] = request.queries.queries() else { return Err(NotOneQuestion) };
+        let labels = Labels::from_labels(question.original().name().iter()).map_err(|_| NotOneQuestion)?;
+        Ok(Self { request, labels, router, local, depth: 0 })
+    }
+
+    /// The same client's question for another name, as if it had come in by the same listener.
+    ///
+    /// `None` when the chain has become too long, or the name cannot be asked for.
+    pub fn follow_up(&self, name: &Name, kind: RecordType) -> Option<Self> {
+        let depth = self.depth.checked_add(1).filter(|d| *d <= MAX_DEPTH)?;
+        let mut message = Message::query();
+        message.metadata.id = self.metadata().id;
+        message.metadata.recursion_desired = self.metadata().recursion_desired;
+        message.metadata.checking_disabled = self.metadata().checking_disabled;
+        let mut question = Question::query(name.clone(), kind);
+        question.set_query_class(self.class());
+        message.add_query(question);
+        if let Some(edns) = self.edns() {
+            message.set_edns(edns.clone());
+        }
+        let bytes = message.to_vec().ok()?;
+        let request = Request::from_bytes(bytes, self.request.src(), self.request.protocol()).ok()?;
+        Some(Self { depth, ..Self::new(request, self.router.clone(), self.local).ok()? })
+    }
+
+    /// The message as it was received.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The bytes as they were received.
+    pub fn bytes(&self) -> &[u8] {
+        self.request.as_slice()
+    }
+
+    /// Its header but for the counts.
+    pub fn metadata(&self) -> &Metadata {
+        &self.request.metadata
+    }
+
+    /// Its OPT record.
+    pub fn edns(&self) -> Option<&Edns> {
+        self.request.edns.as_ref()
+    }
+
+    /// The name that is asked for, in the client's letter case.
+    pub fn name(&self) -> &Name {
+        self.question().name()
+    }
+
+    /// The name that is asked for, in lower case.
+    pub const fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// The type that is asked for.
+    pub fn kind(&self) -> RecordType {
+        self.question().query_type()
+    }
+
+    /// The class that is asked for.
+    pub fn class(&self) -> DNSClass {
+        self.question().query_class()
+    }
+
+    fn question(&self) -> &Question {
+        // `new` took nothing but a request with one question.
+        self.request.queries.queries()[0].original()
+    }
+
+    /// Whether the client wants DNSSEC records (RFC 3225).
+    pub fn dnssec_ok(&self) -> bool {
+        self.edns().is_some_and(|e| e.flags().dnssec_ok)
+    }
+
+    /// The largest UDP reply that the client takes, at least 512 (RFC 6891 §6.2.3).
+    pub fn max_payload(&self) -> u16 {
+        self.request.max_payload()
+    }
+
+    /// Who asks.
+    pub fn source(&self) -> SocketAddr {
+        self.request.src()
+    }
+
+    /// The address that was asked.
+    pub const fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The listener that it came in by.
+    pub const fn router(&self) -> &Arc<Router> {
+        &self.router
+    }
+
+    /// Whether it came over UDP.
+    pub fn is_udp(&self) -> bool {
+        self.request.protocol() == Protocol::Udp
+    }
+
+    /// `udp` or `tcp` (which TLS counts as), as metrics and logs have it.
+    pub fn transport(&self) -> &'static str {
+        if self.is_udp() { "udp" } else { "tcp" }
+    }
+
+    /// The client's address family, `1` or `2` as CoreDNS numbers them.
+    pub fn is_ipv6(&self) -> bool {
+        matches!(self.source().ip().to_canonical(), IpAddr::V6(_))
+    }
+
+    /// Whether it is a plain query and not, say, a NOTIFY.
+    pub fn is_query(&self) -> bool {
+        self.metadata().op_code == OpCode::Query
+    }
+}

@@ -1,0 +1,112 @@
+//! One listener's server blocks: which block a name goes to, and the last word on every reply.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use metrics::Counter;
+
+use super::chain::{Next, Outcome, Plugin};
+use super::query::Query;
+use super::reply::Reply;
+use crate::ops::dns_metrics::ServerMetrics;
+use crate::zone::name::Labels;
+
+/// The server blocks that share an address, and what is said in their name.
+pub struct Router {
+    /// Identity of the listener, e.g. `dns://:53`: the metrics' label `server`.
+    identity: String,
+    /// Zones of the blocks, longest first.
+    routes: Vec<Route>,
+    /// Metrics of queries that reach no block.
+    metrics: Arc<ServerMetrics>,
+    /// Queries whose handling panicked.
+    panics: Counter,
+}
+
+/// A zone and the block that answers it.
+pub struct Route {
+    /// The zone.
+    pub zone: Labels,
+    /// Its block.
+    pub block: Arc<Block>,
+}
+
+/// A server block with its plugins, in the order of the chain.
+pub struct Block {
+    /// The plugins.
+    pub plugins: Vec<Arc<dyn Plugin>>,
+}
+
+impl Router {
+    /// A listener of this identity.
+    pub fn new(
+        identity: String,
+        mut routes: Vec<Route>,
+        metrics: Arc<ServerMetrics>,
+        panics: Counter,
+    ) -> Arc<Self> {
+        routes.sort_by_key(|route| std::cmp::Reverse(route.zone.len()));
+        Arc::new(Self { identity, routes, metrics, panics })
+    }
+
+    /// Identity of the listener, e.g. `dns://:53`.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// The zones, longest first.
+    pub fn zones(&self) -> impl Iterator<Item = &Labels> {
+        self.routes.iter().map(|r| &r.zone)
+    }
+
+    /// Whether questions of other classes than IN go to the plugins: one of them may have an answer.
+    pub fn takes_other_classes(&self) -> bool {
+        let opens = |p: &Arc<dyn Plugin>| matches!(p.name(), "forward" | "chaos");
+        self.routes.iter().any(|r| r.block.plugins.iter().any(opens))
+    }
+
+    /// The block of the longest zone that the name is within. A DS record belongs to the parent's side of a
+    /// zone cut (RFC 4035 §2.4), so the shortest zone but the root answers for it.
+    fn block(&self, query: &Query) -> Option<&Block> {
+        let mut matching = self.routes.iter().filter(|r| query.labels().is_within(&r.zone));
+        let longest = matching.next()?;
+        if query.kind() != RecordType::DS {
+            return Some(&longest.block);
+        }
+        let shortest = matching.rfind(|r| !r.zone.is_empty());
+        Some(&shortest.unwrap_or(longest).block)
+    }
+
+    /// Answers a query. A panic on the way is this query's SERVFAIL and nobody else's.
+    pub async fn answer(&self, query: &Query) -> Reply {
+        let Some(block) = self.block(query) else { return self.refuse(query) };
+        let chain = Next::all(&block.plugins).run(query);
+        // The plugins share nothing mutable but atomics and whole values behind locks.
+        match std::panic::AssertUnwindSafe(chain).catch_unwind().await {
+            Ok(outcome) => outcome.into_reply(),
+            Err(_) => {
+                self.panics.increment(1);
+                tracing::error!(name = %query.name(), kind = %query.kind(), "a query's handling panicked");
+                Reply::new(ResponseCode::ServFail, "")
+            }
+        }
+    }
+
+    /// The answer to a question that arose within this server.
+    pub async fn resolve(&self, query: &Query) -> Outcome {
+        match self.block(query) {
+            // Boxed, because the chain may lead here again.
+            Some(block) => Next::all(&block.plugins).run(query).boxed().await,
+            None => self.refuse(query).into(),
+        }
+    }
+
+    /// REFUSED: no block of this listener is for this query.
+    pub fn refuse(&self, query: &Query) -> Reply {
+        let reply = Reply::new(ResponseCode::Refused, "");
+        self.metrics.dropped(query, &reply);
+        reply
+    }
+}

@@ -1,0 +1,95 @@
+//! The store: the table that is served, and how fresh it is.
+//!
+//! One [`Writer`](writer::Writer) task makes generations; everybody else reads. A reader takes one pointer
+//! and is done; it never waits for the writer, whatever the writer does.
+//!
+//! Invariants:
+//! * A published [`Generation`] never changes.
+//! * Nothing on the query path touches more than this module's atomics.
+//! * Data is never dropped because it is old; what age does to answers is decided at the answer.
+
+pub mod state;
+pub mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::time::Instant;
+
+use self::state::Facts;
+use crate::zone::Table;
+
+/// One published state of the data.
+#[derive(Clone, Default)]
+pub struct Generation {
+    /// What is served.
+    pub table: Table,
+    /// Counts up from 1 with every change; 0 before there is any data.
+    pub number: u64,
+    /// Whether a source has confirmed it since this process started.
+    pub verified: bool,
+}
+
+/// What the query path reads.
+pub struct Store {
+    /// The newest generation.
+    current: ArcSwap<Generation>,
+    /// What `proved` counts from.
+    origin: Instant,
+    /// When the data was last proved to be current: milliseconds since `origin`, negative for a snapshot that
+    /// is older than this process.
+    proved: AtomicI64,
+}
+
+impl Store {
+    /// A store without data.
+    pub fn new() -> Arc<Self> {
+        Self::with(Generation::default(), Duration::ZERO)
+    }
+
+    /// A store that begins with data proved `age` ago.
+    pub fn with(generation: Generation, age: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            current: ArcSwap::from_pointee(generation),
+            origin: Instant::now(),
+            proved: AtomicI64::new(-millis(age)),
+        })
+    }
+
+    /// The newest generation; a pointer, taken without a lock.
+    pub fn current(&self) -> Guard<Arc<Generation>> {
+        self.current.load()
+    }
+
+    /// How long ago the data was last proved to be current.
+    pub fn age(&self) -> Duration {
+        let now = millis(self.origin.elapsed());
+        let age = now.saturating_sub(self.proved.load(Ordering::Acquire));
+        Duration::from_millis(u64::try_from(age).unwrap_or(0))
+    }
+
+    /// What a generation's state is judged by.
+    pub fn facts(&self, generation: &Generation) -> Facts {
+        Facts {
+            complete: generation.table.complete(),
+            verified: generation.verified,
+            age: self.age(),
+        }
+    }
+
+    /// Only the writer publishes.
+    fn publish(&self, generation: Generation) {
+        self.current.store(Arc::new(generation));
+    }
+
+    /// The source has just proved the data.
+    fn prove(&self) {
+        self.proved.store(millis(self.origin.elapsed()), Ordering::Release);
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
