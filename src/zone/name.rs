@@ -84,6 +84,12 @@ impl Labels {
         (0..self.len()).map(|i| self.get(i))
     }
 
+    /// The labels' bytes without separators: something to hash.
+    pub fn key(&self) -> &[u8] {
+        let end = self.count.checked_sub(1).map_or(0, |last| self.ends[usize::from(last)]);
+        &self.bytes[..usize::from(end)]
+    }
+
     /// Whether this is `zone` or below it.
     pub fn is_within(&self, zone: &Self) -> bool {
         self.len() >= zone.len() && self.iter().rev().zip(zone.iter().rev()).all(|(a, b)| a == b)

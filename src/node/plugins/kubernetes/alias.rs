@@ -17,6 +17,7 @@ use crate::node::reply::Reply;
 use crate::zone::answer::Answer;
 use crate::zone::lookup::QueryType;
 use crate::zone::name::Labels;
+use crate::zone::object::Kinds;
 
 /// Where a chain of aliases ends within our own zones.
 enum End {
@@ -29,17 +30,29 @@ enum End {
     },
     /// At nothing, or at itself.
     Nowhere,
+    /// At a name of which nothing can be said while these kinds are missing.
+    NotReady(Kinds),
 }
 
 impl Kubernetes {
-    /// The reply to an address or CNAME query for an ExternalName service.
-    pub(super) async fn follow(&self, query: &Query, encoder: &Encoder<'_>, target: &str) -> Reply {
-        let nothing = || encoder.negative(ResponseCode::NoError);
+    /// The reply to an address or CNAME query for an ExternalName service, or the kinds that it waits for.
+    pub(super) async fn follow(
+        &self,
+        query: &Query,
+        encoder: &Encoder<'_>,
+        target: &str,
+    ) -> Result<Reply, Kinds> {
+        let nothing = || Ok(encoder.negative(ResponseCode::NoError));
         let Some(target) = absolute(target) else { return nothing() };
         if query.kind() == RecordType::CNAME {
-            return Reply { answers: vec![encoder.alias(&target)], ..encoder.empty(ResponseCode::NoError) };
+            let answers = vec![encoder.alias(&target)];
+            return Ok(Reply { answers, ..encoder.empty(ResponseCode::NoError) });
         }
-        let End::Found { records, outside } = self.within(query, encoder, target) else { return nothing() };
+        let (records, outside) = match self.within(query, encoder, target) {
+            End::Found { records, outside } => (records, outside),
+            End::Nowhere => return nothing(),
+            End::NotReady(missing) => return Err(missing),
+        };
         let mut reply = Reply { answers: records, ..encoder.empty(ResponseCode::NoError) };
         if let Some(outside) = outside
             && let Some(question) = query.follow_up(&outside, query.kind())
@@ -48,7 +61,7 @@ impl Kubernetes {
             reply.answers.extend(theirs.answers);
             reply.truncated = theirs.truncated;
         }
-        reply
+        Ok(reply)
     }
 
     /// Follows aliases for as long as they stay in our own zones.
@@ -75,6 +88,7 @@ impl Kubernetes {
                     records.extend(theirs.into_iter().map(|r| Record { name: target.clone(), ..r }));
                     return End::Found { records, outside: None };
                 }
+                (_, Answer::NotReady(missing)) => return End::NotReady(missing),
                 _ => return End::Nowhere,
             }
         }

@@ -33,6 +33,7 @@ use crate::ops::metrics::Metrics;
 use crate::zone::answer::{Answer, Records, VERSION_TTL};
 use crate::zone::lookup::{QueryType, is_private_reverse};
 use crate::zone::name::Labels;
+use crate::zone::object::{Kind, Kinds};
 use crate::zone::rules::{Rules, Zone};
 
 /// The plugin's name in the Corefile and in metrics.
@@ -133,7 +134,10 @@ impl Plugin for Kubernetes {
                 reply.into()
             }
             Answer::Alias(target) => {
-                let mut reply = self.follow(query, &encoder, target).await;
+                let mut reply = match self.follow(query, &encoder, target).await {
+                    Ok(reply) => reply,
+                    Err(missing) => return self.not_ready(query, zone, &generation, missing).into(),
+                };
                 let sign = if reply.answers.is_empty() { Sign::Negative } else { Sign::Positive };
                 self.mark(&mut reply, state, sign);
                 reply.into()
@@ -149,12 +153,7 @@ impl Plugin for Kubernetes {
             {
                 next.run(query).await
             }
-            Answer::NotReady(missing) => {
-                self.counters.not_ready.increment(1);
-                let kinds: Vec<_> = missing.iter().map(|k| k.as_str()).collect();
-                let text = format!("no data yet: {}", kinds.join(", "));
-                self.failure(query, zone, &generation, EdeCode::NotReady, text).into()
-            }
+            Answer::NotReady(missing) => self.not_ready(query, zone, &generation, missing).into(),
         }
     }
 }
@@ -195,7 +194,7 @@ impl Kubernetes {
     ) -> Encoder<'a> {
         let minute = self.clock.now_unix_ms() / 60_000;
         let cap = if matches!(state, DataState::Live) { u32::MAX } else { STALE_TTL };
-        let jittered = |ttl| answer_ttl(ttl, self.policy.node, query.name_key(), minute).min(cap);
+        let jittered = |ttl| answer_ttl(ttl, self.policy.node, query.labels().key(), minute).min(cap);
         Encoder {
             query,
             zone,
@@ -239,6 +238,14 @@ impl Kubernetes {
         };
         counter.increment(1);
         reply.ede = Some(Ede { code, text: format!("cluster data last verified {} ago", seconds(age)) });
+    }
+
+    /// SERVFAIL because these kinds have never been seen whole.
+    fn not_ready(&self, query: &Query, zone: &Zone, generation: &Generation, missing: Kinds) -> Reply {
+        self.counters.not_ready.increment(1);
+        let kinds: Vec<_> = missing.iter().map(Kind::as_str).collect();
+        let text = format!("no data yet: {}", kinds.join(", "));
+        self.failure(query, zone, generation, EdeCode::NotReady, text)
     }
 
     /// SERVFAIL with the zone's SOA, as CoreDNS gives it before it has synced.

@@ -1,0 +1,99 @@
+//! Opening sockets: one address, UDP and TCP, shared with a successor (SO_REUSEPORT) so that a restart or a
+//! reload loses no packet.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// Receive buffer of a UDP socket in bytes: bursts of some thousand queries survive a pause of the process.
+/// The kernel caps it at net.core.rmem_max.
+const UDP_BUFFER: usize = 1 << 20;
+
+/// An address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {transport} {address}: {source}{}", hint(.source))]
+pub struct BindError {
+    /// The address.
+    address: SocketAddr,
+    /// `udp` or `tcp`.
+    transport: &'static str,
+    /// Why.
+    source: io::Error,
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another server holds it: stop that one, or choose another port with -dns.port or `bind`"
+        }
+        io::ErrorKind::AddrNotAvailable => "; no interface has this address: see `bind`",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another with -dns.port"
+        }
+        _ => "",
+    }
+}
+
+/// The sockets of one address.
+pub struct Sockets {
+    /// The address, with the port that was given by the kernel if none was asked for.
+    pub address: SocketAddr,
+    /// For datagrams; non-blocking.
+    pub udp: std::net::UdpSocket,
+    /// For connections; non-blocking.
+    pub tcp: std::net::TcpListener,
+}
+
+/// Every address, one socket a family: a socket for both would report IPv4 clients as mapped addresses.
+pub fn wildcard(port: u16) -> Vec<SocketAddr> {
+    let addresses = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    addresses.map(|ip| SocketAddr::new(ip, port)).to_vec()
+}
+
+/// Opens UDP and TCP on `address`.
+pub fn open(address: SocketAddr) -> Result<Sockets, BindError> {
+    let fail = |transport| move |source| BindError { address, transport, source };
+    let tcp = open_tcp(address).map_err(fail("tcp"))?;
+    // Port 0 asks the kernel for one; both transports use the same.
+    let address = tcp.local_addr().map_err(fail("tcp"))?;
+    let udp = open_udp(address).map_err(fail("udp"))?;
+    Ok(Sockets { address, udp, tcp })
+}
+
+fn open_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    prepare(&socket, address)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn open_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    prepare(&socket, address)?;
+    // Best effort: a smaller buffer loses packets in bursts only.
+    let _ = socket.set_recv_buffer_size(UDP_BUFFER);
+    // A reply must come from the address that was asked, also where a host has several.
+    if address.is_ipv4() {
+        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+    } else {
+        setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(())
+}

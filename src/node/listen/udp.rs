@@ -1,0 +1,215 @@
+//! UDP: one task a socket. A query is answered in that task unless it has to wait.
+
+use std::future::Future;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use hickory_server::net::xfer::Protocol;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg,
+};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio_util::sync::CancellationToken;
+
+use super::{Received, Shared, answer, receive};
+use crate::node::router::Router;
+
+/// Longest query that is read. Queries are short; EDNS padding (RFC 8467) makes some as long as this.
+const MAX_QUERY: usize = 4096;
+
+/// Packets answered in a row before other tasks of the runtime get their turn.
+const BURST: usize = 64;
+
+/// A UDP socket that answers for a router.
+pub struct UdpListener {
+    /// The socket.
+    socket: Arc<UdpSocket>,
+    /// Where it is bound.
+    address: SocketAddr,
+    /// Who answers.
+    router: Arc<Router>,
+    /// Limits and counters.
+    shared: Arc<Shared>,
+}
+
+/// A datagram as it came in.
+struct Datagram {
+    /// How much of the buffer it fills.
+    len: usize,
+    /// Who sent it.
+    source: SocketAddr,
+    /// The address that it was sent to, if the kernel said so.
+    local: Option<IpAddr>,
+}
+
+impl UdpListener {
+    /// Takes over a bound, non-blocking socket.
+    pub fn new(
+        socket: std::net::UdpSocket,
+        address: SocketAddr,
+        router: Arc<Router>,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
+        Ok(Self { socket: Arc::new(UdpSocket::from_std(socket)?), address, router, shared })
+    }
+
+    /// Answers until `stop`; what waits at that moment still gets its answer.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut buffer = [0; MAX_QUERY];
+        loop {
+            let ready = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                ready = self.socket.readable() => ready,
+            };
+            if let Err(error) = ready {
+                tracing::error!(%error, address = %self.address, "udp socket failed");
+                return;
+            }
+            for _ in 0..BURST {
+                match self.socket.try_io(Interest::READABLE, || read(&self.socket, &mut buffer)) {
+                    Ok(datagram) => self.handle(&buffer[..datagram.len], &datagram),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // An ICMP error for an earlier reply; the socket is as good as before.
+                    Err(_) => {}
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn handle(&self, bytes: &[u8], datagram: &Datagram) {
+        let local = SocketAddr::new(datagram.local.unwrap_or(self.address.ip()), self.address.port());
+        let query = match receive(bytes, datagram.source, local, Protocol::Udp, &self.router) {
+            Received::Silence => return,
+            Received::Reply(reply) => return self.reply(&reply, datagram),
+            Received::Query(query) => query,
+        };
+        // Most answers are there at once; polling once costs no task.
+        let Ok(slot) = self.shared.waiting.clone().try_acquire_owned() else {
+            if let Some(reply) = self.shared.overloaded(&query) {
+                self.reply(&reply, datagram);
+            }
+            return;
+        };
+        let mut future = Box::pin(answer(query));
+        match pin!(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(reply) => {
+                if let Some(reply) = reply {
+                    self.reply(&reply, datagram);
+                }
+            }
+            Poll::Pending => {
+                let (source, local) = (datagram.source, datagram.local);
+                let (socket, shared) = (self.socket.clone(), self.shared.clone());
+                tokio::spawn(async move {
+                    if let Some(reply) = future.await {
+                        send_later(&socket, &reply, source, local, &shared).await;
+                    }
+                    drop(slot);
+                });
+            }
+        }
+    }
+
+    fn reply(&self, reply: &[u8], to: &Datagram) {
+        let sent = self
+            .socket
+            .try_io(Interest::WRITABLE, || write(&self.socket, reply, to.source, to.local));
+        if let Err(error) = sent {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                // The send buffer is full: try again when it is not, without holding up the next query.
+                let (socket, shared) = (self.socket.clone(), self.shared.clone());
+                let (reply, source, local) = (reply.to_vec(), to.source, to.local);
+                let Ok(slot) = shared.waiting.clone().try_acquire_owned() else {
+                    shared.unsent.increment(1);
+                    return;
+                };
+                tokio::spawn(async move {
+                    send_later(&socket, &reply, source, local, &shared).await;
+                    drop(slot);
+                });
+            } else {
+                self.shared.unsent.increment(1);
+            }
+        }
+    }
+}
+
+async fn send_later(
+    socket: &UdpSocket,
+    reply: &[u8],
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    shared: &Shared,
+) {
+    if socket.async_io(Interest::WRITABLE, || write(socket, reply, to, from)).await.is_err() {
+        shared.unsent.increment(1);
+    }
+}
+
+/// Receives one datagram with the address that it was sent to.
+fn read(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Datagram> {
+    let mut slices = [IoSliceMut::new(buffer)];
+    let mut control = nix::cmsg_space!(nix::libc::in6_pktinfo, nix::libc::in_pktinfo);
+    let message = recvmsg::<SockaddrStorage>(
+        socket.as_raw_fd(),
+        &mut slices,
+        Some(&mut control),
+        MsgFlags::MSG_DONTWAIT,
+    )?;
+    let local = message.cmsgs().ok().and_then(|mut all| {
+        all.find_map(|c| match c {
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                // The address that the packet named, in network byte order.
+                Some(IpAddr::from(info.ipi_addr.s_addr.to_ne_bytes()))
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::from(info.ipi6_addr.s6_addr)),
+            _ => None,
+        })
+    });
+    let source = message.address.as_ref().and_then(socket_addr).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Datagram { len: message.bytes, source, local })
+}
+
+/// Sends one datagram from the address that was asked.
+fn write(socket: &UdpSocket, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+    let slices = [IoSlice::new(bytes)];
+    let to = SockaddrStorage::from(to);
+    let send = |control: &[ControlMessage<'_>]| {
+        sendmsg(socket.as_raw_fd(), &slices, control, MsgFlags::MSG_DONTWAIT, Some(&to))
+    };
+    match from {
+        Some(IpAddr::V4(ip)) => {
+            let info = nix::libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: nix::libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) },
+                ipi_addr: nix::libc::in_addr { s_addr: 0 },
+            };
+            send(&[ControlMessage::Ipv4PacketInfo(&info)])?;
+        }
+        Some(IpAddr::V6(ip)) => {
+            let info = nix::libc::in6_pktinfo {
+                ipi6_addr: nix::libc::in6_addr { s6_addr: ip.octets() },
+                ipi6_ifindex: 0,
+            };
+            send(&[ControlMessage::Ipv6PacketInfo(&info)])?;
+        }
+        None => {
+            send(&[])?;
+        }
+    }
+    Ok(())
+}
+
+fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Some(SocketAddr::new(IpAddr::V4(v4.ip()), v4.port()));
+    }
+    address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into()))
+}
