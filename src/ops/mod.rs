@@ -10,7 +10,12 @@
 //! * Whatever is random comes from [`jitter`] and can be seeded; whatever reads the time takes `now` or runs on
 //!   tokio's clock, which tests pause.
 
+pub mod backoff;
 pub mod catalogue;
+pub mod clock;
+pub mod drain;
 pub mod exposition;
+pub mod jitter;
 pub mod metrics;
 pub mod process;
+pub mod readiness;
