@@ -13,6 +13,7 @@
 pub mod backoff;
 pub mod catalogue;
 pub mod clock;
+pub mod dns_metrics;
 pub mod drain;
 pub mod exposition;
 pub mod jitter;
