@@ -20,3 +20,4 @@ pub mod jitter;
 pub mod metrics;
 pub mod process;
 pub mod readiness;
+pub mod telemetry;
