@@ -10,6 +10,7 @@
 //! * Whatever is random comes from [`jitter`] and can be seeded; whatever reads the time takes `now` or runs on
 //!   tokio's clock, which tests pause.
 
+pub mod admin;
 pub mod backoff;
 pub mod catalogue;
 pub mod clock;
