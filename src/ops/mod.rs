@@ -1,3 +1,24 @@
 //! What every long-running process needs: metrics, logs, health, readiness, drain, jitter.
+//!
+//! Depends on no other module of the crate, so that every other may use it.
+//!
+//! Invariants:
+//!
+//! * Nothing here blocks the query path: metric handles are atomics resolved once, a log line is copied into a
+//!   bounded buffer or dropped and counted.
+//! * Liveness (`/health`) looks at nothing; only readiness knows that something is pending.
+//! * Whatever is random comes from [`jitter`] and can be seeded; whatever reads the time takes `now` or runs on
+//!   tokio's clock, which tests pause.
 
+pub mod admin;
+pub mod backoff;
+pub mod catalogue;
+pub mod clock;
+pub mod dns_metrics;
+pub mod drain;
+pub mod exposition;
+pub mod jitter;
 pub mod metrics;
+pub mod process;
+pub mod readiness;
+pub mod telemetry;

@@ -1,0 +1,211 @@
+//! Requests over loopback, through the whole server.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::ops::drain::{Limits, Signal};
+use crate::ops::readiness::{Handle, Monitor};
+
+/// No test waits this long unless it fails.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A running server with everything on one address, and the part that is pending.
+struct Running {
+    address: SocketAddr,
+    kubernetes: Handle,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+    served: JoinHandle<()>,
+}
+
+fn run(faces: &[Face]) -> Running {
+    let (readiness, metrics, drain) =
+        (Readiness::new(Monitor::UntilReady), Arc::new(Metrics::new()), Drain::new());
+    let kubernetes = readiness.register("kubernetes");
+    let address: ListenAddress = "127.0.0.1:0".parse().unwrap();
+    let faces: Vec<_> = faces.iter().map(|face| (*face, address.clone())).collect();
+    let admin = Admin::bind(&faces, readiness, Arc::clone(&metrics)).unwrap();
+    let address = admin.addresses(faces[0].0).next().unwrap();
+    let served = drain.spawn(admin.serve(drain.clone()));
+    Running { address, kubernetes, metrics, drain, served }
+}
+
+/// Sends these bytes and reads until the server closes.
+async fn raw(address: SocketAddr, request: &[u8]) -> io::Result<String> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    timeout(SOON, exchange).await.unwrap()
+}
+
+/// Status and body of a GET.
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let answer = raw(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[tokio::test]
+async fn one_address_carries_everything() {
+    let server = run(&[Face::Health, Face::Ready, Face::Metrics]);
+    assert_eq!(get(server.address, "/health").await, (200, "OK".into()));
+    assert_eq!(get(server.address, "/ready").await, (503, "kubernetes".into()));
+    server.kubernetes.set(true);
+    assert_eq!(get(server.address, "/ready").await, (200, "OK".into()));
+    let (status, text) = get(server.address, "/metrics").await;
+    assert!(status == 200 && text.contains("\ncoredns_build_info{"), "{text}");
+    for path in ["/", "/healthz", "/health/", "/metrics/x", "/debug/pprof"] {
+        assert_eq!(get(server.address, path).await.0, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_carries_only_what_it_was_given() {
+    let server = run(&[Face::Ready]);
+    assert_eq!(get(server.address, "/ready").await.0, 503);
+    assert_eq!(get(server.address, "/health").await.0, 404);
+    assert_eq!(get(server.address, "/metrics").await.0, 404);
+}
+
+#[tokio::test]
+async fn scrapes_say_their_format() {
+    let server = run(&[Face::Metrics]);
+    let answer = raw(server.address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let head = answer.split_once("\r\n\r\n").unwrap().0.to_ascii_lowercase();
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    assert!(head.contains("connection: close"), "{head}");
+}
+
+#[tokio::test]
+async fn what_is_not_a_small_http1_request_is_refused() {
+    struct Case {
+        name: &'static str,
+        request: Vec<u8>,
+        /// How the answer begins; empty for none at all.
+        want: &'static str,
+    }
+    let many = "x: y\r\n".repeat(100);
+    let cases = [
+        Case { name: "noise", request: b"\x00\x01\x02\r\n\r\n".into(), want: "HTTP/1.1 400" },
+        Case {
+            name: "too large a head",
+            request: format!("GET /health HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(20_000)).into(),
+            want: "HTTP/1.1 431",
+        },
+        Case {
+            name: "too many headers",
+            request: format!("GET /health HTTP/1.1\r\n{many}\r\n").into(),
+            want: "HTTP/1.1 431",
+        },
+        Case {
+            name: "HTTP/2 with prior knowledge",
+            request: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(),
+            want: "",
+        },
+    ];
+    let server = run(&[Face::Health]);
+    for Case { name, request, want } in cases {
+        // The server may close while we still send: a reset is a refusal too.
+        match raw(server.address, &request).await {
+            Ok(answer) => {
+                assert!(
+                    answer.starts_with(want) && answer.is_empty() == want.is_empty(),
+                    "{name}: {answer:?}"
+                );
+            }
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{name}"),
+        }
+    }
+    let old = raw(server.address, b"GET /health HTTP/1.0\r\n\r\n").await.unwrap();
+    assert!(old.starts_with("HTTP/1.0 200"), "HTTP/1.0 is fine, and it still serves: {old:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_idles_is_closed() {
+    let server = run(&[Face::Ready]);
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /ready HT").await.unwrap();
+    let begin = Instant::now();
+    let mut answer = Vec::new();
+    let _ = timeout(SOON, idle.read_to_end(&mut answer)).await.unwrap();
+    assert!(begin.elapsed() > Duration::from_secs(4), "{:?}", begin.elapsed());
+    assert!(!String::from_utf8_lossy(&answer).contains("kubernetes"));
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_the_probe_out() {
+    let server = run(&[Face::Health]);
+    let mut idle = Vec::new();
+    for _ in 0..serve::MAX_CONNECTIONS * 2 {
+        idle.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    let begin = Instant::now();
+    assert_eq!(get(server.address, "/health").await, (200, "OK".into()));
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    let mut end = [0];
+    let oldest = timeout(Duration::from_secs(3), idle[0].read(&mut end)).await.unwrap();
+    assert!(matches!(oldest, Ok(0) | Err(_)), "the oldest was cut");
+}
+
+#[tokio::test]
+async fn health_outlives_readiness_and_both_end() {
+    let server = run(&[Face::Health, Face::Ready]);
+    server.kubernetes.set(true);
+    let (signals, receiver) = mpsc::channel(1);
+    let limits = Limits::with_lameduck(Duration::from_secs(3));
+    let draining = tokio::spawn({
+        let drain = server.drain.clone();
+        async move { drain.run(receiver, limits).await }
+    });
+    signals.send(Signal::Terminate).await.unwrap();
+    server.drain.draining().cancelled().await;
+    let gone = async {
+        while get(server.address, "/ready").await.0 != 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, gone).await.unwrap();
+    assert_eq!(get(server.address, "/ready").await, (503, "Shutting down".into()));
+    assert_eq!(get(server.address, "/health").await, (200, "OK".into()));
+    timeout(SOON, server.served).await.unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+    assert_eq!(draining.await.unwrap(), crate::ops::drain::Ended::Drained);
+}
+
+#[tokio::test]
+async fn the_probe_counts_itself() {
+    let server = run(&[Face::Health]);
+    let counted = async {
+        loop {
+            let text = server.metrics.render();
+            if text.contains("coredns_health_request_duration_seconds_count") {
+                return text;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let text = timeout(SOON, counted).await.unwrap();
+    assert!(text.contains("\ncoredns_health_request_failures_total 0\n"), "{text}");
+}
+
+#[tokio::test]
+async fn nothing_is_bound_if_one_address_fails() {
+    let (taken, _) = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind("x").unwrap();
+    let free: ListenAddress = "127.0.0.1:0".parse().unwrap();
+    let faces =
+        [(Face::Health, free), (Face::Metrics, taken.local_addr().unwrap().to_string().parse().unwrap())];
+    let bound = Admin::bind(&faces, Readiness::new(Monitor::UntilReady), Arc::new(Metrics::new()));
+    let error = bound.map(drop).unwrap_err().to_string();
+    assert!(error.starts_with("plugin/prometheus: listening on 127.0.0.1:"), "{error}");
+}
