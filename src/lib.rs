@@ -1,5 +1,6 @@
 //! Cluster DNS that outlasts the control plane.
 
+pub mod forward;
 pub mod ops;
 pub mod source;
 pub mod zone;
