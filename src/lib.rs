@@ -3,4 +3,6 @@
 pub mod forward;
 pub mod ops;
 pub mod source;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 pub mod zone;
