@@ -1,0 +1,177 @@
+//! Why an exchange with an upstream brought no reply, in the words that CoreDNS logs, so that `errors
+//! consolidate` expressions written for it go on matching.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use nix::errno::Errno;
+
+use super::exchange::Transport;
+
+/// An exchange that brought no reply, e.g. `read udp 10.0.0.1:40210->8.8.8.8:53: i/o timeout`.
+#[derive(Debug, thiserror::Error)]
+#[error("{step} {transport} {path}: {cause}")]
+pub struct ExchangeError {
+    /// What was being done.
+    pub(super) step: Step,
+    /// Over which transport.
+    pub(super) transport: Transport,
+    /// Between which addresses.
+    pub(super) path: Path,
+    /// What went wrong.
+    pub(super) cause: Cause,
+}
+
+impl ExchangeError {
+    /// What went wrong.
+    pub const fn cause(&self) -> &Cause {
+        &self.cause
+    }
+}
+
+/// The step of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Opening a socket and connecting it.
+    Dial,
+    /// Sending the query.
+    Write,
+    /// Waiting for the reply.
+    Read,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dial => "dial",
+            Self::Write => "write",
+            Self::Read => "read",
+        })
+    }
+}
+
+/// The addresses of an exchange.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    /// Ours, once there is one.
+    pub(super) local: Option<SocketAddr>,
+    /// The upstream's.
+    pub(super) peer: SocketAddr,
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.local {
+            Some(local) => write!(f, "{local}->{}", self.peer),
+            None => write!(f, "{}", self.peer),
+        }
+    }
+}
+
+/// What went wrong in an exchange.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The time for the step was over.
+    #[error("i/o timeout")]
+    Timeout,
+    /// The operating system refused, or told of an ICMP message: `connect: connection refused`.
+    #[error("{call}: {}", reason(.error))]
+    Os {
+        /// The system call.
+        call: &'static str,
+        /// Its error.
+        error: io::Error,
+    },
+    /// The upstream closed the connection before a reply.
+    #[error("EOF")]
+    Closed,
+    /// The upstream closed the connection within a reply.
+    #[error("unexpected EOF")]
+    ClosedWithin,
+    /// The reply over TCP has fewer records than its header promises.
+    #[error("malformed reply")]
+    Malformed,
+    /// More messages that were no reply to the query than are let pass.
+    #[error("too many replies with another id")]
+    Strays,
+}
+
+impl Cause {
+    /// A word for metrics; there are seven.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Os { error, .. } if error.kind() == io::ErrorKind::ConnectionRefused => "refused",
+            Self::Os { .. } => "os",
+            Self::Closed => "closed",
+            Self::ClosedWithin => "closed_within",
+            Self::Malformed => "malformed",
+            Self::Strays => "strays",
+        }
+    }
+}
+
+/// The error's text without Rust's `(os error N)`, in lower case as Go writes it.
+fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().to_ascii_lowercase(),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_texts_are_those_that_operators_know() {
+        struct Case {
+            step: Step,
+            transport: Transport,
+            local: Option<&'static str>,
+            peer: &'static str,
+            cause: Cause,
+            want: &'static str,
+        }
+        let os = |call, errno: Errno| Cause::Os { call, error: io::Error::from_raw_os_error(errno as i32) };
+        let cases = [
+            Case {
+                step: Step::Read,
+                transport: Transport::Udp,
+                local: Some("10.0.0.1:53"),
+                peer: "8.8.8.8:53",
+                cause: Cause::Timeout,
+                want: "read udp 10.0.0.1:53->8.8.8.8:53: i/o timeout",
+            },
+            Case {
+                step: Step::Read,
+                transport: Transport::Udp,
+                local: Some("10.0.0.1:4000"),
+                peer: "8.8.8.8:53",
+                cause: os("read", Errno::ECONNREFUSED),
+                want: "read udp 10.0.0.1:4000->8.8.8.8:53: read: connection refused",
+            },
+            Case {
+                step: Step::Dial,
+                transport: Transport::Tcp,
+                local: None,
+                peer: "[2001:db8::1]:53",
+                cause: os("connect", Errno::ENETUNREACH),
+                want: "dial tcp [2001:db8::1]:53: connect: network is unreachable",
+            },
+            Case {
+                step: Step::Read,
+                transport: Transport::Tcp,
+                local: Some("10.0.0.1:4000"),
+                peer: "8.8.8.8:53",
+                cause: Cause::Closed,
+                want: "read tcp 10.0.0.1:4000->8.8.8.8:53: EOF",
+            },
+        ];
+        for Case { step, transport, local, peer, cause, want } in cases {
+            let path = Path { local: local.map(|a| a.parse().unwrap()), peer: peer.parse().unwrap() };
+            assert_eq!(ExchangeError { step, transport, path, cause }.to_string(), want);
+        }
+    }
+}
