@@ -35,8 +35,11 @@ fn labels() -> impl Strategy<Value = Labels> {
 
 fn ports() -> impl Strategy<Value = Box<[Port]>> {
     let protocol = prop::sample::select(vec![Protocol::Unset, Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
-    let port = (name_or_empty(), any::<Option<u16>>(), protocol)
-        .prop_map(|(name, number, protocol)| Port { name, number, protocol });
+    let port = (name_or_empty(), any::<Option<u16>>(), protocol).prop_map(|(name, number, protocol)| Port {
+        name,
+        number,
+        protocol,
+    });
     vec(port, 0..3).prop_map(Into::into)
 }
 
@@ -46,8 +49,13 @@ fn service() -> impl Strategy<Value = Service> {
         Just(Shape::Headless),
         name_or_empty().prop_map(Shape::ExternalName),
     ];
-    (name(), name(), shape, ports(), labels())
-        .prop_map(|(namespace, name, shape, ports, labels)| Service { namespace, name, shape, ports, labels })
+    (name(), name(), shape, ports(), labels()).prop_map(|(namespace, name, shape, ports, labels)| Service {
+        namespace,
+        name,
+        shape,
+        ports,
+        labels,
+    })
 }
 
 fn slice() -> impl Strategy<Value = EndpointSlice> {

@@ -299,8 +299,8 @@ fn unpack<const N: usize>(packed: &[u8]) -> Result<&[[u8; N]], ConvertError> {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
     use proptest::prelude::*;
+    use prost::Message;
 
     use super::*;
     use crate::feed::arbitrary;
