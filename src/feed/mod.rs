@@ -1,0 +1,23 @@
+//! HOW objects travel: one schema on the wire (hub to node) and on disk (snapshots).
+//!
+//! May depend on [`crate::zone`] only. `feed.proto` is the schema, [`wire`] the code generated from it (checked
+//! in; `tests/feed_codegen.rs` makes it anew and compares), [`convert`] the way between its messages and the
+//! zone's objects, [`position`] how far a follower has come.
+//!
+//! Invariants:
+//! * Converting an object to its message and back gives the same object.
+//! * Bytes come from disks and networks: whatever they hold, decoding gives an object that keeps the zone's
+//!   rules, or a [`convert::ConvertError`]; it never panics.
+//! * Fields are never renumbered or reused, and a new field has a meaning when it is absent.
+
+pub mod convert;
+pub mod position;
+
+/// The messages of `feed.proto`, generated.
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+#[path = "generated.rs"]
+pub mod wire;
+
+#[cfg(test)]
+pub(crate) mod arbitrary;
