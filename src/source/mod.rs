@@ -3,6 +3,7 @@
 //! A source runs in a task of its own on the control runtime and speaks to the one writer ([`crate::node`]'s
 //! store) over a bounded channel of [`Update`]s. It never touches a table and never waits for the query path.
 
+pub mod file;
 pub mod kubectl;
 
 use crate::zone::change::Change;
