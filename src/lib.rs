@@ -2,4 +2,6 @@
 
 pub mod ops;
 pub mod source;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 pub mod zone;
