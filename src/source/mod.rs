@@ -4,6 +4,7 @@
 //! store) over a bounded channel of [`Update`]s. It never touches a table and never waits for the query path.
 
 pub mod file;
+pub mod kubectl;
 
 use crate::zone::change::Change;
 use crate::zone::object::{Kinds, Object};
@@ -11,6 +12,25 @@ use crate::zone::object::{Kinds, Object};
 /// How many updates may wait for the store before a source has to wait itself. A whole state is one update,
 /// so a few are plenty.
 pub const UPDATE_QUEUE: usize = 16;
+
+/// What the configuration needs of the objects; the rest is never kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Labels, for the selectors `labels` and `namespace_labels`.
+    pub labels: bool,
+    /// Pods, for `pods verified`.
+    pub pods: bool,
+}
+
+impl Wanted {
+    /// Everything that can be kept.
+    pub const ALL: Self = Self { labels: true, pods: true };
+
+    /// The kinds that a whole state has to be complete for.
+    pub const fn kinds(self) -> Kinds {
+        if self.pods { Kinds::ALL } else { Kinds::CORE }
+    }
+}
 
 /// What a source tells the store.
 #[derive(Debug)]

@@ -1,0 +1,128 @@
+//! `source file PATH`: the cluster as `kubectl get ns,svc,endpointslices,pods -A -o json|yaml` printed it, in a
+//! file or in a folder of files, followed as it changes.
+//!
+//! May depend on [`super::kubectl`] for what the text means, and on [`crate::ops`] for metrics.
+//!
+//! Invariants:
+//! * All or nothing: a state is sent when every file of it was read to its end, unchanged meanwhile. A broken,
+//!   empty or missing file never takes anything away; it is told as a loss, and the data stays.
+//! * Files are touched on the blocking pool only, so that a hanging disk delays nothing but the next state.
+//! * Freshness is proved by looking: as long as the files are what they were, each look says so.
+//!
+//! Known weakness: a file that is overwritten in place with as many bytes within one tick of the file system's
+//! clock is taken for unchanged. Replacing it (write beside it, then rename) is always seen.
+
+mod follow;
+mod read;
+mod report;
+mod survey;
+
+pub use read::{ReadError, read};
+pub use report::{DROPPED_TOTAL, READS_TOTAL, SKIPPED_TOTAL};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
+
+use super::{Update, Wanted};
+use crate::ops::metrics::Metrics;
+use follow::{Follower, Look, Step};
+use report::Report;
+
+/// Time between two looks. A look costs one `stat` a file, so this is short: a change of the file is served
+/// within about a second.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Each wait is the interval times a random factor within this much of 1, so that the nodes of a cluster that
+/// share a network file system do not look all at once.
+const JITTER: f64 = 0.2;
+
+/// A changed file is read once it has been left alone for this long: a writer that is still at it would be
+/// caught between two documents.
+const SETTLE: Duration = Duration::from_millis(250);
+
+/// Follows a file or folder.
+pub struct FileSource {
+    /// The file or folder.
+    path: PathBuf,
+    /// What the objects are needed for.
+    wanted: Wanted,
+    /// Mean time between two looks.
+    interval: Duration,
+    /// How long a changed file has to be left alone.
+    settle: Duration,
+    /// Counts and logs.
+    report: Report,
+}
+
+impl FileSource {
+    /// A source that follows `path`; nothing is read before [`run`](Self::run).
+    pub fn new(path: impl Into<PathBuf>, wanted: Wanted, metrics: Arc<Metrics>) -> Self {
+        let path = path.into();
+        let report = Report::new(&path, metrics);
+        Self { path, wanted, interval: INTERVAL, settle: SETTLE, report }
+    }
+
+    /// Looks about every `interval` instead of every [`INTERVAL`].
+    #[must_use]
+    pub fn every(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self.settle = SETTLE.min(interval / 4);
+        self
+    }
+
+    /// Follows the path until `shutdown`, or until nobody receives any more. The first read starts at once;
+    /// a full channel delays the next look.
+    ///
+    /// Sends [`Update::State`] with every wanted kind complete when the files changed and could be read,
+    /// [`Update::Fresh`] at each look that finds them unchanged, and [`Update::Lost`] once when they turn
+    /// unreadable or vanish.
+    pub async fn run(self, tx: Sender<Update>, shutdown: CancellationToken) {
+        // Nothing that runs here holds a half-done state: it may stop at any await.
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            () = self.follow(tx) => {}
+        }
+    }
+
+    async fn follow(self, tx: Sender<Update>) {
+        let mut follower = Follower::new(self.wanted.kinds());
+        loop {
+            let look = self.look(&follower).await;
+            let step = follower.judge(look, &self.report);
+            let wait = match &step {
+                // Somebody is writing: look again as soon as he can be done.
+                Step::Wait => self.settle,
+                Step::Tell(_) | Step::Nothing => jittered(self.interval),
+            };
+            if let Step::Tell(update) = step
+                && tx.send(update).await.is_err()
+            {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Looks at the files, and reads them if they are not what they were.
+    async fn look(&self, follower: &Follower) -> Look {
+        let (path, wanted) = (self.path.clone(), self.wanted);
+        let (seen, settle) = (follower.seen(), follower.settle(self.settle));
+        let looked =
+            tokio::task::spawn_blocking(move || follow::look(&path, wanted, seen.as_deref(), settle));
+        looked.await.unwrap_or_else(|e| {
+            let source = std::io::Error::other(e);
+            Look::Failed(ReadError::Io { path: self.path.clone(), source })
+        })
+    }
+}
+
+/// `interval` with its jitter.
+fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER))
+}
