@@ -1,6 +1,8 @@
 //! Snapshots outlive what disks and power supplies do: at any moment the newest saved generation, or the one
 //! being saved, is what a start finds.
 
+#![allow(clippy::panic, reason = "a test that panics is a test that fails, also in its helpers")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
