@@ -8,6 +8,7 @@ use hickory_proto::rr::RecordType;
 use metrics::Counter;
 
 use super::chain::{Next, Outcome, Plugin};
+use super::plugins::prometheus::observation;
 use super::query::Query;
 use super::reply::Reply;
 use crate::ops::dns_metrics::ServerMetrics;
@@ -56,9 +57,14 @@ impl Router {
         &self.identity
     }
 
-    /// The zones, longest first.
-    pub fn zones(&self) -> impl Iterator<Item = &Labels> {
-        self.routes.iter().map(|r| &r.zone)
+    /// Metrics of this listener's zones.
+    pub fn metrics(&self) -> &ServerMetrics {
+        &self.metrics
+    }
+
+    /// Counts a panic that was caught.
+    pub fn panicked(&self) {
+        self.panics.increment(1);
     }
 
     /// Whether questions of other classes than IN go to the plugins: one of them may have an answer.
@@ -87,7 +93,7 @@ impl Router {
         match std::panic::AssertUnwindSafe(chain).catch_unwind().await {
             Ok(outcome) => outcome.into_reply(),
             Err(_) => {
-                self.panics.increment(1);
+                self.panicked();
                 tracing::error!(name = %query.name(), kind = %query.kind(), "a query's handling panicked");
                 Reply::new(ResponseCode::ServFail, "")
             }
@@ -106,7 +112,9 @@ impl Router {
     /// REFUSED: no block of this listener is for this query.
     pub fn refuse(&self, query: &Query) -> Reply {
         let reply = Reply::new(ResponseCode::Refused, "");
-        self.metrics.dropped(query, &reply);
+        let start = tokio::time::Instant::now();
+        let len = reply.uncompressed_len(query);
+        self.metrics.dropped().record(&observation(query, reply.rcode.into(), len, "", start));
         reply
     }
 }

@@ -189,6 +189,11 @@ impl Drain {
         self.work.spawn(task)
     }
 
+    /// The same for a task that runs on another runtime than the caller's.
+    pub fn track<F: Future>(&self, task: F) -> impl Future<Output = F::Output> + use<F> {
+        self.work.track_future(task)
+    }
+
     /// Waits for the end to begin and leads through it. Returns when the process may exit.
     pub async fn run(&self, mut signals: mpsc::Receiver<Signal>, limits: Limits) -> Ended {
         let began = self.wait_for_begin(&mut signals).await;

@@ -48,6 +48,11 @@ impl Jitter {
         self.between(Duration::ZERO, cap)
     }
 
+    /// A fraction in [0, 1), uniformly.
+    pub fn unit(&self) -> f64 {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
     /// Anything from `lo` to `hi`, both included, uniformly; `lo` if `hi` is below it.
     pub fn between(&self, lo: Duration, hi: Duration) -> Duration {
         let Some(width) = hi.checked_sub(lo) else { return lo };

@@ -56,6 +56,12 @@ impl Shared {
         })
     }
 
+    /// Returns once nothing waits any more.
+    pub async fn idle(&self) {
+        let all = u32::try_from(MAX_WAITING).unwrap_or(u32::MAX);
+        let _ = self.waiting.acquire_many(all).await;
+    }
+
     /// SERVFAIL with the reason: there is no slot to wait in.
     fn overloaded(&self, query: &Query) -> Option<Vec<u8>> {
         self.overloaded.increment(1);

@@ -73,7 +73,14 @@ impl UdpListener {
             }
             for _ in 0..BURST {
                 match self.socket.try_io(Interest::READABLE, || read(&self.socket, &mut buffer)) {
-                    Ok(datagram) => self.handle(&buffer[..datagram.len], &datagram),
+                    Ok(datagram) => {
+                        // A packet that breaks the parser breaks only itself.
+                        let handle = || self.handle(&buffer[..datagram.len], &datagram);
+                        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(handle)).is_err() {
+                            self.router.panicked();
+                            tracing::error!(source = %datagram.source, "a packet's handling panicked");
+                        }
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     // An ICMP error for an earlier reply; the socket is as good as before.
                     Err(_) => {}

@@ -8,6 +8,7 @@
 //! * Nothing on the query path touches more than this module's atomics.
 //! * Data is never dropped because it is old; what age does to answers is decided at the answer.
 
+pub mod keeper;
 pub mod state;
 pub mod writer;
 
@@ -46,15 +47,10 @@ pub struct Store {
 impl Store {
     /// A store without data.
     pub fn new() -> Arc<Self> {
-        Self::with(Generation::default(), Duration::ZERO)
-    }
-
-    /// A store that begins with data proved `age` ago.
-    pub fn with(generation: Generation, age: Duration) -> Arc<Self> {
         Arc::new(Self {
-            current: ArcSwap::from_pointee(generation),
+            current: ArcSwap::from_pointee(Generation::default()),
             origin: Instant::now(),
-            proved: AtomicI64::new(-millis(age)),
+            proved: AtomicI64::new(0),
         })
     }
 
@@ -84,9 +80,10 @@ impl Store {
         self.current.store(Arc::new(generation));
     }
 
-    /// The source has just proved the data.
-    fn prove(&self) {
-        self.proved.store(millis(self.origin.elapsed()), Ordering::Release);
+    /// The data was proved to be current this long ago.
+    fn prove(&self, ago: Duration) {
+        let at = millis(self.origin.elapsed()).saturating_sub(millis(ago));
+        self.proved.store(at, Ordering::Release);
     }
 }
 

@@ -1,0 +1,27 @@
+//! The node: the DNS server. Sockets, plugins, and the store of the cluster's data.
+//!
+//! ```text
+//! QUERY   socket > listen > gate > router > plugins (chain) > reply > socket
+//!                                             ├ kubernetes: store > zone
+//!                                             └ forward: crate::forward
+//! UPDATE  source > store/writer > Arc<Generation> (what the plugins read)
+//!                               └ store/keeper > snapshot > disk
+//! BOOT    disk > store/keeper > Generation > listen, and only then the source
+//! ```
+//!
+//! May depend on `zone`, `feed`, `snapshot`, `source`, `forward`, `corefile` and `ops`; never on the hub.
+//!
+//! Invariants:
+//! * The snapshot is loaded before a socket is bound, and the source is started after.
+//! * Nothing on the query path waits for the source, the writer or the disk.
+
+pub mod chain;
+pub mod gate;
+pub mod listen;
+pub mod plugins;
+pub mod query;
+pub mod reply;
+pub mod router;
+pub mod running;
+pub mod setup;
+pub mod store;

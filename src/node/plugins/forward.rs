@@ -1,0 +1,210 @@
+//! `forward FROM TO... { ... }`: questions that upstream servers answer.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hickory_proto::op::{Message, ResponseCode};
+
+use crate::corefile::{self, Directive, Error, Line, Statement, Token};
+use crate::forward::{ForwardConfig, Forwarder, Outcome as Forwarded, Policy, Transport, resolv};
+use crate::node::chain::{Failure, Next, Outcome, Plugin};
+use crate::node::gate::HEADER;
+use crate::node::query::Query;
+use crate::node::reply::{Ede, EdeCode, Reply};
+use crate::node::setup::Context;
+
+/// The plugin's name.
+pub const NAME: &str = "forward";
+
+/// Port of upstreams that name none.
+const PORT: u16 = 53;
+
+/// Options that are understood.
+const OPTIONS: [&str; 7] = [
+    "except",
+    "force_tcp",
+    "prefer_udp",
+    "policy",
+    "read_timeout",
+    "max_concurrent",
+    "max_connect_attempts",
+];
+
+/// Options of CoreDNS that are refused by name, so that nobody thinks they work.
+const REFUSED: [&str; 14] = [
+    "expire",
+    "max_age",
+    "max_idle_conns",
+    "max_fails",
+    "doh_method",
+    "tls",
+    "tls_servername",
+    "health_check",
+    "next",
+    "next_on_nodata",
+    "failfast_all_unhealthy_upstreams",
+    "failover",
+    "source_address",
+    "resolver",
+];
+
+/// One instance for each directive, in the order of the file.
+pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
+    let instance = |directive: &&Directive| -> Result<Arc<dyn Plugin>, Error> {
+        let forwarder = Forwarder::new(options(directive)?, &cx.environment.metrics)
+            .map_err(|e| directive.error(format!("plugin/forward: {e}")))?;
+        Ok(Arc::new(Forward { forwarder }))
+    };
+    directives.iter().map(instance).collect()
+}
+
+fn options(directive: &Directive) -> Result<ForwardConfig, Error> {
+    let (from, to) = match directive.args() {
+        [from, to @ ..] if !to.is_empty() => (from, to),
+        _ => return Err(directive.error("plugin/forward: write 'forward FROM TO...'")),
+    };
+    // A prefix may stand for several zones; one `forward` serves one.
+    let zones = corefile::zones(std::slice::from_ref(from))?;
+    if zones.len() > 1 {
+        tracing::warn!(target: "plugin/forward", "unsupported CIDR notation: only {} of {} is forwarded, at {}",
+            zones[0], from.text, from.position);
+    }
+    let zone = zones.into_iter().next().ok_or_else(|| from.error("plugin/forward: FROM is not a zone"))?;
+    let mut upstreams = Vec::new();
+    for word in to {
+        upstreams.extend(addresses(word)?);
+    }
+    let mut config = ForwardConfig::new(zone, upstreams);
+    for line in directive.lines() {
+        option(line, &mut config)?;
+    }
+    if config.force_tcp && config.prefer_udp {
+        return Err(directive.error("plugin/forward: 'force_tcp' and 'prefer_udp' exclude each other"));
+    }
+    Ok(config)
+}
+
+fn option(line: &Line, config: &mut ForwardConfig) -> Result<(), Error> {
+    match line.name().text.as_str() {
+        "except" => {
+            let words = line.expect_args(1..=usize::MAX, "except ZONE...")?;
+            config.except.extend(corefile::zones(words)?);
+        }
+        "force_tcp" => {
+            line.no_args()?;
+            config.force_tcp = true;
+        }
+        "prefer_udp" => {
+            line.no_args()?;
+            config.prefer_udp = true;
+        }
+        "policy" => {
+            let policies = [
+                ("random", Policy::Random),
+                ("round_robin", Policy::RoundRobin),
+                ("sequential", Policy::Sequential),
+            ];
+            config.policy = line.one_arg("policy random|round_robin|sequential")?.choice(&policies)?;
+        }
+        "read_timeout" => config.read_timeout = line.one_arg("read_timeout DURATION")?.duration()?,
+        "max_concurrent" => {
+            let max = line.one_arg("max_concurrent MAX")?.integer(0..=u32::MAX)?;
+            config.max_concurrent = Some(max);
+        }
+        "max_connect_attempts" => {
+            let max = line.one_arg("max_connect_attempts MAX")?.integer(0..=u32::MAX)?;
+            config.max_connect_attempts = Some(max);
+        }
+        known if REFUSED.contains(&known) => {
+            return Err(line.error(format!(
+                "plugin/forward: '{known}' is not supported yet; supported are: {}",
+                OPTIONS.join(", ")
+            )));
+        }
+        _ => return Err(line.unknown_property(NAME, &OPTIONS)),
+    }
+    Ok(())
+}
+
+/// The upstreams that a word of TO names: an address, or a file that lists name servers.
+pub fn addresses(word: &Token) -> Result<Vec<SocketAddr>, Error> {
+    let text = word.text.strip_prefix("dns://").unwrap_or(&word.text);
+    for scheme in ["tls://", "https://", "grpc://", "quic://"] {
+        if text.starts_with(scheme) {
+            return Err(word.error(format!(
+                "plugin/forward: '{scheme}' upstreams are not supported yet; write an address for plain DNS"
+            )));
+        }
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(vec![address]);
+    }
+    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse() {
+        return Ok(vec![SocketAddr::new(ip, PORT)]);
+    }
+    let path = Path::new(text);
+    if !path.is_file() {
+        return Err(word.error(format!(
+            "plugin/forward: '{text}' is neither an address nor a file: write IP, IP:PORT, [IPV6]:PORT, or a file \
+             with nameserver lines such as /etc/resolv.conf"
+        )));
+    }
+    resolv::read(path).map_err(|e| word.error(format!("plugin/forward: {e}")))
+}
+
+/// Asks upstreams for the names of one zone.
+struct Forward {
+    /// Does the asking.
+    forwarder: Forwarder,
+}
+
+#[async_trait]
+impl Plugin for Forward {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {
+        // The first name of a message is never compressed, so it stands there as it is.
+        let name = query.bytes().get(HEADER..).unwrap_or_default();
+        if !self.forwarder.matches(name) {
+            return next.run(query).await;
+        }
+        let client = if query.is_udp() { Transport::Udp } else { Transport::Tcp };
+        match self.forwarder.forward(query.bytes(), client).await {
+            Forwarded::Reply(bytes) => match Message::from_vec(&bytes) {
+                Ok(message) => reply_from(message, NAME).into(),
+                Err(error) => Outcome::error(format!("plugin/forward: unreadable reply: {error}")),
+            },
+            Forwarded::FormErr => {
+                Outcome::Failed(Failure { rcode: ResponseCode::FormErr, error: None, ede: None })
+            }
+            Forwarded::Refused { why } => failure(ResponseCode::Refused, why),
+            Forwarded::Overloaded { why } => failure(ResponseCode::ServFail, why),
+            Forwarded::Failed { error } => failure(ResponseCode::ServFail, error),
+        }
+    }
+}
+
+fn failure(rcode: ResponseCode, error: String) -> Outcome {
+    let code = if rcode == ResponseCode::Refused { EdeCode::Other } else { EdeCode::NoReachableAuthority };
+    let ede = Some(Ede { code, text: error.clone() });
+    Outcome::Failed(Failure { rcode, error: Some(error), ede })
+}
+
+/// An upstream's reply as one of `plugin`, to be fitted to the client.
+pub fn reply_from(message: Message, plugin: &'static str) -> Reply {
+    let metadata = message.metadata;
+    Reply {
+        authoritative: metadata.authoritative,
+        recursion_available: metadata.recursion_available,
+        authentic_data: metadata.authentic_data,
+        truncated: metadata.truncation,
+        answers: message.answers,
+        authority: message.authorities,
+        additional: message.additionals,
+        ..Reply::new(metadata.response_code, plugin)
+    }
+}

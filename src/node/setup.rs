@@ -1,0 +1,362 @@
+//! From a parsed Corefile to a plan: what to listen on, who answers there, and what else to start.
+//!
+//! A plan is complete and checked before anything is opened, so that a wrong Corefile leaves nothing half
+//! done; `outlast check` stops here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::chain::Plugin;
+use super::listen::bind::wildcard;
+use super::plugins::bind::{BindAddress, InterfaceAddress};
+use super::plugins::refused::REFUSED;
+use super::plugins::{PLUGINS, bind};
+use super::router::{Block, Route};
+use super::store::Store;
+use super::store::state::Limits;
+use crate::corefile::{self, Corefile, Error, Listener, Position, Scheme, ServerBlock, Statement, Token};
+use crate::ops::admin::{Face, ListenAddress};
+use crate::ops::clock::WallClock;
+use crate::ops::metrics::Metrics;
+use crate::ops::readiness::Monitor;
+use crate::source::Wanted;
+use crate::zone::name::Labels;
+
+/// What plugins are set up with.
+pub struct Environment {
+    /// The process's metrics.
+    pub metrics: Arc<Metrics>,
+    /// Unix time.
+    pub clock: Arc<WallClock>,
+    /// Name of this node: decides the jitter of its TTLs.
+    pub node_name: String,
+    /// What flags and environment variables say, ahead of the Corefile.
+    pub overrides: Overrides,
+    /// The name server's own addresses, if they are known better than the interfaces tell.
+    pub own_addresses: Option<Vec<IpAddr>>,
+}
+
+/// Options of `kubernetes` blocks that flags and environment variables override.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `source`
+    pub source: Option<SourceConfig>,
+    /// `snapshot`
+    pub snapshot: Option<PathBuf>,
+    /// `snapshot_interval`
+    pub snapshot_interval: Option<Duration>,
+    /// `stale_after`
+    pub stale_after: Option<Duration>,
+    /// `max_stale`
+    pub max_stale: Option<Duration>,
+}
+
+/// Where a store gets its data.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceConfig {
+    /// A file or a folder of objects.
+    File(PathBuf),
+}
+
+impl fmt::Display for SourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+impl std::str::FromStr for SourceConfig {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(PathBuf::from(path))),
+            _ => Err(format!("{text:?} is not a source: write file:PATH")),
+        }
+    }
+}
+
+/// A store and everything that feeds and keeps it.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Where the data comes from.
+    pub source: SourceConfig,
+    /// The folder of snapshots; without it data is in memory only.
+    pub snapshot: Option<PathBuf>,
+    /// Between two snapshots.
+    pub interval: Duration,
+    /// The zone that the data is for.
+    pub zone: String,
+    /// What is needed of the objects.
+    pub wanted: Wanted,
+    /// For the state that is logged and exported.
+    pub limits: Limits,
+    /// Whether `/ready` waits for it.
+    pub watched: bool,
+}
+
+/// What server blocks ask of the process as a whole.
+#[derive(Default)]
+pub struct Process {
+    /// Addresses of `/health`, `/ready` and `/metrics`.
+    pub faces: Vec<(Face, ListenAddress)>,
+    /// How long to go on answering after SIGTERM.
+    pub lameduck: Duration,
+    /// How readiness goes on after it was reached once.
+    pub monitor: Monitor,
+    /// Detailed logs.
+    pub debug: bool,
+    /// Metrics of the async runtimes.
+    pub runtime_metrics: bool,
+    /// The stores, one for each source and folder.
+    pub stores: Vec<(StoreConfig, Arc<Store>)>,
+}
+
+impl Process {
+    /// The store of this configuration. Blocks that name the same source and folder share one, which then has
+    /// what any of them needs.
+    pub fn store(&mut self, config: StoreConfig) -> Arc<Store> {
+        let same = |(c, _): &&mut (StoreConfig, _)| {
+            c.source == config.source && c.snapshot == config.snapshot && c.zone == config.zone
+        };
+        if let Some((shared, store)) = self.stores.iter_mut().find(same) {
+            shared.wanted.labels |= config.wanted.labels;
+            shared.wanted.pods |= config.wanted.pods;
+            shared.interval = shared.interval.min(config.interval);
+            shared.limits.stale_after = shared.limits.stale_after.min(config.limits.stale_after);
+            shared.watched |= config.watched;
+            return store.clone();
+        }
+        let store = Store::new();
+        self.stores.push((config, store.clone()));
+        store
+    }
+}
+
+/// What a plugin's setup sees and fills in.
+pub struct Context<'a> {
+    /// Shared by all blocks.
+    pub environment: &'a Environment,
+    /// The block's zones.
+    pub zones: Vec<Labels>,
+    /// What `bind` named.
+    pub bound: Vec<BindAddress>,
+    /// Whether the block has `ready`.
+    pub watches_readiness: bool,
+    /// Whether the block has `prometheus`.
+    pub counts_queries: bool,
+    /// What is asked of the process.
+    pub process: &'a mut Process,
+}
+
+impl Context<'_> {
+    /// Adds the address of a face: the one given, or its default.
+    pub fn add_face(&mut self, face: Face, word: Option<&Token>) -> Result<(), Error> {
+        let text = word.map_or(face.default_address(), |w| w.text.as_str());
+        let address = text.parse::<ListenAddress>();
+        match (address, word) {
+            (Ok(address), _) => {
+                self.process.faces.push((face, address));
+                Ok(())
+            }
+            (Err(error), Some(word)) => Err(word.error(format!("plugin/{}: {error}", face.plugin()))),
+            (Err(error), None) => {
+                Err(Error::new(&Position::of_file("default address"), format!("{}: {error}", face.plugin())))
+            }
+        }
+    }
+
+    /// The name server's own addresses: those that are bound, or those of all interfaces but loopback.
+    pub fn local_addresses(&self) -> Result<Vec<IpAddr>, Error> {
+        if let Some(own) = &self.environment.own_addresses {
+            return Ok(own.clone());
+        }
+        if !self.bound.is_empty() {
+            return Ok(self.bound.iter().map(|b| b.ip).collect());
+        }
+        let mut all: Vec<_> = self.environment.interfaces()?.into_iter().map(|i| i.address.ip).collect();
+        all.retain(|ip| !ip.is_loopback());
+        all.dedup();
+        Ok(all)
+    }
+}
+
+impl Environment {
+    /// The addresses of this host's interfaces.
+    pub fn interfaces(&self) -> Result<Vec<InterfaceAddress>, Error> {
+        let all = nix::ifaddrs::getifaddrs()
+            .map_err(|e| Error::new(&Position::of_file("bind"), format!("reading interface addresses: {e}")))?;
+        let address = |entry: nix::ifaddrs::InterfaceAddress| {
+            let storage = entry.address?;
+            let address = if let Some(v4) = storage.as_sockaddr_in() {
+                BindAddress { ip: IpAddr::V4(v4.ip()), scope: 0 }
+            } else {
+                let v6 = storage.as_sockaddr_in6()?;
+                BindAddress { ip: IpAddr::V6(v6.ip()), scope: v6.scope_id() }
+            };
+            Some(InterfaceAddress { interface: entry.interface_name, address })
+        };
+        Ok(all.filter_map(address).collect())
+    }
+}
+
+/// What to open and start.
+pub struct Plan {
+    /// Where to listen and who answers there.
+    pub servers: Vec<ServerPlan>,
+    /// What is asked of the process.
+    pub process: Process,
+    /// `coredns_plugin_enabled`: listener, zone and plugin.
+    pub enabled: Vec<(String, String, &'static str)>,
+}
+
+/// One listener.
+pub struct ServerPlan {
+    /// E.g. `dns://:53`: the label `server` of its metrics.
+    pub identity: String,
+    /// What to bind.
+    pub addresses: Vec<SocketAddr>,
+    /// The zones and their blocks.
+    pub routes: Vec<Route>,
+    /// Zones of blocks that count their queries.
+    pub counted: Vec<String>,
+    /// Lines for the start, as CoreDNS prints them, e.g. `cluster.local.:53`.
+    pub banner: Vec<String>,
+}
+
+/// The names that directives may have: known plugins, and those that are refused by name.
+pub fn directive_names() -> Vec<&'static str> {
+    PLUGINS.iter().map(|(name, _)| *name).chain(REFUSED.iter().map(|(name, _)| *name)).collect()
+}
+
+/// A server block that was set up.
+struct Built<'a> {
+    /// The block as it was written.
+    source: &'a ServerBlock,
+    /// Its plugins.
+    block: Arc<Block>,
+    /// What `bind` named.
+    bound: Vec<BindAddress>,
+    /// Whether it counts its queries.
+    counted: bool,
+}
+
+/// Checks a Corefile and plans what it asks for.
+///
+/// # Errors
+/// The first thing that is wrong, with its file and line.
+pub fn plan(corefile: &Corefile, environment: &Environment) -> Result<Plan, Error> {
+    let mut process = Process::default();
+    let built = corefile
+        .blocks
+        .iter()
+        .map(|block| set_up(block, environment, &mut process))
+        .collect::<Result<Vec<_>, _>>()?;
+    check_duplicates(&built)?;
+    let mut servers: BTreeMap<String, ServerPlan> = BTreeMap::new();
+    let mut enabled = Vec::new();
+    for Built { source, block, bound, counted } in &built {
+        for key in &source.keys {
+            let zone = Labels::parse(&key.zone).map_err(|e| Error::new(&key.position, e.to_string()))?;
+            for (identity, addresses, suffix) in listeners(bound, key.port) {
+                let server = servers.entry(identity.clone()).or_insert_with(|| ServerPlan {
+                    identity: identity.clone(),
+                    addresses,
+                    routes: Vec::new(),
+                    counted: Vec::new(),
+                    banner: Vec::new(),
+                });
+                server.routes.push(Route { zone: zone.clone(), block: block.clone() });
+                server.banner.push(format!("{}:{}{suffix}", key.zone, key.port));
+                if *counted {
+                    server.counted.push(key.zone.clone());
+                }
+                for plugin in &block.plugins {
+                    enabled.push((identity.clone(), key.zone.clone(), plugin.name()));
+                }
+            }
+        }
+    }
+    Ok(Plan { servers: servers.into_values().collect(), process, enabled })
+}
+
+fn set_up<'a>(
+    block: &'a ServerBlock,
+    environment: &Environment,
+    process: &mut Process,
+) -> Result<Built<'a>, Error> {
+    for key in &block.keys {
+        if key.scheme != Scheme::Dns {
+            return Err(Error::new(
+                &key.position,
+                format!("'{}': {} listeners are not supported yet; only plain DNS is", key.text, key.scheme),
+            ));
+        }
+    }
+    for directive in &block.directives {
+        let name = directive.name.text.as_str();
+        if let Some((_, advice)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
+            let advice = if advice.is_empty() { String::new() } else { format!(": {advice}") };
+            return Err(directive.error(format!("plugin/{name} is not supported{advice}")));
+        }
+    }
+    let parse = |zone: &String| Labels::parse(zone).map_err(|e| Error::new(&block.position, e.to_string()));
+    let mut cx = Context {
+        environment,
+        zones: block.zones().iter().map(parse).collect::<Result<_, _>>()?,
+        bound: Vec::new(),
+        watches_readiness: false,
+        counts_queries: false,
+        process,
+    };
+    let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
+    for (name, setup) in PLUGINS {
+        let directives: Vec<_> = block.all(name).collect();
+        if !directives.is_empty() {
+            plugins.extend(setup(&directives, &mut cx)?);
+        }
+    }
+    let Context { bound, counts_queries: counted, .. } = cx;
+    Ok(Built { source: block, block: Arc::new(Block { plugins }), bound, counted })
+}
+
+/// No zone may be claimed twice on one listener.
+fn check_duplicates(built: &[Built<'_>]) -> Result<(), Error> {
+    let texts: Vec<Vec<String>> =
+        built.iter().map(|b| b.bound.iter().map(|a| a.ip.to_string()).collect()).collect();
+    let claims = built.iter().zip(&texts).flat_map(|(built, texts)| {
+        let addresses: Vec<Option<&str>> =
+            if texts.is_empty() { vec![None] } else { texts.iter().map(|t| Some(t.as_str())).collect() };
+        built.source.keys.iter().flat_map(move |key| {
+            addresses.clone().into_iter().map(|address| Listener {
+                scheme: key.scheme,
+                zone: &key.zone,
+                port: key.port,
+                address,
+                filtered: false,
+                position: &key.position,
+            })
+        })
+    });
+    corefile::check_duplicates(claims)
+}
+
+/// Identity, addresses and banner suffix of each listener of a key.
+fn listeners(bound: &[bind::BindAddress], port: u16) -> Vec<(String, Vec<SocketAddr>, String)> {
+    if bound.is_empty() {
+        return vec![(format!("dns://:{port}"), wildcard(port), String::new())];
+    }
+    let listener = |address: &BindAddress| {
+        let socket = match address.ip {
+            IpAddr::V4(_) => SocketAddr::new(address.ip, port),
+            IpAddr::V6(ip) => SocketAddr::V6(SocketAddrV6::new(ip, port, 0, address.scope)),
+        };
+        (format!("dns://{}", SocketAddr::new(address.ip, port)), vec![socket], format!(" on {}", address.ip))
+    };
+    bound.iter().map(listener).collect()
+}

@@ -1,0 +1,301 @@
+//! The keeper: loads the newest snapshot at start, and writes the next ones without holding anybody up.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::{Counter, Gauge};
+use tokio::task::JoinHandle;
+
+use super::Generation;
+use crate::feed::position::Position;
+use crate::ops::clock::WallClock;
+use crate::ops::jitter::Jitter;
+use crate::ops::metrics::Metrics;
+use crate::snapshot::disk::Disk;
+use crate::snapshot::folder::{Access, Folder};
+use crate::snapshot::header::{Header, KindDigest};
+use crate::snapshot::load::{Expect, Outcome};
+use crate::snapshot::save::{SaveError, Saved};
+use crate::snapshot::schedule::{Schedule, Why};
+use crate::zone::Table;
+use crate::zone::digest;
+use crate::zone::object::{Kind, Kinds};
+
+/// What a keeper has to know of its node.
+#[derive(Clone, Debug)]
+pub struct KeeperConfig {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The zone that is served, lower case with the final dot.
+    pub zone: String,
+    /// Where the data comes from, e.g. `file:/etc/outlast/cluster.yaml`.
+    pub source: String,
+    /// Whether objects carry labels.
+    pub labels: bool,
+    /// Between two writes.
+    pub interval: Duration,
+}
+
+/// Loads and writes the snapshots of one store.
+pub struct Keeper {
+    /// What it has to know.
+    config: KeeperConfig,
+    /// The folder; away while a write is under way.
+    folder: Option<Folder>,
+    /// The write under way.
+    writing: Option<JoinHandle<(Folder, Result<Saved, SaveError>)>>,
+    /// When to write.
+    schedule: Schedule,
+    /// Unix time for headers.
+    clock: Arc<WallClock>,
+    /// For the schedule.
+    jitter: Jitter,
+    /// Whether the last write failed: failures are logged once.
+    failing: bool,
+    /// What is measured.
+    gauges: Gauges,
+}
+
+/// Measures of snapshots.
+struct Gauges {
+    /// Unix time of the newest snapshot.
+    written: Gauge,
+    /// Its size.
+    bytes: Gauge,
+    /// How long the last write took.
+    save: Gauge,
+    /// How long loading took at start.
+    load: Gauge,
+    /// Whether nothing reaches the disk.
+    memory_only: Gauge,
+    /// Writes.
+    saves: Counter,
+    /// Failed writes.
+    failures: Counter,
+    /// Files that were not served.
+    rejected: Counter,
+}
+
+impl Gauges {
+    fn new(metrics: &Metrics) -> Self {
+        let gauge = |name, help| {
+            metrics.describe_gauge(name, help);
+            metrics.gauge(name, &[])
+        };
+        let counter = |name, help| {
+            metrics.describe_counter(name, help);
+            metrics.counter(name, &[])
+        };
+        Self {
+            written: gauge("outlast_snapshot_written_timestamp_seconds", "When the newest snapshot was written."),
+            bytes: gauge("outlast_snapshot_size_bytes", "Size of the newest snapshot."),
+            save: gauge("outlast_snapshot_save_seconds", "How long the last write of a snapshot took."),
+            load: gauge("outlast_snapshot_load_seconds", "How long loading the snapshot took at start."),
+            memory_only: gauge("outlast_snapshot_memory_only", "1 while no snapshot reaches the disk."),
+            saves: counter("outlast_snapshot_saves_total", "Snapshots written."),
+            failures: counter("outlast_snapshot_failures_total", "Snapshots that could not be written."),
+            rejected: counter("outlast_snapshot_rejected_total", "Snapshots found and not served."),
+        }
+    }
+}
+
+/// A snapshot that was loaded.
+pub struct Booted {
+    /// What to serve.
+    pub generation: Generation,
+    /// How long ago it was proved to be current.
+    pub age: Duration,
+}
+
+impl Keeper {
+    /// Opens the folder; never fails: without a folder that can be written, data is kept in memory only.
+    pub fn open(
+        config: KeeperConfig,
+        disk: Arc<dyn Disk>,
+        clock: Arc<WallClock>,
+        jitter: Jitter,
+        metrics: &Metrics,
+    ) -> Self {
+        let gauges = Gauges::new(metrics);
+        let folder = Folder::open(disk, &config.dir);
+        let why = match folder.access() {
+            Access::Writable => None,
+            Access::MemoryOnly { why } => Some(why.clone()),
+        };
+        gauges.memory_only.set(if why.is_some() { 1.0 } else { 0.0 });
+        if let Some(why) = &why {
+            tracing::error!(%why, "no snapshot can be written: memory only, a restart without the source will have no data");
+        }
+        let schedule = Schedule::new(config.interval);
+        let failing = why.is_some();
+        Self { config, folder: Some(folder), writing: None, schedule, clock, jitter, failing, gauges }
+    }
+
+    /// Loads the newest snapshot that is whole.
+    pub fn load(&mut self) -> Option<Booted> {
+        let expect = Expect { zone: &self.config.zone, source: Some(&self.config.source), cluster_uid: None };
+        let start = Instant::now();
+        let loaded = self.folder.as_mut()?.load(&expect, |_| Vec::new());
+        for rejected in &loaded.rejected {
+            self.gauges.rejected.increment(1);
+            tracing::error!(file = %rejected.path.display(), reason = %rejected.reason, aside = %rejected.aside,
+                "snapshot is not served");
+        }
+        for warning in &loaded.warnings {
+            tracing::warn!(%warning, "snapshot");
+        }
+        let Outcome::Loaded(restored) = loaded.outcome else { return None };
+        let header = restored.header;
+        self.clock.raise_floor(header.written_at_ms);
+        let mut complete = header.complete;
+        if self.config.labels && !header.labels {
+            // Selectors cannot be applied to objects without labels.
+            tracing::warn!("the snapshot has no labels and the configuration selects by them: waiting for the source");
+            complete = Kinds::NONE;
+        }
+        let table = Table::build(restored.sink, complete, header.serial);
+        let digests = KindDigest::of(&table);
+        if header.digest_version == digest::VERSION && header.digests != digests {
+            tracing::warn!("the snapshot's digests differ from its objects");
+        }
+        let age = Duration::from_millis(self.clock.age_ms(header.proved_at_ms));
+        let elapsed = start.elapsed();
+        self.gauges.load.set(elapsed.as_secs_f64());
+        self.gauges.bytes.set(restored.bytes as f64);
+        self.gauges.written.set(header.written_at_ms as f64 / 1000.0);
+        self.schedule.restored();
+        tracing::info!(snapshot = restored.generation, objects = restored.objects, endpoints = table.endpoint_count(),
+            age = ?Duration::from_secs(age.as_secs()), took = ?elapsed, source = %header.source, "loaded snapshot");
+        Some(Booted { generation: Generation { table, number: 1, verified: false }, age })
+    }
+
+    // === What happens to the data ===
+
+    /// The state changed, or was confirmed for the first time.
+    pub fn changed(&mut self, complete: bool) {
+        let now = now();
+        if complete {
+            self.schedule.completed(now);
+        }
+        self.schedule.changed(now);
+    }
+
+    /// The source was lost.
+    pub fn source_lost(&mut self) {
+        self.schedule.source_lost(now());
+    }
+
+    /// When the next write is due.
+    pub fn due(&self) -> Option<tokio::time::Instant> {
+        self.schedule.due().map(|(at, _)| at.into())
+    }
+
+    /// Begins the write that is due.
+    pub fn start(&mut self, generation: &Arc<Generation>, age: Duration) {
+        let why = self.schedule.due().map_or(Why::Changed, |(_, why)| why);
+        let Some(mut folder) = self.folder.take() else { return };
+        self.schedule.started();
+        let header = self.header(generation, age);
+        let generation = generation.clone();
+        tracing::debug!(why = why.as_str(), "writing snapshot");
+        // Off the runtime: a slow disk holds up neither the source nor the administration.
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            let result = folder.save(&header, generation.table.objects());
+            (folder, result)
+        }));
+    }
+
+    /// Waits for the write under way; never, if there is none.
+    pub async fn finished(&mut self) {
+        let Some(writing) = &mut self.writing else { return std::future::pending().await };
+        let result = writing.await;
+        self.writing = None;
+        let unit = self.jitter.unit();
+        match result {
+            Ok((folder, Ok(saved))) => {
+                self.folder = Some(folder);
+                self.schedule.written(now(), unit);
+                self.saved(&saved);
+            }
+            Ok((folder, Err(error))) => {
+                self.folder = Some(folder);
+                self.schedule.failed(now(), unit);
+                self.failed(&error);
+            }
+            // The writer panicked, and the folder went with it: there is nothing to write to any more.
+            Err(error) => {
+                self.gauges.memory_only.set(1.0);
+                tracing::error!(%error, "writing a snapshot panicked: memory only");
+            }
+        }
+    }
+
+    /// Writes what is not yet on the disk, for a clean stop.
+    pub async fn stop(&mut self, generation: &Arc<Generation>, age: Duration) {
+        if self.writing.is_some() {
+            self.finished().await;
+        }
+        if self.schedule.on_stop() {
+            self.start(generation, age);
+            self.finished().await;
+        }
+    }
+
+    fn saved(&mut self, saved: &Saved) {
+        self.gauges.saves.increment(1);
+        self.gauges.bytes.set(saved.bytes as f64);
+        self.gauges.save.set(saved.elapsed.as_secs_f64());
+        self.gauges.written.set(self.clock.now_unix_ms() as f64 / 1000.0);
+        self.gauges.memory_only.set(0.0);
+        for error in &saved.untidy {
+            tracing::warn!(%error, "tidying up the snapshot folder");
+        }
+        if std::mem::take(&mut self.failing) {
+            tracing::info!(snapshot = saved.generation, "snapshots are written again");
+        }
+        tracing::debug!(snapshot = saved.generation, bytes = saved.bytes, took = ?saved.elapsed, "snapshot written");
+    }
+
+    fn failed(&mut self, error: &SaveError) {
+        self.gauges.failures.increment(1);
+        self.gauges.memory_only.set(1.0);
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::error!(%error, "snapshot not written: memory only until a retry succeeds");
+        }
+    }
+
+    fn header(&self, generation: &Generation, age: Duration) -> Header {
+        let now = self.clock.now_unix_ms();
+        let table = &generation.table;
+        Header {
+            zone: self.config.zone.clone(),
+            cluster_uid: String::new(),
+            position: Position::UNKNOWN,
+            complete: table.complete(),
+            digest_version: digest::VERSION,
+            digests: KindDigest::of(table),
+            written_at_ms: now,
+            proved_at_ms: now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            serial: table.serial(),
+            source: self.config.source.clone(),
+            labels: self.config.labels,
+            writer: format!("outlast {}", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+impl KindDigest {
+    /// The digests of a table, by kind.
+    pub fn of(table: &Table) -> [Self; Kind::ALL.len()] {
+        Kind::ALL.map(|kind| {
+            let digest = table.digest(kind);
+            Self { hash: digest.hash, count: digest.count }
+        })
+    }
+}
+
+/// The runtime's clock, which tests can stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
