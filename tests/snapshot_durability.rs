@@ -384,6 +384,17 @@ fn a_live_writers_temporary_file_stays_and_a_dead_ones_goes() {
     assert_eq!(names(&disk).len(), 0);
 }
 
+/// As when the next release starts while the last one writes its snapshot on a clean stop.
+#[test]
+fn a_second_process_that_starts_does_not_disturb_a_save() {
+    let disk = RecordingDisk::default();
+    let mut folder = open(&disk);
+    let all = objects(1);
+    let objects = all.iter().inspect(|_| drop(open(&disk))).map(ObjectRef::from);
+    folder.save(&header(1), objects).expect("nobody takes the file away");
+    assert_eq!(served(&load(&mut open(&disk))), Some(1));
+}
+
 #[test]
 fn the_last_number_is_not_gone_beyond() {
     let disk = RecordingDisk::holding(image([(path(u64::MAX), bytes(&header(1), 1))]));

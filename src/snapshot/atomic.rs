@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::disk::{Disk, DiskError};
+use super::disk::{Disk, DiskError, DiskFile};
 use super::names;
 
 /// Bytes gathered before they are written: what the compressor hands out at a time.
@@ -23,12 +23,17 @@ pub fn replace<T, E: From<DiskError>>(
 ) -> Result<T, E> {
     let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let temporary = target.with_file_name(names::temporary(&name));
-    let filled = write_synced(disk, &temporary, fill).and_then(|value| {
-        // A name must never lead to content that was not synced, hence not before `write_synced` is through.
+    let file = disk.create_new(&temporary).map_err(DiskError::at("creating", &temporary))?;
+    let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, file);
+    let outcome = fill_and_sync(&mut buffered, &temporary, fill).and_then(|value| {
+        // A name must never lead to content that was not synced, hence not before the sync is through.
         disk.rename(&temporary, target).map_err(DiskError::at("renaming", &temporary))?;
         Ok(value)
     });
-    match filled {
+    // Held until here, so that no other process takes the file for abandoned; and taken apart, because a
+    // buffer that is merely dropped would be written after the error.
+    drop(buffered.into_parts());
+    match outcome {
         Ok(value) => {
             let folder = parent(target);
             disk.sync_dir(&folder).map_err(DiskError::at("syncing folder", &folder))?;
@@ -42,16 +47,14 @@ pub fn replace<T, E: From<DiskError>>(
     }
 }
 
-/// Makes a file and syncs its content. A failed sync is final for this file: the kernel may have dropped the
-/// pages and say success the next time.
-fn write_synced<T, E: From<DiskError>>(
-    disk: &dyn Disk,
+/// Writes and syncs the content. A failed sync is final for this file: the kernel may have dropped the pages
+/// and say success the next time.
+fn fill_and_sync<T, E: From<DiskError>>(
+    buffered: &mut BufWriter<Box<dyn DiskFile>>,
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<T, E> {
-    let file = disk.create_new(path).map_err(DiskError::at("creating", path))?;
-    let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, file);
-    let value = fill(&mut buffered)?;
+    let value = fill(buffered)?;
     buffered.flush().map_err(DiskError::at("writing", path))?;
     buffered.get_mut().sync().map_err(DiskError::at("syncing", path))?;
     Ok(value)

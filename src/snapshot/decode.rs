@@ -113,10 +113,13 @@ impl<'a> Verified<'a> {
 
 /// The messages of a compressed frame, one after the other.
 struct Records<'a> {
+    /// Decompresses the frame.
     source: Decoder<'static, &'a [u8]>,
     /// Decompressed bytes; those in `start..end` are yet to be read.
     buffer: Vec<u8>,
+    /// See `buffer`.
     start: usize,
+    /// See `buffer`.
     end: usize,
     /// Bytes that may yet be decompressed.
     allowance: u64,

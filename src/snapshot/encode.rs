@@ -96,8 +96,11 @@ pub fn encode<'a>(
 
 /// Counts and hashes what passes through.
 struct Summed<W> {
+    /// Where it passes to.
     to: W,
+    /// Of all that passed.
     hash: Xxh3Default,
+    /// How much passed.
     bytes: u64,
 }
 

@@ -37,7 +37,7 @@
 //!
 //! # Limits
 //!
-//! Every size is bounded for writing and reading alike, by the constants of [`format`]; three generations
+//! Every size is bounded for writing and reading alike, by the constants of [`mod@format`]; three generations
 //! ([`folder::KEEP_GENERATIONS`]) and three rejected files ([`folder::KEEP_REJECTED`]) are kept. Reading holds
 //! the compressed file in memory and one object beyond what the caller builds; writing holds one object and the
 //! compressor's window.
@@ -67,3 +67,4 @@ pub mod reject;
 pub mod save;
 pub mod schedule;
 pub mod show;
+pub mod verify;
