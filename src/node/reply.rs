@@ -188,13 +188,7 @@ fn edns(query: &Query, rcode: ResponseCode, ede: Option<&Ede>) -> Option<Vec<u8>
         .set_dnssec_ok(theirs.flags().dnssec_ok)
         .set_max_payload(theirs.max_payload())
         .set_rcode_high(rcode.high());
-    let kept = [
-        EdnsCode::NSID,
-        EdnsCode::Expire,
-        EdnsCode::Cookie,
-        EdnsCode::Keepalive,
-        EdnsCode::Padding,
-    ];
+    let kept = [EdnsCode::NSID, EdnsCode::Expire, EdnsCode::Cookie, EdnsCode::Keepalive, EdnsCode::Padding];
     for (code, option) in theirs.options().as_ref() {
         if kept.contains(code) {
             ours.options_mut().insert(option.clone());

@@ -7,10 +7,10 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::listen::Shared;
 use super::listen::bind::{self, Sockets};
 use super::listen::tcp::TcpListener;
 use super::listen::udp::UdpListener;
-use super::listen::Shared;
 use super::router::Router;
 use super::setup::{Environment, Plan, ServerPlan, SourceConfig, StoreConfig};
 use super::store::Store;
@@ -97,10 +97,8 @@ pub fn start(
         shared.idle().await;
     });
 
-    let enabled: Vec<_> = enabled
-        .iter()
-        .map(|(server, zone, name)| PluginUse { server, zone, view: "", name })
-        .collect();
+    let enabled: Vec<_> =
+        enabled.iter().map(|(server, zone, name)| PluginUse { server, zone, view: "", name }).collect();
     set_plugins_enabled(metrics, &enabled);
     if process.runtime_metrics {
         metrics.watch_runtime(&Handle::current());

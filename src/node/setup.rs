@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use super::chain::Plugin;
 use super::listen::bind::wildcard;
+use super::plugins::PLUGINS;
 use super::plugins::bind::{BindAddress, InterfaceAddress};
 use super::plugins::refused::REFUSED;
-use super::plugins::{PLUGINS, bind};
 use super::router::{Block, Route};
 use super::store::Store;
 use super::store::state::Limits;
@@ -189,8 +189,9 @@ impl Context<'_> {
 impl Environment {
     /// The addresses of this host's interfaces.
     pub fn interfaces(&self) -> Result<Vec<InterfaceAddress>, Error> {
-        let all = nix::ifaddrs::getifaddrs()
-            .map_err(|e| Error::new(&Position::of_file("bind"), format!("reading interface addresses: {e}")))?;
+        let all = nix::ifaddrs::getifaddrs().map_err(|e| {
+            Error::new(&Position::of_file("bind"), format!("reading interface addresses: {e}"))
+        })?;
         let address = |entry: nix::ifaddrs::InterfaceAddress| {
             let storage = entry.address?;
             let address = if let Some(v4) = storage.as_sockaddr_in() {
@@ -347,7 +348,7 @@ fn check_duplicates(built: &[Built<'_>]) -> Result<(), Error> {
 }
 
 /// Identity, addresses and banner suffix of each listener of a key.
-fn listeners(bound: &[bind::BindAddress], port: u16) -> Vec<(String, Vec<SocketAddr>, String)> {
+fn listeners(bound: &[BindAddress], port: u16) -> Vec<(String, Vec<SocketAddr>, String)> {
     if bound.is_empty() {
         return vec![(format!("dns://:{port}"), wildcard(port), String::new())];
     }

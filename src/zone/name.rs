@@ -80,7 +80,7 @@ impl Labels {
     }
 
     /// The labels from left to right.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator + Clone {
         (0..self.len()).map(|i| self.get(i))
     }
 

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use hickory_server::net::xfer::Protocol;
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg,
-};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
@@ -125,9 +123,7 @@ impl UdpListener {
     }
 
     fn reply(&self, reply: &[u8], to: &Datagram) {
-        let sent = self
-            .socket
-            .try_io(Interest::WRITABLE, || write(&self.socket, reply, to.source, to.local));
+        let sent = self.socket.try_io(Interest::WRITABLE, || write(&self.socket, reply, to.source, to.local));
         if let Err(error) = sent {
             if error.kind() == io::ErrorKind::WouldBlock {
                 // The send buffer is full: try again when it is not, without holding up the next query.
@@ -148,13 +144,7 @@ impl UdpListener {
     }
 }
 
-async fn send_later(
-    socket: &UdpSocket,
-    reply: &[u8],
-    to: SocketAddr,
-    from: Option<IpAddr>,
-    shared: &Shared,
-) {
+async fn send_later(socket: &UdpSocket, reply: &[u8], to: SocketAddr, from: Option<IpAddr>, shared: &Shared) {
     if socket.async_io(Interest::WRITABLE, || write(socket, reply, to, from)).await.is_err() {
         shared.unsent.increment(1);
     }

@@ -35,7 +35,9 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
             }
         }
         if cx.bound.is_empty() {
-            return Err(directive.error("plugin/bind: every address is excepted; nothing is left to listen on"));
+            return Err(
+                directive.error("plugin/bind: every address is excepted; nothing is left to listen on")
+            );
         }
     }
     Ok(Vec::new())

@@ -22,15 +22,8 @@ pub const NAME: &str = "forward";
 const PORT: u16 = 53;
 
 /// Options that are understood.
-const OPTIONS: [&str; 7] = [
-    "except",
-    "force_tcp",
-    "prefer_udp",
-    "policy",
-    "read_timeout",
-    "max_concurrent",
-    "max_connect_attempts",
-];
+const OPTIONS: [&str; 7] =
+    ["except", "force_tcp", "prefer_udp", "policy", "read_timeout", "max_concurrent", "max_connect_attempts"];
 
 /// Options of CoreDNS that are refused by name, so that nobody thinks they work.
 const REFUSED: [&str; 14] = [

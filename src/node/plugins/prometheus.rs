@@ -52,7 +52,8 @@ impl Plugin for Prometheus {
         let start = Instant::now();
         let outcome = next.run(query).await;
         let metrics = query.router().metrics().zone_for_labels(query.labels().iter());
-        let observe = |len, plugin| metrics.record(&observation(query, outcome.rcode().into(), len, plugin, start));
+        let observe =
+            |len, plugin| metrics.record(&observation(query, outcome.rcode().into(), len, plugin, start));
         match &outcome {
             Outcome::Reply(reply) => observe(reply.uncompressed_len(query), reply.plugin),
             Outcome::Failed(failure) => {

@@ -20,7 +20,8 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
         match line.name().text.as_str() {
             "monitor" => {
                 let modes = [("until-ready", Monitor::UntilReady), ("continuously", Monitor::Continuously)];
-                if line.one_arg("monitor until-ready|continuously")?.choice(&modes)? == Monitor::Continuously {
+                if line.one_arg("monitor until-ready|continuously")?.choice(&modes)? == Monitor::Continuously
+                {
                     cx.process.monitor = Monitor::Continuously;
                 }
             }

@@ -88,7 +88,10 @@ impl Gauges {
             metrics.counter(name, &[])
         };
         Self {
-            written: gauge("outlast_snapshot_written_timestamp_seconds", "When the newest snapshot was written."),
+            written: gauge(
+                "outlast_snapshot_written_timestamp_seconds",
+                "When the newest snapshot was written.",
+            ),
             bytes: gauge("outlast_snapshot_size_bytes", "Size of the newest snapshot."),
             save: gauge("outlast_snapshot_save_seconds", "How long the last write of a snapshot took."),
             load: gauge("outlast_snapshot_load_seconds", "How long loading the snapshot took at start."),
@@ -139,7 +142,7 @@ impl Keeper {
         let loaded = self.folder.as_mut()?.load(&expect, |_| Vec::new());
         for rejected in &loaded.rejected {
             self.gauges.rejected.increment(1);
-            tracing::error!(file = %rejected.path.display(), reason = %rejected.reason, aside = %rejected.aside,
+            tracing::error!(file = %rejected.path.display(), reason = %rejected.reason, aside = ?rejected.aside,
                 "snapshot is not served");
         }
         for warning in &loaded.warnings {
@@ -151,7 +154,9 @@ impl Keeper {
         let mut complete = header.complete;
         if self.config.labels && !header.labels {
             // Selectors cannot be applied to objects without labels.
-            tracing::warn!("the snapshot has no labels and the configuration selects by them: waiting for the source");
+            tracing::warn!(
+                "the snapshot has no labels and the configuration selects by them: waiting for the source"
+            );
             complete = Kinds::NONE;
         }
         let table = Table::build(restored.sink, complete, header.serial);

@@ -68,11 +68,7 @@ impl Store {
 
     /// What a generation's state is judged by.
     pub fn facts(&self, generation: &Generation) -> Facts {
-        Facts {
-            complete: generation.table.complete(),
-            verified: generation.verified,
-            age: self.age(),
-        }
+        Facts { complete: generation.table.complete(), verified: generation.verified, age: self.age() }
     }
 
     /// Only the writer publishes.

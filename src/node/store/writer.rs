@@ -222,11 +222,20 @@ impl Writer {
                 tracing::warn!(state = state.name(), ?age, why, "cluster data is stale and still served");
             }
             DataState::Expired { .. } => {
-                tracing::error!(state = state.name(), ?age, why, "cluster data is older than max_stale: SERVFAIL");
+                tracing::error!(
+                    state = state.name(),
+                    ?age,
+                    why,
+                    "cluster data is older than max_stale: SERVFAIL"
+                );
             }
             DataState::Empty { missing } => {
                 let missing: Vec<_> = missing.iter().map(Kind::as_str).collect();
-                tracing::warn!(state = state.name(), ?missing, "no cluster data yet: SERVFAIL until the source appears");
+                tracing::warn!(
+                    state = state.name(),
+                    ?missing,
+                    "no cluster data yet: SERVFAIL until the source appears"
+                );
             }
         }
     }

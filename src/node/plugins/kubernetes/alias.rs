@@ -75,7 +75,7 @@ impl Kubernetes {
             if owner.zone_of(&target) || records.iter().any(|r: &Record| r.name == target) {
                 return End::Nowhere;
             }
-            records.push(Record { name: owner, ..encoder.alias(&target) });
+            records.push(owned_by(owner, encoder.alias(&target)));
             let Ok(labels) = Labels::from_labels(target.iter()) else { return End::Nowhere };
             match self.rules.lookup(encoder.table, &labels, kind) {
                 (_, Answer::NotOurs) => return End::Found { records, outside: Some(target) },
@@ -85,7 +85,7 @@ impl Kubernetes {
                 }
                 (Some(_), Answer::Records(found)) => {
                     let theirs = encoder.records(&found).answers;
-                    records.extend(theirs.into_iter().map(|r| Record { name: target.clone(), ..r }));
+                    records.extend(theirs.into_iter().map(|r| owned_by(target.clone(), r)));
                     return End::Found { records, outside: None };
                 }
                 (_, Answer::NotReady(missing)) => return End::NotReady(missing),
@@ -94,6 +94,11 @@ impl Kubernetes {
         }
         End::Nowhere
     }
+}
+
+fn owned_by(owner: Name, mut record: Record) -> Record {
+    record.name = owner;
+    record
 }
 
 /// The name that an ExternalName service leads to, absolute and in the object's letter case.

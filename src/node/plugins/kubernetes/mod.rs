@@ -89,7 +89,10 @@ pub struct Counters {
 impl Counters {
     /// Registers the counters.
     pub fn new(metrics: &Metrics) -> Self {
-        metrics.describe_counter("outlast_stale_answers_total", "Answers given from data of unproved freshness.");
+        metrics.describe_counter(
+            "outlast_stale_answers_total",
+            "Answers given from data of unproved freshness.",
+        );
         metrics.describe_counter("outlast_not_ready_answers_total", "SERVFAIL answers for want of data.");
         let stale = |answer| metrics.counter("outlast_stale_answers_total", &[("answer", answer)]);
         let failed = |reason| metrics.counter("outlast_not_ready_answers_total", &[("reason", reason)]);

@@ -236,7 +236,9 @@ fn option(line: &Line, options: &mut Options) -> Result<(), Error> {
             return Err(line.error(format!("plugin/kubernetes: '{name}' is not supported yet")));
         }
         "endpoints" => {
-            return Err(line.error("plugin/kubernetes: 'endpoints' is about hubs, which are not supported yet"));
+            return Err(
+                line.error("plugin/kubernetes: 'endpoints' is about hubs, which are not supported yet")
+            );
         }
         "upstream" | "resyncperiod" | "transfer" => {
             return Err(line.error(format!(
@@ -254,10 +256,13 @@ fn source(line: &Line) -> Result<SourceConfig, Error> {
     let words = line.expect_args(1..=2, USAGE)?;
     match words {
         [kind, path] if kind.text == "file" => Ok(SourceConfig::File(PathBuf::from(&path.text))),
-        [kind, ..] if matches!(kind.text.as_str(), "auto" | "apiserver" | "hub") => {
-            Err(kind.error(format!("plugin/kubernetes: source '{}' is not supported yet: write '{USAGE}'", kind.text)))
+        [kind, ..] if matches!(kind.text.as_str(), "auto" | "apiserver" | "hub") => Err(kind.error(format!(
+            "plugin/kubernetes: source '{}' is not supported yet: write '{USAGE}'",
+            kind.text
+        ))),
+        [kind, ..] => {
+            Err(kind.error(format!("plugin/kubernetes: no source '{}': write '{USAGE}'", kind.text)))
         }
-        [kind, ..] => Err(kind.error(format!("plugin/kubernetes: no source '{}': write '{USAGE}'", kind.text))),
         [] => Err(line.error(format!("plugin/kubernetes: write '{USAGE}'"))),
     }
 }

@@ -84,7 +84,7 @@ impl Encoder<'_> {
     }
 
     /// An authoritative reply without records.
-    pub const fn empty(&self, rcode: ResponseCode) -> Reply {
+    pub fn empty(&self, rcode: ResponseCode) -> Reply {
         Reply { authoritative: true, ..Reply::new(rcode, NAME) }
     }
 
