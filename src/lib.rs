@@ -1,5 +1,6 @@
 //! Cluster DNS that outlasts the control plane.
 
+pub mod cli;
 pub mod corefile;
 pub mod feed;
 pub mod forward;

@@ -1,2 +1,7 @@
 //! The `outlast` command; everything lives in the library.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    outlast::cli::run(std::env::args_os().collect())
+}

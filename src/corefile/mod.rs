@@ -77,6 +77,11 @@ pub struct Warning {
     pub text: String,
 }
 
+/// Reads a duration as Go writes it: `300ms`, `1m30s`, `0`. The error says what would be right.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    duration::parse(text)
+}
+
 /// Reads the Corefile at `path`, or standard input for `stdin`, and what it imports.
 ///
 /// Errors: [`ErrorKind::Missing`] and [`ErrorKind::Unreadable`] for the file itself, [`ErrorKind::Invalid`]

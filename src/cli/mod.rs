@@ -1,0 +1,98 @@
+//! The command line: subcommands of our own, and CoreDNS's flags as they are.
+//!
+//! Exit status: 0 for success, 2 for wrong flags or a wrong configuration (nothing was started), 1 for
+//! everything that went wrong later.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the part that speaks to people")]
+
+mod check;
+mod coredns;
+mod lookup;
+mod node;
+mod snapshot;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Cluster DNS that outlasts the control plane.
+#[derive(Parser)]
+#[command(name = "outlast", version, about, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  outlast node --conf Corefile                   serve DNS
+  outlast -conf Corefile -dns.port 1053          the same, with CoreDNS's flags
+  outlast check --conf Corefile                  is the Corefile right? exit status 0 or 2
+  outlast snapshot show /var/lib/outlast         what is on the disk, and how old it is
+  outlast lookup web.shop.svc.cluster.local A --snapshot /var/lib/outlast
+                                                 what would be answered, without a server
+
+CoreDNS's flags -conf, -dns.port, -p, -pidfile, -quiet, -version and -plugins work without a subcommand.";
+
+/// The subcommands.
+#[derive(Subcommand)]
+enum Command {
+    /// Serve DNS as a Corefile says
+    Node(node::Args),
+    /// Check a Corefile without starting anything
+    Check(check::Args),
+    /// Look at snapshots: show, verify, diff, export, import
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
+    /// Answer one question from a snapshot, offline
+    Lookup(lookup::Args),
+}
+
+/// Exit status of wrong flags and wrong configurations.
+const WRONG: u8 = 2;
+
+/// Runs the command line; `arguments` begins with the program's name.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    let arguments = match coredns::translate(&arguments) {
+        coredns::Translated::Ours(arguments) => arguments,
+        coredns::Translated::Printed => return ExitCode::SUCCESS,
+        coredns::Translated::Wrong(message) => {
+            eprintln!("outlast: {message}");
+            return ExitCode::from(WRONG);
+        }
+    };
+    // CoreDNS without arguments serves the Corefile of the working folder.
+    let bare = arguments.len() <= 1;
+    let arguments = if bare && Path::new("Corefile").is_file() {
+        vec!["outlast".into(), "node".into()]
+    } else {
+        arguments
+    };
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is the reader's wish.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(WRONG) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
+        Command::Node(args) => node::run(args),
+        Command::Check(args) => check::run(&args),
+        Command::Snapshot(command) => snapshot::run(command),
+        Command::Lookup(args) => lookup::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("outlast: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Says what is wrong with a configuration, and gives the exit status for it.
+fn wrong(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("outlast: {error}");
+    ExitCode::from(WRONG)
+}
