@@ -8,6 +8,7 @@ use hickory_proto::rr::{DNSClass, Name, RecordType};
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 
+use super::gate::HEADER;
 use super::router::Router;
 use crate::zone::name::Labels;
 
@@ -69,6 +70,12 @@ impl Query {
     /// The bytes as they were received.
     pub fn bytes(&self) -> &[u8] {
         self.request.as_slice()
+    }
+
+    /// The name that is asked for as it stands in the message; the first name of a message is never compressed.
+    pub fn wire_name(&self) -> &[u8] {
+        let len = self.labels.key().len() + self.labels.len() + 1;
+        self.bytes().get(HEADER..HEADER + len).unwrap_or_default()
     }
 
     /// Its header but for the counts.

@@ -1,5 +1,5 @@
-//! What tests and benches share: a scriptable upstream, a DNS client, a disk that loses power, and clusters
-//! of any size.
+//! What tests and benches share: a node in the test's own process, a scriptable upstream, a DNS client, a disk
+//! that loses power, and clusters of any size.
 //!
 //! Built with the feature `testkit` only, never in a shipped binary. Listens on loopback, on ports that the
 //! kernel picks, so that tests run side by side; everything ends when it is dropped. What cannot be set up
@@ -8,4 +8,5 @@
 pub mod client;
 pub mod cluster;
 pub mod disk;
+pub mod node;
 pub mod upstream;

@@ -10,7 +10,6 @@ use hickory_proto::op::{Message, ResponseCode};
 use crate::corefile::{self, Directive, Error, Line, Statement, Token};
 use crate::forward::{ForwardConfig, Forwarder, Outcome as Forwarded, Policy, Transport, resolv};
 use crate::node::chain::{Failure, Next, Outcome, Plugin};
-use crate::node::gate::HEADER;
 use crate::node::query::Query;
 use crate::node::reply::{Ede, EdeCode, Reply};
 use crate::node::setup::Context;
@@ -160,9 +159,7 @@ impl Plugin for Forward {
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {
-        // The first name of a message is never compressed, so it stands there as it is.
-        let name = query.bytes().get(HEADER..).unwrap_or_default();
-        if !self.forwarder.matches(name) {
+        if !self.forwarder.matches(query.wire_name()) {
             return next.run(query).await;
         }
         let client = if query.is_udp() { Transport::Udp } else { Transport::Tcp };
