@@ -1,0 +1,153 @@
+//! The rules of the layout, as a test: which module may know which, where files are written, and habits that
+//! no lint checks.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test crate")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A source file with its path below `src/` and its text without the tests at its end.
+struct Source {
+    path: String,
+    text: String,
+}
+
+fn sources() -> Vec<Source> {
+    fn walk(dir: &Path, into: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, into);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                into.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    walk(&root, &mut paths);
+    paths.sort();
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned();
+        // A whole file of tests, or of what only tests need.
+        let name = path.file_name().unwrap();
+        let code = if name == "tests.rs" || name == "test_support.rs" || name == "arbitrary.rs" {
+            "//! tests".to_owned()
+        } else {
+            code
+        };
+        Source { path: path.strip_prefix(&root).unwrap().to_string_lossy().into_owned(), text: code }
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Lines of code (not of comments) in files for which `in_scope` holds that contain `word`.
+fn offenders(in_scope: impl Fn(&str) -> bool, word: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|s| in_scope(&s.path)) {
+        for (number, line) in source.text.lines().enumerate() {
+            if !line.trim_start().starts_with("//") && line.contains(word) {
+                found.push(format!("src/{}:{}: {}", source.path, number + 1, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+fn none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+fn within<'a>(folder: &'a str) -> impl Fn(&str) -> bool + 'a {
+    move |path: &str| path.starts_with(folder)
+}
+
+#[test]
+fn the_zone_is_pure() {
+    for word in [
+        "tokio", "kube::", "tonic", "std::fs", "std::time", "std::net::Tcp", "std::net::Udp", "tracing",
+        "metrics::", "hickory", "rand::",
+    ] {
+        none("the zone imports nothing that acts", &offenders(within("zone/"), word));
+    }
+    for module in ["cli", "corefile", "feed", "forward", "node", "ops", "snapshot", "source"] {
+        none("the zone imports no other module", &offenders(within("zone/"), &format!("crate::{module}")));
+    }
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let forbidden = [
+        ("feed/", &["node", "snapshot", "source", "forward", "corefile", "ops", "cli"][..]),
+        ("snapshot/", &["node", "source", "forward", "corefile", "cli"]),
+        ("source/", &["node", "forward", "corefile", "snapshot", "cli"]),
+        ("forward/", &["node", "source", "snapshot", "corefile", "zone", "feed", "cli"]),
+        ("corefile/", &["node", "source", "snapshot", "forward", "ops", "zone", "feed", "cli"]),
+        ("ops/", &["node", "source", "snapshot", "forward", "corefile", "zone", "feed", "cli"]),
+        ("node/", &["cli"]),
+    ];
+    for (folder, modules) in forbidden {
+        for module in modules {
+            let found = offenders(within(folder), &format!("crate::{module}"));
+            none(&format!("{folder} must not know {module}"), &found);
+        }
+    }
+}
+
+#[test]
+fn each_foreign_world_has_its_place() {
+    let places: [(&str, &[&str]); 4] = [
+        ("hickory_server::", &["node/", "cli/lookup.rs", "testkit/"]),
+        ("hickory_proto::", &["node/", "cli/lookup.rs", "testkit/"]),
+        ("prost::", &["feed/", "snapshot/"]),
+        ("zstd::", &["snapshot/"]),
+    ];
+    for (word, allowed) in places {
+        let outside = |path: &str| !allowed.iter().any(|a| path.starts_with(a));
+        none(word, &offenders(outside, word));
+    }
+}
+
+#[test]
+fn files_are_written_in_one_place() {
+    let outside = |path: &str| path != "snapshot/disk.rs" && !path.starts_with("testkit/");
+    for word in ["File::create", "OpenOptions", "fs::write", "fs::rename", "fs::create_dir"] {
+        none("files are written through snapshot::disk", &offenders(outside, word));
+    }
+}
+
+#[test]
+fn what_is_merged_is_finished() {
+    let everywhere = |path: &str| !path.starts_with("testkit/");
+    for word in ["todo!(", "unimplemented!(", "dbg!(", "TODO", "FIXME", ".unwrap()"] {
+        none(word, &offenders(everywhere, word));
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let silent: Vec<_> = sources()
+        .into_iter()
+        .filter(|s| s.path != "feed/generated.rs" && !s.text.starts_with("//!"))
+        .map(|s| s.path)
+        .collect();
+    none("a module opens with what it is for", &silent);
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let mut in_dependencies = false;
+    let mut before = "";
+    let mut missing = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            in_dependencies = line.contains("dependencies");
+        } else if in_dependencies && line.contains(" = ") && !before.starts_with('#') {
+            missing.push(line.to_owned());
+        }
+        before = line;
+    }
+    none("a dependency has one line that says what it is for", &missing);
+}
