@@ -7,8 +7,8 @@
 //! The number is the rcode that the client gets. Replies are never altered.
 //!
 //! Lines that match a `consolidate` pattern are counted instead, and told in one line when the period ends that
-//! the first of them began ([`consolidate`]). With `stacktrace`, a panic is told with its place and its calls
-//! ([`panics`]); that it happened is counted and logged without it, too.
+//! the first of them began (`consolidate.rs`). With `stacktrace`, a panic is told with its place and its calls
+//! (`panics.rs`); that it happened is counted and logged without it, too.
 
 mod consolidate;
 mod panics;
