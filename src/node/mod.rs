@@ -25,3 +25,6 @@ pub mod router;
 pub mod running;
 pub mod setup;
 pub mod store;
+
+#[cfg(test)]
+pub(crate) mod test_support;

@@ -1,0 +1,193 @@
+//! For tests of plugins: queries, chains and captured logs, without sockets.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hickory_proto::op::{Edns, Message, Query as Question};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::Request;
+use metrics::Counter;
+use tracing::subscriber::DefaultGuard;
+
+use super::chain::{Next, Outcome, Plugin};
+use super::query::Query;
+use super::router::{Block, Route, Router};
+use super::setup::{self, Environment, Overrides};
+use crate::corefile::{self, Error, LoadOptions};
+use crate::ops::clock::WallClock;
+use crate::ops::dns_metrics::ServerMetrics;
+use crate::ops::metrics::Metrics;
+use crate::ops::telemetry::{self, LogFormat, Telemetry};
+use crate::zone::name::Labels;
+
+/// A question and who asks it; the defaults are a plain UDP query without an OPT record.
+#[derive(Clone)]
+pub(crate) struct Ask {
+    /// The name, in the letter case that is sent.
+    pub(crate) name: &'static str,
+    pub(crate) kind: RecordType,
+    pub(crate) class: DNSClass,
+    pub(crate) id: u16,
+    pub(crate) recursion_desired: bool,
+    pub(crate) checking_disabled: bool,
+    /// Size and DO of an OPT record.
+    pub(crate) edns: Option<(u16, bool)>,
+    pub(crate) protocol: Protocol,
+    pub(crate) source: &'static str,
+    pub(crate) local: &'static str,
+}
+
+impl Default for Ask {
+    fn default() -> Self {
+        Self {
+            name: "example.org.",
+            kind: RecordType::A,
+            class: DNSClass::IN,
+            id: 7,
+            recursion_desired: true,
+            checking_disabled: false,
+            edns: None,
+            protocol: Protocol::Udp,
+            source: "10.240.0.1:40212",
+            local: "10.96.0.10:53",
+        }
+    }
+}
+
+impl Ask {
+    /// The query as if `router` had received it.
+    pub(crate) fn by(&self, router: &Arc<Router>) -> Query {
+        let mut message = Message::query();
+        message.metadata.id = self.id;
+        message.metadata.recursion_desired = self.recursion_desired;
+        message.metadata.checking_disabled = self.checking_disabled;
+        let mut question = Question::query(Name::from_ascii(self.name).unwrap(), self.kind);
+        question.set_query_class(self.class);
+        message.add_query(question);
+        if let Some((size, dnssec_ok)) = self.edns {
+            let mut edns = Edns::new();
+            edns.set_max_payload(size).set_dnssec_ok(dnssec_ok);
+            message.set_edns(edns);
+        }
+        let source = self.source.parse().unwrap();
+        let request = Request::from_bytes(message.to_vec().unwrap(), source, self.protocol).unwrap();
+        Query::new(request, router.clone(), self.local.parse().unwrap()).unwrap()
+    }
+
+    /// The query at a listener without blocks.
+    pub(crate) fn query(&self) -> Query {
+        self.by(&router(Vec::new()))
+    }
+}
+
+/// A listener whose one block, for every name, has these plugins.
+pub(crate) fn router(plugins: Vec<Arc<dyn Plugin>>) -> Arc<Router> {
+    let metrics = Arc::new(ServerMetrics::new(&Arc::new(Metrics::new()), "dns://:53", &[]));
+    let route = Route { zone: Labels::root(), block: Arc::new(Block { plugins }) };
+    Router::new("dns://:53".to_owned(), vec![route], metrics, Counter::noop())
+}
+
+/// The plugins that `body` sets up in a server block for every name; it begins on line 2 of `Corefile`.
+pub(crate) fn plugins(body: &str) -> Result<Vec<Arc<dyn Plugin>>, Error> {
+    let environment = Environment {
+        metrics: Arc::new(Metrics::new()),
+        clock: Arc::new(WallClock::new(0)),
+        node_name: "node-1".to_owned(),
+        overrides: Overrides::default(),
+        own_addresses: None,
+    };
+    let names = setup::directive_names();
+    let options = LoadOptions { directives: Some(&names), ..LoadOptions::default() };
+    let corefile = corefile::parse(&format!(".:53 {{\n{body}\n}}\n"), "Corefile", &options)?;
+    let plan = setup::plan(&corefile, &environment)?;
+    Ok(plan.servers[0].routes[0].block.plugins.clone())
+}
+
+/// The plugins of `body`, with `last` behind them.
+pub(crate) fn chain(
+    body: &str,
+    last: impl Fn(&Query) -> Outcome + Send + Sync + 'static,
+) -> Vec<Arc<dyn Plugin>> {
+    let mut chain = plugins(body).unwrap();
+    chain.push(Arc::new(Last(last)));
+    chain
+}
+
+/// What `chain` makes of a query.
+pub(crate) async fn run(chain: &[Arc<dyn Plugin>], ask: &Ask) -> Outcome {
+    Next::all(chain).run(&ask.query()).await
+}
+
+/// A plugin that answers everything.
+struct Last<F>(F);
+
+#[async_trait]
+impl<F: Fn(&Query) -> Outcome + Send + Sync> Plugin for Last<F> {
+    fn name(&self) -> &'static str {
+        "last"
+    }
+
+    async fn serve(&self, query: &Query, _: Next<'_>) -> Outcome {
+        (self.0)(query)
+    }
+}
+
+/// A record of TTL 30.
+pub(crate) fn record(name: &str, data: RData) -> Record {
+    Record::from_rdata(Name::from_ascii(name).unwrap(), 30, data)
+}
+
+/// An A or AAAA record of TTL 30.
+pub(crate) fn address(name: &str, ip: &str) -> Record {
+    let data = match ip.parse().unwrap() {
+        IpAddr::V4(ip) => RData::A(ip.into()),
+        IpAddr::V6(ip) => RData::AAAA(ip.into()),
+    };
+    record(name, data)
+}
+
+/// The lines that this thread logs while it lives, in text form.
+pub(crate) struct Logs {
+    /// What was written.
+    written: Sink,
+    /// Writes it.
+    telemetry: Telemetry,
+    /// Ends the capture.
+    _guard: DefaultGuard,
+}
+
+/// A sink that keeps what is written.
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Logs {
+    /// Captures what `filter` lets through; empty is everything from info on.
+    pub(crate) fn capture(filter: &str) -> Self {
+        let written = Sink::default();
+        let filter = telemetry::parse_filter(filter).unwrap();
+        let (subscriber, telemetry) = telemetry::build(LogFormat::Text, filter, written.clone()).unwrap();
+        Self { written, telemetry, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// The lines since the last call.
+    pub(crate) fn take(&self) -> Vec<String> {
+        assert!(self.telemetry.flush(Duration::from_secs(10)));
+        let bytes = std::mem::take(&mut *self.written.0.lock().unwrap());
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+}
