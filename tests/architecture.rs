@@ -66,8 +66,17 @@ fn within<'a>(folder: &'a str) -> impl Fn(&str) -> bool + 'a {
 #[test]
 fn the_zone_is_pure() {
     for word in [
-        "tokio", "kube::", "tonic", "std::fs", "std::time", "std::net::Tcp", "std::net::Udp", "tracing",
-        "metrics::", "hickory", "rand::",
+        "tokio",
+        "kube::",
+        "tonic",
+        "std::fs",
+        "std::time",
+        "std::net::Tcp",
+        "std::net::Udp",
+        "tracing",
+        "metrics::",
+        "hickory",
+        "rand::",
     ] {
         none("the zone imports nothing that acts", &offenders(within("zone/"), word));
     }

@@ -5,7 +5,7 @@
 
 use hickory_proto::op::{Edns, Metadata, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
-use hickory_proto::rr::{RData, Record};
+use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 use hickory_server::zone_handler::MessageResponseBuilder;
 
@@ -104,7 +104,7 @@ impl Reply {
         let sections = [&self.answers, &self.authority, &self.additional];
         let records: usize = sections.into_iter().flatten().map(record_len).sum();
         let opt = edns(query, self.rcode, self.ede.as_ref()).map_or(0, |opt| opt.len());
-        super::gate::HEADER + query.name().len() + 4 + records + opt
+        super::gate::HEADER + query.wire_name().len() + 4 + records + opt
     }
 }
 
@@ -126,11 +126,11 @@ fn record_len(record: &Record) -> usize {
     let data = match &record.data {
         RData::A(_) => 4,
         RData::AAAA(_) => 16,
-        RData::CNAME(name) => name.0.len(),
-        RData::NS(name) => name.0.len(),
-        RData::PTR(name) => name.0.len(),
-        RData::SRV(srv) => 6 + srv.target.len(),
-        RData::SOA(soa) => 20 + soa.mname.len() + soa.rname.len(),
+        RData::CNAME(name) => wire_len(&name.0),
+        RData::NS(name) => wire_len(&name.0),
+        RData::PTR(name) => wire_len(&name.0),
+        RData::SRV(srv) => 6 + wire_len(&srv.target),
+        RData::SOA(soa) => 20 + wire_len(&soa.mname) + wire_len(&soa.rname),
         other => {
             let mut bytes = Vec::new();
             let mut encoder = BinEncoder::new(&mut bytes);
@@ -139,7 +139,12 @@ fn record_len(record: &Record) -> usize {
             bytes.len()
         }
     };
-    record.name.len() + FIXED + data
+    wire_len(&record.name) + FIXED + data
+}
+
+/// Length of a name on the wire: each label with its length, and the root. (hickory's `len` is that of the text.)
+fn wire_len(name: &Name) -> usize {
+    name.iter().map(|label| label.len() + 1).sum::<usize>() + 1
 }
 
 /// The bytes of `reply` to `query`, at most as long as the transport and the client allow. `None` if it
