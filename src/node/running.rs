@@ -152,7 +152,7 @@ fn writer(config: &StoreConfig, store: Arc<Store>, environment: &Environment, ji
 /// Binds the addresses of a listener.
 fn open(server: ServerPlan, environment: &Environment) -> anyhow::Result<(Arc<Router>, Vec<Sockets>)> {
     let metrics = &environment.metrics;
-    let ServerPlan { identity, addresses, routes, counted, banner } = server;
+    let ServerPlan { identity, addresses, routes, counted, banner: _ } = server;
     let server_metrics = Arc::new(ServerMetrics::new(metrics, &identity, &counted));
     let panics = metrics.counter(catalogue::PANICS, &[]);
     let mut sockets = Vec::new();
@@ -165,9 +165,6 @@ fn open(server: ServerPlan, environment: &Environment) -> anyhow::Result<(Arc<Ro
             }
             Err(error) => return Err(error.into()),
         }
-    }
-    for line in banner {
-        tracing::info!(target: "plugin/log", "{line}");
     }
     Ok((Router::new(identity, routes, server_metrics, panics), sockets))
 }
