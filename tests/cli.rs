@@ -141,9 +141,9 @@ fn a_corefile_from_standard_input() {
 
 #[test]
 fn sigterm_drains() {
-    const LAMEDUCK: Duration = Duration::from_secs(4);
+    const LAMEDUCK: Duration = Duration::from_secs(6);
     let folder = tempfile::tempdir().unwrap();
-    let path = corefile(folder.path(), "health 127.0.0.1:0 {\n lameduck 4s\n }\n ready 127.0.0.1:0");
+    let path = corefile(folder.path(), "health 127.0.0.1:0 {\n lameduck 6s\n }\n ready 127.0.0.1:0");
     let process = Process::start(outlast().args(["node", "--dns-port", "0", "--conf"]).arg(path));
     serves_storefront(&process);
     let (health, ready) = (process.address("serving /health"), process.address("serving /ready"));

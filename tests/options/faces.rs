@@ -86,7 +86,7 @@ async fn health_address() {
 #[test]
 fn health_lameduck() {
     let cluster = Cluster::new();
-    for (block, least, most) in [("", 0, 2), ("{\n lameduck 3s\n }", 3, 60)] {
+    for (block, least, most) in [("", 0, 4), ("{\n lameduck 4s\n }", 4, 60)] {
         let text = cluster.corefile("").replace(" bind", &format!(" health 127.0.0.1:0 {block}\n bind"));
         std::fs::write(cluster.path("Corefile"), text).unwrap();
         let process = Process::start(outlast().args(["node", "--conf"]).arg(cluster.path("Corefile")));
