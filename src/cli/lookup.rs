@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use hickory_proto::op::{Message, Query as Question};
+use hickory_proto::op::{Message, Query as Question, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_server::net::xfer::Protocol;
 
@@ -121,7 +121,11 @@ async fn answer(plan: Plan, name: &Name, kind: RecordType) -> anyhow::Result<Rep
 }
 
 fn print(name: &Name, kind: RecordType, reply: &Reply) {
-    println!(";; {name} {kind}: {}{}", reply.rcode, if reply.authoritative { ", authoritative" } else { "" });
+    println!(
+        ";; {name} {kind}: {}{}",
+        mnemonic(reply.rcode),
+        if reply.authoritative { ", authoritative" } else { "" }
+    );
     for (section, records) in
         [("ANSWER", &reply.answers), ("AUTHORITY", &reply.authority), ("ADDITIONAL", &reply.additional)]
     {
@@ -135,12 +139,25 @@ fn print(name: &Name, kind: RecordType, reply: &Reply) {
     }
 }
 
+/// An rcode as dig prints it; hickory has sentences for them.
+fn mnemonic(rcode: ResponseCode) -> String {
+    match rcode {
+        ResponseCode::NoError => "NOERROR".to_owned(),
+        ResponseCode::FormErr => "FORMERR".to_owned(),
+        ResponseCode::ServFail => "SERVFAIL".to_owned(),
+        ResponseCode::NXDomain => "NXDOMAIN".to_owned(),
+        ResponseCode::NotImp => "NOTIMP".to_owned(),
+        ResponseCode::Refused => "REFUSED".to_owned(),
+        other => format!("RCODE{}", u16::from(other)),
+    }
+}
+
 fn line(record: &Record) -> String {
     let data = match &record.data {
         // hickory prints the strings without quotes.
         RData::TXT(txt) => {
-            let quote = |s: &Box<[u8]>| format!("\"{}\"", s.escape_ascii());
-            txt.txt_data.iter().map(quote).collect::<Vec<_>>().join(" ")
+            let quote = |s: &[u8]| format!("\"{}\"", s.escape_ascii());
+            txt.txt_data.iter().map(|s| quote(s)).collect::<Vec<_>>().join(" ")
         }
         other => other.to_string(),
     };

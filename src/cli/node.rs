@@ -16,7 +16,7 @@ use crate::ops::admin::Face;
 use crate::ops::clock::WallClock;
 use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
 use crate::ops::metrics::{BuildInfo, Metrics};
-use crate::ops::telemetry::{self, LogFormat, Telemetry};
+use crate::ops::telemetry::{self, InitError, LogFormat, Telemetry};
 use crate::snapshot::atomic;
 use crate::snapshot::disk::{DiskError, RealDisk};
 
@@ -108,7 +108,10 @@ pub(super) fn load(path: &Path, default_port: u16) -> Result<Corefile, corefile:
 
 /// Serves until a signal ends it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let telemetry = telemetry::init(args.log_format)?;
+    let telemetry = match telemetry::init(args.log_format) {
+        Err(error @ InitError::Filter { .. }) => return Ok(super::wrong(&error)),
+        other => other?,
+    };
     let overrides = Overrides {
         source: args.source,
         snapshot: args.snapshot,
@@ -133,7 +136,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     telemetry.debug_switch().set(plan.process.debug);
-    let banner = if args.quiet { Vec::new() } else { banner(&plan) };
+    // Standard output is the log's, and a log of JSON has nothing else in it.
+    let silent = args.quiet || args.log_format == LogFormat::Json;
+    let banner = if silent { Vec::new() } else { banner(&plan) };
     let result = serve(plan, &environment, &telemetry, &banner, args.pidfile.as_deref());
     telemetry.flush(LAST_LINES);
     result
@@ -172,9 +177,7 @@ fn serve(
             println!("{line}");
         }
         report(&running);
-        if let Some(path) = pidfile {
-            write_pidfile(path).with_context(|| format!("writing pidfile {}", path.display()))?;
-        }
+        let _pidfile = pidfile.map(Pidfile::write).transpose()?;
         let ended = drain.run(signals, limits).await;
         if tokio::time::timeout(LAST_SNAPSHOT, running.stop()).await.is_err() {
             tracing::warn!(limit = ?LAST_SNAPSHOT, "last snapshot not written in time");
@@ -184,10 +187,6 @@ fn serve(
     // Tasks that still wait for an upstream or a client are not waited for.
     data.shutdown_background();
     drop(control);
-    if let Some(path) = pidfile {
-        // It names a process that is gone in a moment.
-        let _ = std::fs::remove_file(path);
-    }
     let dropped = telemetry.dropped_lines();
     if dropped > 0 {
         tracing::warn!(dropped, "log lines were dropped");
@@ -213,10 +212,24 @@ fn report(running: &Running) {
     }
 }
 
-fn write_pidfile(path: &Path) -> Result<(), DiskError> {
-    atomic::replace(&RealDisk, path, |to| {
-        writeln!(to, "{}", std::process::id()).map_err(DiskError::at("writing", path))
-    })
+/// A pidfile that was written; one that was not may be another process's, and is left alone.
+struct Pidfile<'a>(&'a Path);
+
+impl<'a> Pidfile<'a> {
+    fn write(path: &'a Path) -> anyhow::Result<Self> {
+        let written = atomic::replace(&RealDisk, path, |to| {
+            writeln!(to, "{}", std::process::id()).map_err(DiskError::at("writing", path))
+        });
+        written.with_context(|| format!("writing pidfile {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Pidfile<'_> {
+    fn drop(&mut self) {
+        // It names a process that is gone in a moment.
+        let _ = std::fs::remove_file(self.0);
+    }
 }
 
 /// The runtime for sources, stores, snapshots and administration: one thread of its own, so that nothing of

@@ -129,6 +129,8 @@ impl Process {
             shared.wanted.pods |= config.wanted.pods;
             shared.interval = shared.interval.min(config.interval);
             shared.limits.stale_after = shared.limits.stale_after.min(config.limits.stale_after);
+            let limits = [shared.limits.max_stale, config.limits.max_stale];
+            shared.limits.max_stale = limits.into_iter().flatten().min();
             shared.watched |= config.watched;
             return store.clone();
         }
@@ -302,8 +304,7 @@ fn set_up<'a>(
     for directive in &block.directives {
         let name = directive.name.text.as_str();
         if let Some((_, advice)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
-            let advice = if advice.is_empty() { String::new() } else { format!(": {advice}") };
-            return Err(directive.error(format!("plugin/{name} is not supported{advice}")));
+            return Err(directive.error(format!("plugin/{name} is not supported: {advice}")));
         }
     }
     let parse = |zone: &String| Labels::parse(zone).map_err(|e| Error::new(&block.position, e.to_string()));
@@ -360,4 +361,146 @@ fn listeners(bound: &[BindAddress], port: u16) -> Vec<(String, Vec<SocketAddr>, 
         (format!("dns://{}", SocketAddr::new(address.ip, port)), vec![socket], format!(" on {}", address.ip))
     };
     bound.iter().map(listener).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::node::Builder;
+
+    fn check(text: &str) -> Plan {
+        Builder::default().own_addresses(&["10.96.0.10"]).check(text).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn sources_are_written_as_they_are_read() {
+        let source: SourceConfig = "file:/etc/cluster: 1.yaml".parse().unwrap();
+        assert_eq!(source, SourceConfig::File("/etc/cluster: 1.yaml".into()));
+        assert_eq!(source.to_string(), "file:/etc/cluster: 1.yaml");
+        for wrong in ["", "file", "file:", "/etc/cluster.yaml", "hub:10.0.0.1"] {
+            assert!(wrong.parse::<SourceConfig>().unwrap_err().contains("write file:PATH"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn listeners_have_coredns_identities_and_banners() {
+        struct Case {
+            name: &'static str,
+            text: &'static str,
+            want: &'static [(&'static str, &'static [&'static str])],
+        }
+        for case in [
+            Case { name: "every address", text: ".:53 {\n debug\n}\n", want: &[("dns://:53", &[".:53"])] },
+            Case {
+                name: "blocks that share a listener",
+                text: ".:53 {\n debug\n}\nexample.org {\n debug\n}\n",
+                want: &[("dns://:53", &[".:53", "example.org.:53"])],
+            },
+            Case {
+                name: "one listener for each address and port",
+                text: ".:53 a:54 {\n bind 127.0.0.1 ::1\n}\n",
+                want: &[
+                    ("dns://127.0.0.1:53", &[".:53 on 127.0.0.1"]),
+                    ("dns://127.0.0.1:54", &["a.:54 on 127.0.0.1"]),
+                    ("dns://[::1]:53", &[".:53 on ::1"]),
+                    ("dns://[::1]:54", &["a.:54 on ::1"]),
+                ],
+            },
+            Case {
+                name: "a prefix is as many zones as it takes",
+                text: "10.0.0.0/7:53 {\n debug\n}\n",
+                want: &[("dns://:53", &["10.in-addr.arpa.:53", "11.in-addr.arpa.:53"])],
+            },
+        ] {
+            let plan = check(case.text);
+            let got: Vec<_> = plan.servers.iter().map(|s| (s.identity.as_str(), s.banner.clone())).collect();
+            let want =
+                case.want.iter().map(|(i, b)| (*i, b.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>()));
+            assert_eq!(got, want.collect::<Vec<_>>(), "{}", case.name);
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_chain_is_not_the_order_of_the_text() {
+        let plan = check(
+            ".:53 {\n forward . 192.0.2.1\n kubernetes cluster.local {\n source file x\n }\n prometheus :0\n}\n",
+        );
+        let names: Vec<_> = plan.enabled.iter().map(|(_, _, name)| *name).collect();
+        assert_eq!(names, ["prometheus", "kubernetes", "forward"]);
+        assert_eq!(plan.servers[0].counted, ["."]);
+    }
+
+    #[test]
+    fn blocks_of_one_source_and_folder_share_a_store_that_has_what_any_needs() {
+        let block = |key: &str, lines: &str| {
+            format!("{key} {{\n kubernetes cluster.local {{\n source file x\n {lines}\n }}\n}}\n")
+        };
+        let plan = check(&format!(
+            "{}{}{}",
+            block(
+                "cluster.local:53",
+                "pods verified\n stale_after 20s\n max_stale 2h\n snapshot_interval 5m"
+            ),
+            block("cluster.local:54", "labels a=b\n stale_after 40s\n max_stale 1h"),
+            block("cluster.local:55", "snapshot /var/lib/outlast"),
+        ));
+        let [(shared, one), (other, two)] = plan.process.stores.as_slice() else {
+            panic!("{} stores", plan.process.stores.len())
+        };
+        assert!(!Arc::ptr_eq(one, two));
+        assert_eq!(shared.wanted, Wanted { labels: true, pods: true });
+        assert_eq!(shared.interval, Duration::from_secs(60));
+        let limits =
+            Limits { stale_after: Duration::from_secs(20), max_stale: Some(Duration::from_secs(3600)) };
+        assert_eq!(shared.limits, limits);
+        assert_eq!((other.snapshot.is_some(), other.limits), (true, Limits::default()));
+    }
+
+    #[test]
+    fn a_store_is_watched_if_any_of_its_blocks_is() {
+        let block = |port: u16, plugin: &str| {
+            format!("cluster.local:{port} {{\n {plugin}\n kubernetes {{\n source file x\n }}\n}}\n")
+        };
+        for (plugins, want) in
+            [(["debug", "debug"], false), (["debug", "ready :0"], true), (["ready :0", "debug"], true)]
+        {
+            let plan = check(&format!("{}{}", block(53, plugins[0]), block(54, plugins[1])));
+            assert_eq!(plan.process.stores[0].0.watched, want, "{plugins:?}");
+        }
+    }
+
+    #[test]
+    fn own_addresses_are_given_bound_or_those_of_the_interfaces() {
+        let local = |own: Option<IpAddr>, bound: Option<IpAddr>| {
+            let environment = Environment {
+                metrics: Arc::new(Metrics::new()),
+                clock: Arc::new(WallClock::new(0)),
+                node_name: String::new(),
+                overrides: Overrides::default(),
+                own_addresses: own.map(|ip| vec![ip]),
+            };
+            let cx = Context {
+                environment: &environment,
+                zones: vec![Labels::root()],
+                bound: bound.map(|ip| BindAddress { ip, scope: 0 }).into_iter().collect(),
+                watches_readiness: false,
+                counts_queries: false,
+                process: &mut Process::default(),
+            };
+            cx.local_addresses().unwrap()
+        };
+        let (own, bound) = (IpAddr::from([10, 96, 0, 10]), IpAddr::from([127, 0, 0, 3]));
+        assert_eq!(local(Some(own), Some(bound)), [own]);
+        assert_eq!(local(None, Some(bound)), [bound]);
+        assert!(local(None, None).iter().all(|ip| !ip.is_loopback()));
+    }
+
+    #[test]
+    fn names_of_directives_are_there_once() {
+        let mut names = directive_names();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
 }

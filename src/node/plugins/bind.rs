@@ -10,6 +10,9 @@ use crate::node::setup::Context;
 /// The plugin's name.
 pub const NAME: &str = "bind";
 
+/// Options that are accepted.
+pub const OPTIONS: [&str; 1] = ["except"];
+
 /// Collects the addresses of all `bind` lines of a block.
 pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
     let interfaces = cx.environment.interfaces()?;
@@ -21,7 +24,7 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
         let mut excepted = Vec::new();
         for line in directive.lines() {
             if line.name().text != "except" {
-                return Err(line.unknown_property(NAME, &["except"]));
+                return Err(line.unknown_property(NAME, &OPTIONS));
             }
             for word in line.expect_args(1..=usize::MAX, "except ADDRESS|INTERFACE...")? {
                 excepted.extend(addresses(word, &interfaces)?);
@@ -70,6 +73,8 @@ fn addresses(word: &Token, interfaces: &[InterfaceAddress]) -> Result<Vec<BindAd
         interfaces.iter().filter(|i| i.interface == word.text).map(|i| i.address).collect();
     if of_interface.is_empty() {
         let mut names: Vec<_> = interfaces.iter().map(|i| i.interface.as_str()).collect();
+        // An interface has an entry for each of its addresses, and these are not side by side.
+        names.sort_unstable();
         names.dedup();
         return Err(word.error(format!(
             "plugin/bind: '{}' is neither an address nor an interface with addresses; interfaces are: {}",
@@ -78,4 +83,50 @@ fn addresses(word: &Token, interfaces: &[InterfaceAddress]) -> Result<Vec<BindAd
         )));
     }
     Ok(of_interface)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corefile::Position;
+
+    fn interface(name: &str, address: &str, scope: u32) -> InterfaceAddress {
+        let address = BindAddress { ip: address.parse().unwrap(), scope };
+        InterfaceAddress { interface: name.to_owned(), address }
+    }
+
+    #[test]
+    fn words_name_addresses_and_interfaces() {
+        let interfaces = [
+            interface("lo", "127.0.0.1", 0),
+            interface("eth0", "10.0.0.7", 0),
+            interface("lo", "::1", 0),
+            interface("eth0", "fe80::1", 2),
+        ];
+        struct Case {
+            word: &'static str,
+            want: Result<&'static [(&'static str, u32)], &'static str>,
+        }
+        for case in [
+            Case { word: "169.254.20.10", want: Ok(&[("169.254.20.10", 0)]) },
+            Case { word: "fd00::1", want: Ok(&[("fd00::1", 0)]) },
+            Case { word: "lo", want: Ok(&[("127.0.0.1", 0), ("::1", 0)]) },
+            // A link-local address can only be bound with its interface.
+            Case { word: "eth0", want: Ok(&[("10.0.0.7", 0), ("fe80::1", 2)]) },
+            Case { word: "eth1", want: Err("'eth1' is neither an address nor an interface") },
+            Case { word: "10.0.0.7:53", want: Err("interfaces are: eth0, lo") },
+        ] {
+            let word =
+                Token { text: case.word.to_owned(), quoted: false, position: Position::of_file("Corefile") };
+            match (addresses(&word, &interfaces), case.want) {
+                (Ok(got), Ok(want)) => {
+                    let got: Vec<_> = got.iter().map(|a| (a.ip.to_string(), a.scope)).collect();
+                    let want: Vec<_> = want.iter().map(|(ip, scope)| ((*ip).to_owned(), *scope)).collect();
+                    assert_eq!(got, want, "{}", case.word);
+                }
+                (Err(error), Err(want)) => assert!(error.message().contains(want), "{}: {error}", case.word),
+                (got, want) => panic!("{}: {got:?}, not {want:?}", case.word),
+            }
+        }
+    }
 }

@@ -18,3 +18,15 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     cx.process.debug = true;
     Ok(Vec::new())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::node::Builder;
+
+    #[test]
+    fn any_block_turns_it_on_for_the_process() {
+        let debug = |text: &str| Builder::default().check(text).unwrap().process.debug;
+        assert!(!debug("a:53 {\n errors\n}\nb:53 {\n errors\n}\n"));
+        assert!(debug("a:53 {\n errors\n}\nb:53 {\n debug\n}\n"));
+    }
+}

@@ -20,8 +20,8 @@ pub const NAME: &str = "forward";
 /// Port of upstreams that name none.
 const PORT: u16 = 53;
 
-/// Options that are understood.
-const OPTIONS: [&str; 7] =
+/// Options that are accepted.
+pub const OPTIONS: [&str; 7] =
     ["except", "force_tcp", "prefer_udp", "policy", "read_timeout", "max_concurrent", "max_connect_attempts"];
 
 /// Options of CoreDNS that are refused by name, so that nobody thinks they work.
@@ -80,6 +80,8 @@ fn options(directive: &Directive) -> Result<ForwardConfig, Error> {
 
 fn option(line: &Line, config: &mut ForwardConfig) -> Result<(), Error> {
     match line.name().text.as_str() {
+        // Invariant: what is not listed is not accepted.
+        name if !OPTIONS.contains(&name) => return Err(refusal(line)),
         "except" => {
             let words = line.expect_args(1..=usize::MAX, "except ZONE...")?;
             config.except.extend(corefile::zones(words)?);
@@ -109,15 +111,21 @@ fn option(line: &Line, config: &mut ForwardConfig) -> Result<(), Error> {
             let max = line.one_arg("max_connect_attempts MAX")?.integer(0..=u32::MAX)?;
             config.max_connect_attempts = Some(max);
         }
-        known if REFUSED.contains(&known) => {
-            return Err(line.error(format!(
-                "plugin/forward: '{known}' is not supported yet; supported are: {}",
-                OPTIONS.join(", ")
-            )));
-        }
-        _ => return Err(line.unknown_property(NAME, &OPTIONS)),
+        _ => return Err(refusal(line)),
     }
     Ok(())
+}
+
+/// Why a line is refused.
+fn refusal(line: &Line) -> Error {
+    let name = line.name().text.as_str();
+    if REFUSED.contains(&name) {
+        return line.error(format!(
+            "plugin/forward: '{name}' is not supported yet: remove the line; supported are: {}",
+            OPTIONS.join(", ")
+        ));
+    }
+    line.unknown_property(NAME, &OPTIONS)
 }
 
 /// The upstreams that a word of TO names: an address, or a file that lists name servers.
@@ -196,5 +204,66 @@ pub fn reply_from(message: Message, plugin: &'static str) -> Reply {
         authority: message.authorities,
         additional: message.additionals,
         ..Reply::new(metadata.response_code, plugin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::corefile::{LoadOptions, Position, parse};
+
+    fn read(text: &str) -> ForwardConfig {
+        let corefile = parse(&format!(".:53 {{\n{text}\n}}\n"), "Corefile", &LoadOptions::default()).unwrap();
+        options(corefile.blocks[0].all(NAME).next().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn options_are_taken_over() {
+        let plain = read("forward . 192.0.2.1");
+        let default = ForwardConfig::new(".", vec!["192.0.2.1:53".parse().unwrap()]);
+        assert_eq!(format!("{plain:?}"), format!("{default:?}"));
+        let all = read(
+            "forward Example.ORG 192.0.2.1:5353 {\n except a.example.org\n except b.example.org c.example.org\n \
+             force_tcp\n policy sequential\n read_timeout 1500ms\n max_concurrent 1000\n max_connect_attempts 0\n}",
+        );
+        let want = ForwardConfig {
+            except: ["a.example.org.", "b.example.org.", "c.example.org."].map(str::to_owned).to_vec(),
+            force_tcp: true,
+            policy: Policy::Sequential,
+            read_timeout: Duration::from_millis(1500),
+            max_concurrent: Some(1000),
+            max_connect_attempts: Some(0),
+            ..ForwardConfig::new("example.org.", vec!["192.0.2.1:5353".parse().unwrap()])
+        };
+        assert_eq!(format!("{all:?}"), format!("{want:?}"));
+        assert!(read("forward . 192.0.2.1 {\n prefer_udp\n}").prefer_udp);
+    }
+
+    #[test]
+    fn upstreams_are_addresses_or_files() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "nameserver 192.0.2.1\nnameserver fd00::1\n").unwrap();
+        let path = file.path().to_string_lossy().into_owned();
+        for (word, want) in [
+            ("192.0.2.1", vec!["192.0.2.1:53"]),
+            ("192.0.2.1:5353", vec!["192.0.2.1:5353"]),
+            ("dns://192.0.2.1", vec!["192.0.2.1:53"]),
+            ("dns://[fd00::1]:54", vec!["[fd00::1]:54"]),
+            ("fd00::1", vec!["[fd00::1]:53"]),
+            ("[fd00::1]", vec!["[fd00::1]:53"]),
+            (&path, vec!["192.0.2.1:53", "[fd00::1]:53"]),
+        ] {
+            let token =
+                Token { text: word.to_owned(), quoted: false, position: Position::of_file("Corefile") };
+            let got: Vec<_> = addresses(&token).unwrap().iter().map(ToString::to_string).collect();
+            assert_eq!(got, want, "{word}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_not_accepted() {
+        assert!(REFUSED.iter().all(|name| !OPTIONS.contains(name)));
     }
 }

@@ -17,6 +17,9 @@ use crate::ops::dns_metrics::{Family, Observation, Proto};
 /// The plugin's name.
 pub const NAME: &str = "prometheus";
 
+/// Options that are accepted.
+pub const OPTIONS: [&str; 1] = ["runtime_metrics"];
+
 /// Adds the address and counts the block's queries.
 pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
     let directive = once(directives)?;
@@ -32,7 +35,7 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
                     "plugin/prometheus: 'tls' is not supported yet: bind /metrics to localhost, or put a proxy before it",
                 ));
             }
-            _ => return Err(line.unknown_property(NAME, &["runtime_metrics", "tls"])),
+            _ => return Err(line.unknown_property(NAME, &OPTIONS)),
         }
     }
     cx.counts_queries = true;
@@ -82,5 +85,27 @@ pub fn observation<'a>(
         rcode,
         plugin,
         elapsed: start.elapsed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::node::Builder;
+
+    #[test]
+    fn only_blocks_with_it_are_counted_and_one_is_enough_for_the_runtime() {
+        let plan = Builder::default()
+            .check("a:53 c:53 {\n prometheus\n}\nb:53 {\n errors\n}\nd:53 {\n prometheus :9253 {\n runtime_metrics\n }\n}\n")
+            .unwrap();
+        let mut counted = plan.servers[0].counted.clone();
+        counted.sort_unstable();
+        assert_eq!(counted, ["a.", "c.", "d."]);
+        assert!(plan.process.runtime_metrics);
+        let faces: Vec<_> = plan.process.faces.iter().map(|(f, a)| (*f, a.to_string())).collect();
+        assert_eq!(
+            faces,
+            [(Face::Metrics, "127.0.0.1:9153".to_owned()), (Face::Metrics, ":9253".to_owned())]
+        );
     }
 }

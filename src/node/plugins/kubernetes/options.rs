@@ -25,8 +25,8 @@ const DEFAULT_TTL: u32 = 5;
 /// The longest `ttl`, in seconds.
 const MAX_TTL: u32 = 3600;
 
-/// Options that are understood.
-const OPTIONS: [&str; 26] = [
+/// Options that are accepted, CoreDNS's first. A line that begins with none of these is refused.
+pub const OPTIONS: [&str; 22] = [
     "endpoint",
     "tls",
     "kubeconfig",
@@ -42,17 +42,13 @@ const OPTIONS: [&str; 26] = [
     "noendpoints",
     "fallthrough",
     "ignore",
-    "multicluster",
-    "zonal",
     "startup_timeout",
     "source",
-    "hub",
     "snapshot",
     "snapshot_interval",
     "stale_after",
     "max_stale",
     "fallback",
-    "guard",
 ];
 
 /// What a block says, checked.
@@ -158,6 +154,8 @@ fn read(directive: &Directive, cx: &Context<'_>) -> Result<Options, Error> {
 fn option(line: &Line, options: &mut Options) -> Result<(), Error> {
     let rules = &mut options.rules;
     match line.name().text.as_str() {
+        // Invariant: what is not listed is not accepted.
+        name if !OPTIONS.contains(&name) => return Err(refusal(line)),
         "endpoint" => {
             line.one_arg("endpoint URL")?;
             options.connection.push(line.name().clone());
@@ -232,43 +230,57 @@ fn option(line: &Line, options: &mut Options) -> Result<(), Error> {
             let config = ForwardConfig { policy: Order::Sequential, ..ForwardConfig::new(".", upstreams) };
             options.fallback = Some(config);
         }
-        name @ ("multicluster" | "zonal" | "hub" | "guard") => {
-            return Err(line.error(format!("plugin/kubernetes: '{name}' is not supported yet")));
-        }
-        "endpoints" => {
-            return Err(
-                line.error("plugin/kubernetes: 'endpoints' is about hubs, which are not supported yet")
-            );
-        }
-        "upstream" | "resyncperiod" | "transfer" => {
-            return Err(line.error(format!(
-                "plugin/kubernetes: '{}' was removed from CoreDNS long ago and does nothing: remove the line",
-                line.name().text
-            )));
-        }
-        _ => return Err(line.unknown_property(NAME, &OPTIONS)),
+        _ => return Err(refusal(line)),
     }
     Ok(())
 }
 
+/// Why a line is refused, and what to do about it.
+fn refusal(line: &Line) -> Error {
+    match line.name().text.as_str() {
+        "multicluster" => line.error(
+            "plugin/kubernetes: 'multicluster' is not supported: remove the line, and forward the clusterset zone to a \
+             server that has it",
+        ),
+        "zonal" => line.error(
+            "plugin/kubernetes: 'zonal' is not supported: remove the line; every ready endpoint is in the answer",
+        ),
+        "guard" => line.error(
+            "plugin/kubernetes: 'guard' is not supported yet: remove the line; removals are applied as they come",
+        ),
+        name @ ("hub" | "endpoints") => line.error(format!(
+            "plugin/kubernetes: '{name}' is about hubs, which are not supported yet: write '{SOURCE_USAGE}' instead"
+        )),
+        name @ ("upstream" | "resyncperiod" | "transfer") => line.error(format!(
+            "plugin/kubernetes: '{name}' was removed from CoreDNS long ago and does nothing: remove the line"
+        )),
+        _ => line.unknown_property(NAME, &OPTIONS),
+    }
+}
+
+/// How `source` is written.
+const SOURCE_USAGE: &str = "source file PATH";
+
 fn source(line: &Line) -> Result<SourceConfig, Error> {
-    const USAGE: &str = "source file PATH";
-    let words = line.expect_args(1..=2, USAGE)?;
+    let words = line.expect_args(1..=2, SOURCE_USAGE)?;
     match words {
         [kind, path] if kind.text == "file" => Ok(SourceConfig::File(PathBuf::from(&path.text))),
         [kind, ..] if matches!(kind.text.as_str(), "auto" | "apiserver" | "hub") => Err(kind.error(format!(
-            "plugin/kubernetes: source '{}' is not supported yet: write '{USAGE}'",
+            "plugin/kubernetes: source '{}' is not supported yet: write '{SOURCE_USAGE}'",
             kind.text
         ))),
-        [kind, ..] => {
-            Err(kind.error(format!("plugin/kubernetes: no source '{}': write '{USAGE}'", kind.text)))
+        [kind] if kind.text == "file" => {
+            Err(kind.error(format!("plugin/kubernetes: source 'file' needs a path: write '{SOURCE_USAGE}'")))
         }
-        [] => Err(line.error(format!("plugin/kubernetes: write '{USAGE}'"))),
+        [kind, ..] => {
+            Err(kind.error(format!("plugin/kubernetes: no source '{}': write '{SOURCE_USAGE}'", kind.text)))
+        }
+        [] => Err(line.error(format!("plugin/kubernetes: write '{SOURCE_USAGE}'"))),
     }
 }
 
 fn selector(line: &Line) -> Result<Selector, Error> {
-    let words = line.expect_args(1..=usize::MAX, "labels SELECTOR")?;
+    let words = line.expect_args(1..=usize::MAX, &format!("{} SELECTOR", line.name().text))?;
     let text = words.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().join(" ");
     Selector::parse(&text).map_err(|e| line.error(format!("plugin/kubernetes: {e}")))
 }
@@ -284,4 +296,72 @@ fn labels(words: &[Token], zones: Vec<String>) -> Result<Vec<Labels>, Error> {
         })
     };
     zones.into_iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::setup::Overrides;
+    use crate::testkit::node::Builder;
+
+    /// The store that a block with these lines, and these overrides, asks for.
+    fn store(lines: &str, overrides: Overrides) -> StoreConfig {
+        let text = format!("cluster.local:53 {{\n kubernetes {{\n {lines}\n }}\n}}\n");
+        let mut plan = Builder::default().overrides(overrides).check(&text).unwrap_or_else(|e| panic!("{e}"));
+        plan.process.stores.remove(0).0
+    }
+
+    #[test]
+    fn without_options_the_defaults_hold() {
+        let store = store("source file a.yaml", Overrides::default());
+        assert_eq!(store.source, SourceConfig::File("a.yaml".into()));
+        assert_eq!((store.zone.as_str(), store.snapshot), ("cluster.local.", None));
+        assert_eq!((store.interval, store.limits), (DEFAULT_INTERVAL, Limits::default()));
+        assert_eq!((store.wanted, store.watched), (Wanted { labels: false, pods: false }, false));
+    }
+
+    #[test]
+    fn what_flags_say_is_ahead_of_the_block() {
+        let lines =
+            "source file a.yaml\n snapshot /a\n snapshot_interval 10s\n stale_after 20s\n max_stale 1h";
+        let block = store(lines, Overrides::default());
+        let second = Duration::from_secs;
+        assert_eq!(block.snapshot, Some("/a".into()));
+        assert_eq!(block.interval, second(10));
+        assert_eq!(block.limits, Limits { stale_after: second(20), max_stale: Some(second(3600)) });
+        let flags = store(
+            lines,
+            Overrides {
+                source: Some(SourceConfig::File("b.yaml".into())),
+                snapshot: Some("/b".into()),
+                snapshot_interval: Some(second(11)),
+                stale_after: Some(second(21)),
+                max_stale: Some(second(7200)),
+            },
+        );
+        assert_eq!((flags.source, flags.snapshot), (SourceConfig::File("b.yaml".into()), Some("/b".into())));
+        assert_eq!(flags.interval, second(11));
+        assert_eq!(flags.limits, Limits { stale_after: second(21), max_stale: Some(second(7200)) });
+    }
+
+    #[test]
+    fn only_what_is_needed_of_the_objects_is_kept() {
+        for (line, labels, pods) in [
+            ("pods insecure", false, false),
+            ("pods verified", false, true),
+            ("labels a=b", true, false),
+            ("namespace_labels a", true, false),
+        ] {
+            let store = store(&format!("source file x\n {line}"), Overrides::default());
+            assert_eq!(store.wanted, Wanted { labels, pods }, "{line}");
+        }
+    }
+
+    #[test]
+    fn options_are_listed_once() {
+        let mut names = OPTIONS.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), OPTIONS.len());
+    }
 }

@@ -1,0 +1,381 @@
+//! The command from the outside: what people and pods see of it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+#[path = "options/http.rs"]
+mod http;
+#[path = "options/process.rs"]
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod process;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use outlast::testkit::client::Query;
+use process::{Process, outlast, run};
+
+const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cluster.yaml");
+const STOREFRONT: &str = "storefront.bakery.svc.cluster.local.";
+
+/// A Corefile in `folder` that serves the example, with further plugins.
+fn corefile(folder: &Path, plugins: &str) -> PathBuf {
+    let path = folder.join("Corefile");
+    let text = format!(
+        ". {{\n bind 127.0.0.1\n {plugins}\n kubernetes cluster.local in-addr.arpa {{\n source file {CLUSTER}\n }}\n}}\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn serves_storefront(process: &Process) {
+    process.ask_until("the storefront", &Query::a(STOREFRONT), |answer| {
+        answer.message.answers.iter().any(|r| r.data.to_string() == "10.96.12.7")
+    });
+}
+
+// === Words ===
+
+#[test]
+fn help_and_version() {
+    let (code, out, _) = run(outlast().arg("--help"));
+    assert_eq!(code, 0);
+    for part in ["Examples:", "outlast node --conf Corefile", "outlast lookup", "-dns.port"] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    for command in ["node", "check", "snapshot", "lookup"] {
+        let (code, out, _) = run(outlast().args([command, "--help"]));
+        assert!(code == 0 && out.contains("Examples:") && out.contains("outlast "), "{command}: {out}");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let (code, out, _) = run(outlast().arg("-version"));
+    assert!(code == 0 && out.starts_with(&format!("outlast {version}\n")), "{out}");
+    let (code, out, _) = run(outlast().arg("-plugins"));
+    assert!(code == 0 && out.contains("  dns.kubernetes\n") && out.contains("  dns.forward\n"), "{out}");
+}
+
+#[test]
+fn wrong_arguments() {
+    let folder = tempfile::tempdir().unwrap();
+    struct Case {
+        name: &'static str,
+        arguments: &'static [&'static str],
+        error: &'static str,
+    }
+    for case in [
+        Case { name: "none", arguments: &[], error: "Usage: outlast" },
+        Case { name: "unknown subcommand", arguments: &["serve"], error: "unrecognized subcommand 'serve'" },
+        Case { name: "unknown flag", arguments: &["--bogus"], error: "unexpected argument '--bogus'" },
+        Case { name: "unknown flag of node", arguments: &["node", "--bogus"], error: "'--bogus'" },
+        Case {
+            name: "unknown flag, Go's way",
+            arguments: &["-conf", "C", "-bogus"],
+            error: "not defined: -bogus",
+        },
+        Case { name: "a word too much", arguments: &["-conf", "C", "more"], error: "\"more\"" },
+        Case { name: "no value", arguments: &["-conf"], error: "flag needs an argument: -conf" },
+        Case { name: "no port", arguments: &["node", "--dns-port", "70000"], error: "'70000'" },
+        Case { name: "no Corefile", arguments: &["node"], error: "reading the Corefile" },
+        Case { name: "the Corefile is not there", arguments: &["-conf", "nowhere"], error: "nowhere - " },
+    ] {
+        let (code, out, error) = run(outlast().args(case.arguments).current_dir(folder.path()));
+        assert_eq!((code, out.as_str()), (2, ""), "{}: {error}", case.name);
+        assert!(error.contains(case.error), "{}: {error}", case.name);
+    }
+    let (_, _, help) = run(outlast().current_dir(folder.path()));
+    assert!(help.contains("Examples:") && help.contains("snapshot"), "{help}");
+}
+
+#[test]
+fn check_gives_a_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = corefile(folder.path(), "errors\n health\n prometheus");
+    let (code, out, error) = run(outlast().args(["check", "--dns-port", "5353", "--conf"]).arg(&good));
+    assert_eq!((code, error.as_str()), (0, ""));
+    let want = format!("dns://127.0.0.1:5353: .:5353 on 127.0.0.1\n{}: ok\n", good.display());
+    assert_eq!(out, want);
+    let bad = folder.path().join("bad");
+    std::fs::write(&bad, ".:53 {\n kubernetes cluster.local\n}\n").unwrap();
+    let (code, _, error) = run(outlast().args(["check", "--conf"]).arg(&bad));
+    assert!(code == 2 && error.contains("bad:2 - "), "{error}");
+    // The same is right with a source from outside.
+    let (code, ..) = run(outlast().args(["check", "--source", "file:x.yaml", "--conf"]).arg(&bad));
+    assert_eq!(code, 0);
+}
+
+// === Serving ===
+
+#[test]
+fn flags_of_coredns_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let pidfile = folder.path().join("pid");
+    let path = corefile(folder.path(), "errors");
+    let mut command = outlast();
+    command.arg("-conf").arg(path).args(["-dns.port", "0", "-pidfile"]).arg(&pidfile);
+    let process = Process::start(&mut command);
+    serves_storefront(&process);
+    assert_ne!(process.dns().port(), 53);
+    let id = process.wait_for("the pidfile", |_| std::fs::read_to_string(&pidfile).ok());
+    assert_eq!(id.trim(), process.id().to_string());
+    process.signal("TERM");
+    let (code, output) = process.wait();
+    assert_eq!(code, 0, "{output}");
+    assert!(!pidfile.exists());
+    assert!(output.contains(".:0 on 127.0.0.1\n") && output.contains("stopped"), "{output}");
+}
+
+#[test]
+fn without_arguments_the_corefile_here_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = corefile(folder.path(), "errors");
+    let text = std::fs::read_to_string(&path).unwrap().replace(". {", ".:0 {");
+    std::fs::write(&path, text).unwrap();
+    serves_storefront(&Process::start(outlast().current_dir(folder.path())));
+}
+
+#[test]
+fn a_corefile_from_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::File::open(corefile(folder.path(), "errors")).unwrap();
+    serves_storefront(&Process::start(outlast().args(["-conf", "stdin", "-p", "0"]).stdin(text)));
+}
+
+#[test]
+fn sigterm_drains() {
+    const LAMEDUCK: Duration = Duration::from_secs(6);
+    let folder = tempfile::tempdir().unwrap();
+    let path = corefile(folder.path(), "health 127.0.0.1:0 {\n lameduck 6s\n }\n ready 127.0.0.1:0");
+    let process = Process::start(outlast().args(["node", "--dns-port", "0", "--conf"]).arg(path));
+    serves_storefront(&process);
+    let (health, ready) = (process.address("serving /health"), process.address("serving /ready"));
+    process.wait_for("readiness", |_| (http::get(ready, "/ready") == (200, "OK".to_owned())).then_some(()));
+
+    process.signal("TERM");
+    let start = Instant::now();
+    process.wait_for("the end of readiness", |_| (http::get(ready, "/ready").0 == 503).then_some(()));
+    assert_eq!(http::get(ready, "/ready"), (503, "Shutting down".to_owned()));
+    assert_eq!(http::get(health, "/health"), (200, "OK".to_owned()));
+    serves_storefront(&process);
+    assert!(start.elapsed() < LAMEDUCK, "this machine is too slow for what it has to see");
+    let dns = process.dns();
+    let (code, output) = process.wait();
+    assert!(start.elapsed() >= LAMEDUCK, "{:?}", start.elapsed());
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("stopped"), "{output}");
+    assert!(process::ask(dns, &Query::a(STOREFRONT)).is_none());
+}
+
+#[test]
+fn signals_end_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (signal, code) in [("TERM", 0), ("INT", 0), ("QUIT", 0)] {
+        let path = corefile(folder.path(), "errors");
+        let process = Process::start(outlast().args(["node", "--dns-port", "0", "--conf"]).arg(path));
+        process.dns();
+        // Nothing is ended by these.
+        process.signal("HUP");
+        process.signal("USR2");
+        serves_storefront(&process);
+        process.signal(signal);
+        assert_eq!(process.wait().0, code, "{signal}");
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = corefile(folder.path(), "errors");
+    let text = std::fs::read_to_string(&path).unwrap().replace("127.0.0.1", "192.0.2.1");
+    std::fs::write(&path, text).unwrap();
+    let (code, _, error) = run(outlast().args(["node", "--dns-port", "0", "--conf"]).arg(path));
+    assert!(code == 1 && error.contains("192.0.2.1"), "{code} {error}");
+}
+
+#[test]
+fn json_logs_are_json_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = corefile(folder.path(), "errors\n debug");
+    let process = Process::start(
+        outlast().args(["node", "--dns-port", "0", "--log-format", "json", "--conf"]).arg(path),
+    );
+    serves_storefront(&process);
+    process.signal("TERM");
+    let (code, output) = process.wait();
+    assert_eq!(code, 0);
+    for line in output.lines() {
+        let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else { panic!("no JSON: {line:?}") };
+        for field in ["timestamp", "level", "target", "message"] {
+            assert!(value[field].is_string(), "{field}: {line}");
+        }
+    }
+    let answering = output.lines().find(|l| l.contains("answering dns")).unwrap();
+    let answering: serde_json::Value = serde_json::from_str(answering).unwrap();
+    assert!(answering["fields"]["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{answering}");
+}
+
+// === Snapshots ===
+
+/// A snapshot of the example, in a folder.
+fn imported(folder: &Path) -> PathBuf {
+    let snapshot = folder.join("gen-00000000000000000001.snap");
+    let (code, out, error) = run(outlast().args(["snapshot", "import", CLUSTER, "--out"]).arg(&snapshot));
+    assert_eq!(code, 0, "{error}");
+    // 3 namespaces, 5 services, 5 slices, 3 pods.
+    assert!(out.starts_with(&format!("{}: 16 objects, ", snapshot.display())), "{out}");
+    snapshot
+}
+
+/// The lines of an export, one an object, whose order means nothing.
+fn sorted(json: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = json.lines().map(|line| line.trim_end_matches(',')).collect();
+    lines.sort_unstable();
+    lines
+}
+
+fn snapshot(words: &[&Path]) -> (i32, String, String) {
+    run(outlast().arg("snapshot").args(words))
+}
+
+#[test]
+fn a_snapshot_goes_around() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = imported(folder.path());
+
+    // A folder stands for its newest snapshot.
+    for file in [first.as_path(), folder.path()] {
+        let (code, out, _) = snapshot(&[Path::new("show"), file]);
+        assert_eq!(code, 0);
+        for part in
+            ["zone            cluster.local.", "endpoints       8", "Service        yes             5"]
+        {
+            assert!(out.contains(part), "{part}: {out}");
+        }
+        let (code, out, _) = snapshot(&[Path::new("verify"), file]);
+        assert!(code == 0 && out.ends_with(&format!("{}: good\n", first.display())), "{out}");
+    }
+
+    let (code, json, _) = snapshot(&[Path::new("export"), &first]);
+    assert_eq!(code, 0);
+    assert!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["items"].is_array());
+    let exported = folder.path().join("cluster.json");
+    std::fs::write(&exported, &json).unwrap();
+    let second = folder.path().join("gen-00000000000000000002.snap");
+    let import = ["import".as_ref(), exported.as_path(), "--out".as_ref(), second.as_path()];
+    assert_eq!(snapshot(&import).0, 0);
+    let (code, out, _) = snapshot(&[Path::new("diff"), &first, &second]);
+    assert_eq!(code, 0, "{out}");
+    let (_, again, _) = snapshot(&[Path::new("export"), &second]);
+    assert_eq!(sorted(&again), sorted(&json));
+
+    // One that differs.
+    std::fs::write(&exported, json.replace("10.96.12.7", "10.96.12.8")).unwrap();
+    assert_eq!(snapshot(&import).0, 0);
+    let (code, out, _) = snapshot(&[Path::new("diff"), &first, &second]);
+    assert!(code == 1 && out.contains("~") && out.contains("storefront"), "{out}");
+}
+
+#[test]
+fn lookup_answers_offline() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = imported(folder.path());
+    struct Case {
+        name: &'static str,
+        words: &'static [&'static str],
+        want: &'static [&'static str],
+    }
+    for case in [
+        Case {
+            name: "a service",
+            words: &[STOREFRONT],
+            want: &["A: NOERROR, authoritative\n", "IN\tA\t10.96.12.7\n"],
+        },
+        Case {
+            name: "without the final dot, in capitals",
+            words: &["STOREFRONT.bakery.svc.cluster.local", "a"],
+            want: &["IN\tA\t10.96.12.7\n"],
+        },
+        Case {
+            name: "AAAA",
+            words: &["oven.bakery.svc.cluster.local", "AAAA"],
+            want: &["AAAA\tfd00:10:96::28:3"],
+        },
+        Case {
+            name: "SRV",
+            words: &["_postgres._tcp.books.ledger.svc.cluster.local", "SRV"],
+            want: &["books-0.books.ledger.svc.cluster.local.", "10.244.3.62"],
+        },
+        Case { name: "a pod", words: &["10-244-1-17.bakery.pod.cluster.local"], want: &["10.244.1.17\n"] },
+        Case {
+            name: "nothing",
+            words: &["nothing.bakery.svc.cluster.local"],
+            want: &["A: NXDOMAIN, authoritative\n", ";; AUTHORITY"],
+        },
+        Case {
+            name: "an alias",
+            words: &["payments.ledger.svc.cluster.local"],
+            want: &["CNAME\tapi.payments.example.com."],
+        },
+    ] {
+        for snapshot in [folder.path(), &file] {
+            let (code, out, error) =
+                run(outlast().arg("lookup").args(case.words).arg("--snapshot").arg(snapshot));
+            assert_eq!(code, 0, "{}: {error}", case.name);
+            for part in case.want {
+                assert!(out.contains(part), "{}: no {part:?} in {out}", case.name);
+            }
+        }
+    }
+    let path = folder.path().join("Corefile");
+    std::fs::write(&path, "cluster.local:53 {\n kubernetes {\n namespaces ledger\n ttl 0\n }\n}\n").unwrap();
+    let (code, out, error) =
+        run(outlast().args(["lookup", STOREFRONT, "--conf"]).arg(&path).arg("--snapshot").arg(&file));
+    assert!(
+        code == 0 && out.contains("A: NXDOMAIN, authoritative\n"),
+        "by the rules of a Corefile: {out}{error}"
+    );
+    let (code, _, error) = run(outlast().args(["lookup", STOREFRONT, "TYPO", "--snapshot"]).arg(&file));
+    assert!(code == 2 && error.contains("\"TYPO\" is not a type of record"), "{error}");
+}
+
+#[test]
+fn wrong_files_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("notes.txt");
+    std::fs::write(&text, "nothing of the kind, and long enough to have a header\n".repeat(10)).unwrap();
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let gone = folder.path().join("gone.snap");
+    for (file, why) in [(&gone, "No such file"), (&empty, "no snapshot in "), (&text, "reading ")] {
+        for command in ["show", "export"] {
+            let (code, out, error) = snapshot(&[Path::new(command), file]);
+            assert_eq!((code, out.as_str()), (1, ""), "{command}: {error}");
+            assert!(error.starts_with("outlast: ") && error.contains(why), "{command}: {error}");
+            assert!(error.contains(&*file.to_string_lossy()), "{command}: {error}");
+        }
+        let (code, _, error) = run(outlast().args(["lookup", STOREFRONT, "--snapshot"]).arg(file));
+        assert!(code == 1 && error.contains(&*file.to_string_lossy()), "lookup: {error}");
+    }
+    let out = folder.path().join("out.snap");
+    let (code, _, error) = snapshot(&["import".as_ref(), &text, "--out".as_ref(), &out]);
+    assert!(code == 1 && error.contains("notes.txt") && !out.exists(), "{error}");
+    let (code, ..) = snapshot(&["import".as_ref(), Path::new(CLUSTER)]);
+    assert_eq!(code, 2, "without --out");
+}
+
+#[test]
+fn a_damaged_snapshot_is_not_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = imported(folder.path());
+    let whole = std::fs::read(&file).unwrap();
+    let mut flipped = whole.clone();
+    let middle = whole.len() / 2;
+    flipped[middle] ^= 0x10;
+    for (name, bytes) in
+        [("a bit flipped", flipped), ("cut", whole[..whole.len() - 5].to_vec()), ("empty", Vec::new())]
+    {
+        std::fs::write(&file, bytes).unwrap();
+        let (code, out, error) = snapshot(&[Path::new("verify"), &file]);
+        assert!(code == 1 && out.contains("error: ") && out.ends_with("not good\n"), "{name}: {out}{error}");
+        let (code, _, error) = snapshot(&[Path::new("show"), &file]);
+        assert!(code == 1 && error.contains("gen-00000000000000000001.snap"), "{name}: {error}");
+    }
+}

@@ -1,0 +1,243 @@
+//! Flags and environment variables of `outlast node`: each has its effect, a flag is ahead of its variable,
+//! and both are ahead of the Corefile.
+
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use outlast::ops::jitter::{answer_ttl, node_hash};
+use outlast::testkit::client::{Answer, Query};
+use outlast::zone::name::Labels;
+
+use super::cluster::{Cluster, said, snapshots};
+use super::process::{Process, outlast, run};
+
+const WEB: &str = "web.shop.svc.cluster.local.";
+
+/// `outlast node` with a Corefile of these lines in the `kubernetes` block.
+fn command(cluster: &Cluster, lines: &str) -> Command {
+    let corefile = cluster.path("Corefile");
+    std::fs::write(&corefile, cluster.corefile(lines)).unwrap();
+    let mut command = outlast();
+    command.args(["node", "--conf"]).arg(corefile);
+    command
+}
+
+/// The three places where a value may be said, from the weakest to the strongest: Corefile, environment, flag.
+/// Each one in turn says `good`, and those before it say `bad`.
+fn each_place(cluster: &Cluster, option: &str, good: &str, bad: &str, check: impl Fn(&Cluster, Command)) {
+    let flag = format!("--{}", option.replace('_', "-"));
+    let variable = format!("OUTLAST_{}", option.to_uppercase());
+    check(cluster, command(cluster, &format!("{option} {good}")));
+    let mut by_variable = command(cluster, &format!("{option} {bad}"));
+    by_variable.env(&variable, good);
+    check(cluster, by_variable);
+    let mut by_flag = command(cluster, &format!("{option} {bad}"));
+    by_flag.env(&variable, bad).args([&flag, good]);
+    check(cluster, by_flag);
+}
+
+fn web() -> Query {
+    Query::a(WEB).edns(1232)
+}
+
+fn has_ede(answer: &Answer, code: u16) -> bool {
+    answer.ede().iter().any(|(c, _)| *c == code)
+}
+
+#[test]
+fn flag_source() {
+    let (cluster, other) = (Cluster::new(), Cluster::new());
+    other.set("10.0.0.99");
+    let source = format!("file:{}", other.file().display());
+    let good = |mut command: Command| {
+        let process = Process::start(&mut command);
+        process.ask_until("the other file", &web(), |a| said(a) == "NoError 10.0.0.99");
+    };
+    let mut by_variable = command(&cluster, "");
+    by_variable.env("OUTLAST_SOURCE", &source);
+    good(by_variable);
+    let mut by_flag = command(&cluster, "");
+    by_flag.env("OUTLAST_SOURCE", "file:/nonexistent.yaml").args(["--source", &source]);
+    good(by_flag);
+    let (code, _, error) = run(command(&cluster, "").args(["--source", "nowhere"]));
+    assert!(code == 2 && error.contains("write file:PATH"), "{error}");
+}
+
+#[test]
+fn flag_snapshot() {
+    let cluster = Cluster::new();
+    let (good, bad) = (cluster.path("good"), cluster.path("bad"));
+    each_place(
+        &cluster,
+        "snapshot",
+        good.to_str().unwrap(),
+        bad.to_str().unwrap(),
+        |cluster, mut command| {
+            let _ = std::fs::remove_dir_all(cluster.path("good"));
+            cluster.dir("good");
+            let process = Process::start(&mut command);
+            process.wait_for("a snapshot", |_| (snapshots(&cluster.path("good")) > 0).then_some(()));
+            assert_eq!(snapshots(&cluster.path("bad")), 0);
+        },
+    );
+}
+
+#[test]
+fn flag_snapshot_interval() {
+    let cluster = Cluster::new();
+    each_place(&cluster, "snapshot_interval", "1s", "1h", |cluster, mut command| {
+        let folder = cluster.path("snapshots");
+        let _ = std::fs::remove_dir_all(&folder);
+        cluster.dir("snapshots");
+        cluster.set("10.0.0.1");
+        let process = Process::start(command.arg("--snapshot").arg(&folder));
+        process.wait_for("the first", |_| (snapshots(&folder) == 1).then_some(()));
+        cluster.set("10.0.0.60");
+        process.wait_for("the second", |_| (snapshots(&folder) == 2).then_some(()));
+    });
+    for wrong in ["10", "500ms", "2h"] {
+        let (code, _, error) = run(command(&cluster, "").args(["--snapshot-interval", wrong]));
+        assert!(code == 2 && error.contains("--snapshot-interval"), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn flag_stale_after() {
+    let cluster = Cluster::new();
+    each_place(&cluster, "stale_after", "1ms", "1h", |_, mut command| {
+        let process = Process::start(&mut command);
+        process.ask_until("a stale answer", &web(), |a| has_ede(a, 3) && said(a) == "NoError 10.0.0.1");
+    });
+    let process = Process::start(&mut command(&cluster, "stale_after 1h"));
+    let live = process.ask_until("data", &web(), |a| said(a) == "NoError 10.0.0.1");
+    assert_eq!(live.ede(), []);
+}
+
+#[test]
+fn flag_max_stale() {
+    let cluster = Cluster::new();
+    each_place(&cluster, "max_stale", "1ms", "1h", |_, mut command| {
+        let process = Process::start(command.args(["--stale-after", "1ms"]));
+        process.ask_until("an expired answer", &web(), |a| has_ede(a, 22) && said(a) == "ServFail");
+    });
+}
+
+#[test]
+fn flag_node_name() {
+    let cluster = Cluster::new();
+    let key = Labels::parse(WEB).unwrap();
+    let minute = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 60;
+    let ttl = |node: &str, minute| answer_ttl(3600, node_hash(node), key.key(), minute);
+    let mut by_variable = command(&cluster, "ttl 3600");
+    by_variable.env("NODE_NAME", "node-a");
+    let mut by_flag = command(&cluster, "ttl 3600");
+    by_flag.env("NODE_NAME", "node-b").args(["--node-name", "node-a"]);
+    for mut command in [by_variable, by_flag] {
+        let process = Process::start(&mut command);
+        process.ask_until("data", &web(), |a| said(a) == "NoError 10.0.0.1");
+        let before = minute();
+        let answer = process.ask(&web());
+        let got = answer.message.answers[0].ttl;
+        // The minute may end in between.
+        assert!([before, minute()].iter().any(|m| got == ttl("node-a", *m)), "{got}");
+    }
+}
+
+#[test]
+fn flag_log_format() {
+    let cluster = Cluster::new();
+    for (variable, flag, json) in [
+        (None, None, false),
+        (Some("json"), None, true),
+        (Some("text"), Some("json"), true),
+        (Some("json"), Some("text"), false),
+    ] {
+        let mut command = command(&cluster, "");
+        variable.map(|v| command.env("OUTLAST_LOG_FORMAT", v));
+        flag.map(|f| command.args(["--log-format", f]));
+        let process = Process::start(&mut command);
+        process.dns();
+        let line = process.output().lines().find(|l| l.contains("answering dns")).unwrap().to_owned();
+        assert_eq!(line.starts_with('{'), json, "{variable:?} {flag:?}: {line}");
+    }
+    let (code, _, error) = run(command(&cluster, "").args(["--log-format", "xml"]));
+    assert!(code == 2 && error.contains("it is text or json"), "{error}");
+}
+
+/// The filter of the log has no flag.
+#[test]
+fn variable_outlast_log() {
+    let cluster = Cluster::new();
+    let mut quiet = command(&cluster, "");
+    quiet.env("OUTLAST_LOG", "off").arg("--quiet");
+    let process = Process::start(quiet.args(["--pidfile"]).arg(cluster.path("pid")));
+    process.wait_for("the pidfile", |_| cluster.path("pid").exists().then_some(()));
+    process.signal("TERM");
+    assert_eq!(process.wait(), (0, String::new()));
+
+    let (code, _, error) = run(command(&cluster, "").env("OUTLAST_LOG", "loud"));
+    assert!(code == 2 && error.contains("OUTLAST_LOG=\"loud\""), "{code}: {error}");
+}
+
+#[test]
+fn flag_quiet() {
+    let cluster = Cluster::new();
+    for (arguments, want) in [(&[][..], true), (&["--quiet"], false)] {
+        let process = Process::start(command(&cluster, "").args(arguments));
+        process.dns();
+        process.signal("TERM");
+        let (_, output) = process.wait();
+        assert_eq!(output.contains(".:0 on 127.0.0.1"), want, "{output}");
+        assert_eq!(output.contains(&format!("outlast-{}", env!("CARGO_PKG_VERSION"))), want, "{output}");
+    }
+}
+
+#[test]
+fn flag_dns_port() {
+    let cluster = Cluster::new();
+    let corefile = cluster.path("Corefile.port");
+    let text = cluster.corefile("").replace(".:0 {", ". {");
+    std::fs::write(&corefile, text).unwrap();
+    // A port that was free a moment ago on an address that no other test uses.
+    let free = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    for (port, want) in [(free.to_string(), Some(free)), ("0".to_owned(), None)] {
+        let process = Process::start(outlast().args(["node", "--dns-port", &port, "--conf"]).arg(&corefile));
+        let dns = process.dns();
+        assert!(want.is_none_or(|want| dns.port() == want) && dns.port() > 53, "{dns}");
+        process.ask_until("data", &web(), |a| said(a) == "NoError 10.0.0.1");
+    }
+}
+
+#[test]
+fn flag_conf() {
+    let cluster = Cluster::new();
+    let process = Process::start(&mut command(&cluster, ""));
+    process.ask_until("data", &web(), |a| said(a) == "NoError 10.0.0.1");
+    let (code, _, error) = run(outlast().args(["node", "--conf", "/nonexistent/Corefile"]));
+    assert!(code == 2 && error.contains("/nonexistent/Corefile"), "{error}");
+}
+
+#[test]
+fn flag_pidfile() {
+    let cluster = Cluster::new();
+    let pidfile = cluster.path("outlast.pid");
+    let process = Process::start(command(&cluster, "").arg("--pidfile").arg(&pidfile));
+    let id = process.wait_for("the pidfile", |_| std::fs::read_to_string(&pidfile).ok());
+    assert_eq!(id, format!("{}\n", process.id()));
+    // It is there once there are answers.
+    assert!(super::process::ask(process.dns(), &web()).is_some());
+
+    // A second process that cannot start leaves it alone.
+    let taken = cluster.path("Corefile.taken");
+    let health = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = health.local_addr().unwrap();
+    std::fs::write(&taken, cluster.corefile("").replace(" bind", &format!(" health {address}\n bind")))
+        .unwrap();
+    let (code, _, error) = run(outlast().args(["node", "--conf"]).arg(&taken).arg("--pidfile").arg(&pidfile));
+    assert!(code == 1 && error.contains(&format!("listening on {address}")), "{error}");
+    assert!(pidfile.exists());
+
+    process.signal("TERM");
+    assert_eq!(process.wait().0, 0);
+    assert!(!pidfile.exists());
+}
