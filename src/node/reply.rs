@@ -1,14 +1,23 @@
 //! Replies: what the plugins decided, and how it becomes bytes.
 //!
-//! Encoding is hickory's, but for the OPT record: it is written last and its room is kept free, so that
-//! truncation can never push it out (RFC 6891 §7).
+//! Records are encoded by hickory; the message around them is put together here:
+//!
+//! * The question is echoed byte for byte, and names point to it, which hickory's message builder does not do:
+//!   it costs two records of a reply of 512 bytes.
+//! * A reply that is too long loses its end: once a record does not fit, no later one is written, so that glue
+//!   never takes the place of an answer.
+//! * The OPT record is written last and its room is kept free, so that truncation can never push it out
+//!   (RFC 6891 §7).
 
-use hickory_proto::op::{Edns, Metadata, ResponseCode};
-use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
-use hickory_proto::rr::{RData, Record};
+use std::iter;
+
+use hickory_proto::ProtoError;
+use hickory_proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
-use hickory_server::zone_handler::MessageResponseBuilder;
 
+use super::gate::HEADER;
+use super::opt::ReplyOpt;
 use super::query::Query;
 
 /// Largest message over TCP, RFC 1035 §4.2.2.
@@ -17,8 +26,11 @@ const MAX_TCP: u16 = u16::MAX;
 /// Largest payload of a UDP datagram over IPv4: no reply can be longer, whatever the client says.
 const MAX_UDP: u16 = 65_507;
 
-/// Option code of an Extended DNS Error, RFC 8914 §2.
-const EDE: u16 = 15;
+/// Any client takes a UDP reply of this size, RFC 1035 §4.2.1 and RFC 6891 §6.2.3.
+const MIN_UDP: u16 = 512;
+
+/// The two bits that make a pointer of a length, RFC 1035 §4.1.4.
+const POINTER: u16 = 0xc000;
 
 /// Extended DNS Errors that are said here, RFC 8914 §4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +115,7 @@ impl Reply {
     pub fn uncompressed_len(&self, query: &Query) -> usize {
         let sections = [&self.answers, &self.authority, &self.additional];
         let records: usize = sections.into_iter().flatten().map(record_len).sum();
-        let opt = edns(query, self.rcode, self.ede.as_ref()).map_or(0, |opt| opt.len());
-        super::gate::HEADER + query.name().len() + 4 + records + opt
+        HEADER + query.wire_question().len() + records + full_opt(query, self).len()
     }
 }
 
@@ -126,11 +137,11 @@ fn record_len(record: &Record) -> usize {
     let data = match &record.data {
         RData::A(_) => 4,
         RData::AAAA(_) => 16,
-        RData::CNAME(name) => name.0.len(),
-        RData::NS(name) => name.0.len(),
-        RData::PTR(name) => name.0.len(),
-        RData::SRV(srv) => 6 + srv.target.len(),
-        RData::SOA(soa) => 20 + soa.mname.len() + soa.rname.len(),
+        RData::CNAME(name) => name_len(&name.0),
+        RData::NS(name) => name_len(&name.0),
+        RData::PTR(name) => name_len(&name.0),
+        RData::SRV(srv) => 6 + name_len(&srv.target),
+        RData::SOA(soa) => 20 + name_len(&soa.mname) + name_len(&soa.rname),
         other => {
             let mut bytes = Vec::new();
             let mut encoder = BinEncoder::new(&mut bytes);
@@ -139,25 +150,56 @@ fn record_len(record: &Record) -> usize {
             bytes.len()
         }
     };
-    record.name.len() + FIXED + data
+    name_len(&record.name) + FIXED + data
+}
+
+/// Length of a name on the wire; hickory counts the root label of the root only.
+fn name_len(name: &Name) -> usize {
+    if name.is_root() { 1 } else { name.len() + 1 }
 }
 
 /// The bytes of `reply` to `query`, at most as long as the transport and the client allow. `None` if it
 /// cannot be encoded even as an error.
 pub fn encode(query: &Query, reply: &Reply) -> Option<Vec<u8>> {
-    let limit = if query.is_udp() { query.max_payload().clamp(512, MAX_UDP) } else { MAX_TCP };
-    let opt = edns(query, reply.rcode, reply.ede.as_ref()).unwrap_or_default();
-    encode_within(query, reply, &opt, limit).or_else(|| {
-        let failure = Reply::new(ResponseCode::ServFail, "");
-        encode_within(query, &failure, &opt, limit)
-    })
+    let limit = if query.is_udp() { query.max_payload().clamp(MIN_UDP, MAX_UDP) } else { MAX_TCP };
+    let failure = Reply::new(ResponseCode::ServFail, "");
+    // An extended rcode cannot be said without an OPT record.
+    let reply = if reply.rcode.high() > 0 && query.opt().is_none() { &failure } else { reply };
+    let bare = |rcode| opt(query, rcode, &[], None);
+    // Options are dropped before the reply is: padding, say, can be longer than what the client takes.
+    encode_within(query, reply, &full_opt(query, reply), limit)
+        .or_else(|| encode_within(query, reply, &bare(reply.rcode), limit))
+        .or_else(|| encode_within(query, &failure, &bare(failure.rcode), limit))
 }
 
+/// BADVERS (RFC 6891 §6.1.3): the question and an OPT of our version.
+pub fn bad_version(query: &Query) -> Option<Vec<u8>> {
+    let reply = Reply::new(ResponseCode::BADVERS, "");
+    let opt = ReplyOpt { rcode_high: reply.rcode.high(), ..ReplyOpt::default() };
+    encode_within(query, &reply, &opt.bytes()?, MAX_TCP)
+}
+
+/// The OPT record of a reply: only if the query had one (RFC 6891 §7). The client's size is echoed as CoreDNS
+/// does.
+fn opt(query: &Query, rcode: ResponseCode, echoed: &[u8], ede: Option<&Ede>) -> Vec<u8> {
+    let Some(theirs) = query.opt() else { return Vec::new() };
+    let opt =
+        ReplyOpt { size: theirs.size, rcode_high: rcode.high(), dnssec_ok: query.dnssec_ok(), echoed, ede };
+    // Without options a record always fits.
+    opt.bytes().or_else(|| ReplyOpt { echoed: &[], ede: None, ..opt }.bytes()).unwrap_or_default()
+}
+
+/// The OPT record with everything that it may say.
+fn full_opt(query: &Query, reply: &Reply) -> Vec<u8> {
+    let echoed = query.opt().map(|opt| opt.echoed(query.bytes())).unwrap_or_default();
+    opt(query, reply.rcode, &echoed, reply.ede.as_ref())
+}
+
+/// Header, question, as many whole records as fit before `opt`, and `opt`. `None` if not even the question fits.
 fn encode_within(query: &Query, reply: &Reply, opt: &[u8], limit: u16) -> Option<Vec<u8>> {
     let mut metadata = Metadata::response_from_request(query.metadata());
     metadata.response_code = reply.rcode;
     metadata.authoritative = reply.authoritative;
-    metadata.truncation = reply.truncated;
     metadata.recursion_available = reply.recursion_available;
     metadata.authentic_data = reply.authentic_data;
     metadata.recursion_desired = query.is_query() && query.metadata().recursion_desired;
@@ -166,52 +208,90 @@ fn encode_within(query: &Query, reply: &Reply, opt: &[u8], limit: u16) -> Option
     let mut bytes = Vec::with_capacity(512);
     let mut encoder = BinEncoder::new(&mut bytes);
     encoder.set_max_size(limit.checked_sub(u16::try_from(opt.len()).ok()?)?);
-    MessageResponseBuilder::new(&query.request().queries, None)
-        .build(metadata, &reply.answers, &reply.authority, &[], &reply.additional)
-        .destructive_emit(&mut encoder)
-        .ok()?;
-    if !opt.is_empty() {
-        let additional = bytes.get_mut(10..12)?;
-        let count = u16::from_be_bytes([additional[0], additional[1]]).checked_add(1)?;
-        additional.copy_from_slice(&count.to_be_bytes());
-        bytes.extend_from_slice(opt);
-    }
+    let header = encoder.place::<Header>().ok()?;
+    write_question(query, &mut encoder)?;
+    let mut records = Records { question: query.name(), whole: true };
+    let counts = HeaderCounts {
+        queries: 1,
+        answers: records.write(&reply.answers, &mut encoder)?,
+        authorities: records.write(&reply.authority, &mut encoder)?,
+        additionals: records.write(&reply.additional, &mut encoder)? + u16::from(!opt.is_empty()),
+    };
+    metadata.truncation = reply.truncated || !records.whole;
+    header.replace(&mut encoder, Header { metadata, counts }).ok()?;
+    // A record that did not fit has left its beginning behind.
+    encoder.trim();
+    bytes.extend_from_slice(opt);
     Some(bytes)
 }
 
-/// The OPT record of a reply: only if the query had one (RFC 6891 §7). The client's size is echoed as
-/// CoreDNS does; of its options those that are agreed between neighbours are kept, client subnet is not.
-fn edns(query: &Query, rcode: ResponseCode, ede: Option<&Ede>) -> Option<Vec<u8>> {
-    let theirs = query.edns()?;
-    let mut ours = Edns::new();
-    ours.set_version(0)
-        .set_dnssec_ok(theirs.flags().dnssec_ok)
-        .set_max_payload(theirs.max_payload())
-        .set_rcode_high(rcode.high());
-    let kept = [EdnsCode::NSID, EdnsCode::Expire, EdnsCode::Cookie, EdnsCode::Keepalive, EdnsCode::Padding];
-    for (code, option) in theirs.options().as_ref() {
-        if kept.contains(code) {
-            ours.options_mut().insert(option.clone());
+/// Echoes the question byte for byte, and lets the names that follow point to it.
+fn write_question(query: &Query, encoder: &mut BinEncoder<'_>) -> Option<()> {
+    encoder.emit_vec(query.wire_question()).ok()?;
+    let root = HEADER + query.wire_name().len() - 1;
+    let mut label = HEADER;
+    for bytes in query.labels().iter() {
+        encoder.store_label_pointer(label, root);
+        label += 1 + bytes.len();
+    }
+    Some(())
+}
+
+/// Writes the sections of one message.
+struct Records<'a> {
+    /// The name that was asked for, to which most owner names are a pointer.
+    question: &'a Name,
+    /// Whether everything has fitted so far.
+    whole: bool,
+}
+
+impl Records<'_> {
+    /// Writes a section and counts what fitted: nothing after the first record that did not, so that what is
+    /// missing is always the end of the message (RFC 2181 §9).
+    fn write(&mut self, section: &[Record], encoder: &mut BinEncoder<'_>) -> Option<u16> {
+        let mut count = 0;
+        for record in section {
+            if !self.whole {
+                break;
+            }
+            // `emit_all` takes back what it wrote of a record that does not fit.
+            match encoder.emit_all(iter::once(&Answer { record, question: self.question })) {
+                Ok(_) => count += 1,
+                Err(ProtoError::NotAllRecordsWritten { .. }) => self.whole = false,
+                Err(_) => return None,
+            }
         }
+        Some(count)
     }
-    if let Some(ede) = ede {
-        let mut data = (ede.code as u16).to_be_bytes().to_vec();
-        data.extend_from_slice(ede.text.as_bytes());
-        ours.options_mut().insert(EdnsOption::Unknown(EDE, data));
-    }
-    let mut bytes = Vec::with_capacity(64);
-    ours.emit(&mut BinEncoder::new(&mut bytes)).ok()?;
-    // `Edns` sets the smallest size that RFC 6891 §6.2.3 lets a sender say; the echo is literal.
-    bytes.get_mut(3..5)?.copy_from_slice(&theirs.max_payload().to_be_bytes());
-    Some(bytes)
 }
 
-/// BADVERS (RFC 6891 §6.1.3): the question and an OPT of our version.
-pub fn bad_version(query: &Query) -> Option<Vec<u8>> {
-    let mut opt = Edns::new();
-    opt.set_version(0).set_rcode_high(ResponseCode::BADVERS.high());
-    let mut bytes = Vec::new();
-    opt.emit(&mut BinEncoder::new(&mut bytes)).ok()?;
-    bytes.get_mut(3..5)?.copy_from_slice(&[0, 0]);
-    encode_within(query, &Reply::new(ResponseCode::BADVERS, ""), &bytes, MAX_TCP)
+/// A record of a reply.
+struct Answer<'a> {
+    /// The record.
+    record: &'a Record,
+    /// The name that was asked for.
+    question: &'a Name,
+}
+
+impl BinEncodable for Answer<'_> {
+    /// As hickory writes it, but for owner names that are the question's: a pointer, without a search, and without
+    /// the bound that hickory sets on the compressed names of a message.
+    fn emit(&self, encoder: &mut BinEncoder<'_>) -> Result<(), ProtoError> {
+        let Record { name, ttl, dns_class, data, .. } = self.record;
+        if !name.is_root() && name.eq_case(self.question) {
+            encoder.emit_u16(POINTER | HEADER as u16)?;
+        } else {
+            name.emit(encoder)?;
+        }
+        self.record.record_type().emit(encoder)?;
+        dns_class.emit(encoder)?;
+        encoder.emit_u32(*ttl)?;
+        let length = encoder.place::<u16>()?;
+        if !matches!(data, RData::Update0(_)) {
+            data.emit(encoder)?;
+        }
+        // The encoder holds at most 65,535 bytes.
+        let written = encoder.len_since_place(&length) as u16;
+        length.replace(encoder, written)
+    }
 }

@@ -16,27 +16,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Received, Shared, answer, receive};
+use super::{Begun, Received, Shared, begin, receive};
 use crate::node::router::Router;
-
-/// Connections of one listening socket at one time. A client that comes when all are taken is closed at
-/// once: it will ask again, and memory stays bounded (about 20 kB a connection).
-pub const MAX_CONNECTIONS: usize = 1024;
 
 /// Queries of one connection that may be at work at one time; the next is not read before one is answered.
 const MAX_PIPELINED: usize = 32;
-
-/// How long a new connection may take for its first query.
-const FIRST: Duration = Duration::from_secs(3);
-
-/// How long a connection may be idle between queries (RFC 7766 §6.2.3: "on the order of a few seconds").
-const IDLE: Duration = Duration::from_secs(10);
-
-/// How long one message may take from its first byte to its last: a client that drips is cut off.
-const MESSAGE: Duration = Duration::from_secs(3);
-
-/// How long one reply may take to be written.
-const WRITE: Duration = Duration::from_secs(5);
 
 /// After a failed accept (no descriptors left, say): the cause does not go away by itself.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -66,7 +50,8 @@ impl TcpListener {
 
     /// Accepts until `stop`; connections then finish the queries that they have read.
     pub async fn run(self, stop: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let connections = self.shared.limits.connections;
+        let slots = Arc::new(Semaphore::new(connections));
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -98,7 +83,7 @@ impl TcpListener {
             }
         }
         // All slots back: every connection has ended.
-        let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+        let all = u32::try_from(connections).unwrap_or(u32::MAX);
         let _ = slots.acquire_many(all).await;
     }
 }
@@ -121,18 +106,19 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let (mut reader, writer) = stream.into_split();
         let (replies, queue) = mpsc::channel(MAX_PIPELINED);
-        let writing = tokio::spawn(write_all(writer, queue));
+        let writing = tokio::spawn(write_all(writer, queue, self.shared.limits.write));
         let at_work = Arc::new(Semaphore::new(MAX_PIPELINED));
-        let mut patience = FIRST;
+        let limits = self.shared.limits;
+        let mut patience = limits.first;
         loop {
             let read = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = replies.closed() => break,
-                read = read_message(&mut reader, patience) => read,
+                read = read_message(&mut reader, patience, limits.message) => read,
             };
             let Ok(message) = read else { break };
-            patience = IDLE;
+            patience = limits.idle;
             let query = match receive(&message, self.peer, self.local, Protocol::Tcp, &self.router) {
                 Received::Silence => continue,
                 Received::Reply(reply) => {
@@ -144,20 +130,27 @@ impl Connection {
                 Received::Query(query) => query,
             };
             let Ok(permit) = at_work.clone().acquire_owned().await else { break };
-            let Ok(slot) = self.shared.waiting.clone().try_acquire_owned() else {
-                if let Some(reply) = self.shared.overloaded(&query) {
-                    let _ = replies.send(reply).await;
+            match begin(query, &self.shared) {
+                Begun::Done(None) => {}
+                Begun::Done(Some(reply)) => {
+                    if replies.send(reply).await.is_err() {
+                        break;
+                    }
                 }
-                continue;
-            };
-            let replies = replies.clone();
-            tokio::spawn(async move {
-                if let Some(reply) = answer(query).await {
-                    // A client that is gone needs no reply.
-                    let _ = replies.send(reply).await;
+                Begun::Waits(work, slot) => {
+                    let replies = replies.clone();
+                    tokio::spawn(async move {
+                        let reply = work.await;
+                        // A client that does not read holds up nobody's queries but its own.
+                        drop(slot);
+                        if let Some(reply) = reply {
+                            // A client that is gone needs no reply.
+                            let _ = replies.send(reply).await;
+                        }
+                        drop(permit);
+                    });
                 }
-                drop((permit, slot));
-            });
+            }
         }
         drop(replies);
         let _ = writing.await;
@@ -165,10 +158,14 @@ impl Connection {
 }
 
 /// Reads one message with its length in front (RFC 1035 §4.2.2): waits `patience` for it to begin, and then
-/// [`MESSAGE`] for the rest.
-async fn read_message(reader: &mut OwnedReadHalf, patience: Duration) -> io::Result<Vec<u8>> {
+/// `whole` for the rest.
+async fn read_message(
+    reader: &mut OwnedReadHalf,
+    patience: Duration,
+    whole: Duration,
+) -> io::Result<Vec<u8>> {
     let first = timeout(patience, reader.read_u8()).await??;
-    timeout(MESSAGE, async {
+    timeout(whole, async {
         let second = reader.read_u8().await?;
         let len = u16::from_be_bytes([first, second]);
         // Grows with what arrives, so that a length alone reserves nothing.
@@ -180,13 +177,13 @@ async fn read_message(reader: &mut OwnedReadHalf, patience: Duration) -> io::Res
 }
 
 /// Writes replies as they come until the last sender is gone or the client does not take one in time.
-async fn write_all(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) {
+async fn write_all(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>, patience: Duration) {
     while let Some(reply) = queue.recv().await {
         let Ok(len) = u16::try_from(reply.len()) else { continue };
         let mut framed = Vec::with_capacity(reply.len() + 2);
         framed.extend_from_slice(&len.to_be_bytes());
         framed.extend_from_slice(&reply);
-        if !matches!(timeout(WRITE, writer.write_all(&framed)).await, Ok(Ok(()))) {
+        if !matches!(timeout(patience, writer.write_all(&framed)).await, Ok(Ok(()))) {
             return;
         }
     }

@@ -1,12 +1,9 @@
 //! UDP: one task a socket. A query is answered in that task unless it has to wait.
 
-use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use hickory_server::net::xfer::Protocol;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg};
@@ -14,7 +11,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
-use super::{Received, Shared, answer, receive};
+use super::{Begun, Received, Shared, begin, receive};
 use crate::node::router::Router;
 
 /// Longest query that is read. Queries are short; EDNS padding (RFC 8467) makes some as long as this.
@@ -71,14 +68,7 @@ impl UdpListener {
             }
             for _ in 0..BURST {
                 match self.socket.try_io(Interest::READABLE, || read(&self.socket, &mut buffer)) {
-                    Ok(datagram) => {
-                        // A packet that breaks the parser breaks only itself.
-                        let handle = || self.handle(&buffer[..datagram.len], &datagram);
-                        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(handle)).is_err() {
-                            self.router.panicked();
-                            tracing::error!(source = %datagram.source, "a packet's handling panicked");
-                        }
-                    }
+                    Ok(datagram) => self.handle(&buffer[..datagram.len], &datagram),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     // An ICMP error for an earlier reply; the socket is as good as before.
                     Err(_) => {}
@@ -95,25 +85,14 @@ impl UdpListener {
             Received::Reply(reply) => return self.reply(&reply, datagram),
             Received::Query(query) => query,
         };
-        // Most answers are there at once; polling once costs no task.
-        let Ok(slot) = self.shared.waiting.clone().try_acquire_owned() else {
-            if let Some(reply) = self.shared.overloaded(&query) {
-                self.reply(&reply, datagram);
-            }
-            return;
-        };
-        let mut future = Box::pin(answer(query));
-        match pin!(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(reply) => {
-                if let Some(reply) = reply {
-                    self.reply(&reply, datagram);
-                }
-            }
-            Poll::Pending => {
+        match begin(query, &self.shared) {
+            Begun::Done(None) => {}
+            Begun::Done(Some(reply)) => self.reply(&reply, datagram),
+            Begun::Waits(work, slot) => {
                 let (source, local) = (datagram.source, datagram.local);
                 let (socket, shared) = (self.socket.clone(), self.shared.clone());
                 tokio::spawn(async move {
-                    if let Some(reply) = future.await {
+                    if let Some(reply) = work.await {
                         send_later(&socket, &reply, source, local, &shared).await;
                     }
                     drop(slot);
