@@ -295,3 +295,210 @@ impl BinEncodable for Answer<'_> {
         length.replace(encoder, written)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use hickory_proto::op::Message;
+    use hickory_proto::rr::rdata::{A, SRV, TXT};
+    use hickory_server::net::xfer::Protocol;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::node::gate::{Gate, judge};
+    use crate::node::router::Router;
+    use crate::ops::dns_metrics::ServerMetrics;
+    use crate::ops::metrics::Metrics;
+    use crate::testkit::client;
+
+    /// A query as the plugins would see it.
+    fn query(query: &client::Query, protocol: Protocol) -> Arc<Query> {
+        let metrics = Arc::new(Metrics::new());
+        let server = Arc::new(ServerMetrics::new(&metrics, "test", &[]));
+        let router = Router::new("test".into(), vec![], server, metrics.counter("panics", &[]));
+        let here = "127.0.0.1:53".parse().unwrap();
+        match judge(&query.bytes(), here, here, protocol, &router) {
+            Gate::Pass(query) => query,
+            _ => unreachable!("a plain query passes the gate"),
+        }
+    }
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    fn a(owner: &str, last: usize) -> Record {
+        let data = A(Ipv4Addr::new(10, 0, (last >> 8) as u8, last as u8));
+        Record::from_rdata(name(owner), 5, RData::A(data))
+    }
+
+    /// SRV records with their glue; hosts have labels of these lengths.
+    fn srv_reply(owner: &str, hosts: &[usize]) -> Reply {
+        let mut reply = Reply::new(ResponseCode::NoError, "test");
+        for (i, len) in hosts.iter().enumerate() {
+            let host = format!("{i}{}.svc.example.", "h".repeat(*len));
+            let data = RData::SRV(SRV::new(0, 1, 80, name(&host)));
+            reply.answers.push(Record::from_rdata(name(owner), 5, data));
+            reply.additional.push(a(&host, i));
+        }
+        reply
+    }
+
+    /// What is true of every reply, whatever had to be cut.
+    fn check(asked: &client::Query, protocol: Protocol, limit: usize, reply: &Reply) {
+        let query = query(asked, protocol);
+        let bytes = encode(&query, reply).unwrap();
+        assert!(bytes.len() <= limit, "{} bytes, at most {limit}", bytes.len());
+        let message = Message::from_vec(&bytes).unwrap();
+        assert!(bytes[HEADER..].starts_with(query.wire_question()), "the question is echoed");
+        let counts: usize =
+            [&message.answers, &message.authorities, &message.additionals].map(Vec::len).iter().sum();
+        let all: Vec<_> =
+            [&reply.answers, &reply.authority, &reply.additional].into_iter().flatten().collect();
+        let got = [message.answers, message.authorities, message.additionals].concat();
+        assert!(got.iter().eq(all[..counts].iter().copied()), "what is missing is the end");
+        assert_eq!(message.metadata.truncation, counts < all.len(), "TC says that something is missing");
+        if let Some(next) = all.get(counts) {
+            assert!(bytes.len() + record_len(next) > limit, "the next record would have fitted");
+        }
+        let size = query.opt().map(|opt| opt.size);
+        assert_eq!(message.edns.is_some(), size.is_some(), "OPT survives");
+        if let Some(size) = size {
+            let opt = opt(&query, reply.rcode, &[], None);
+            assert_eq!(opt[3..5], size.to_be_bytes(), "the size is echoed as it was");
+        }
+    }
+
+    #[test]
+    fn no_reply_is_longer_than_any_size_that_clients_name() {
+        let reply = srv_reply("_p._tcp.svc.example.", &[9; 50]);
+        for size in (0..=512).step_by(64).chain(513..=4096).chain([u16::MAX]) {
+            let asked =
+                client::Query::new("_p._tcp.svc.example.", hickory_proto::rr::RecordType::SRV).edns(size);
+            check(&asked, Protocol::Udp, usize::from(size.clamp(512, MAX_UDP)), &reply);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_cut_is_the_end_and_never_the_opt_record(
+            hosts in proptest::collection::vec(0..50_usize, 0..60),
+            label in "[a-zA-Z0-9_]{1,63}",
+            size in proptest::option::of(0..5000_u16),
+            cookie in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)),
+            udp in any::<bool>(),
+        ) {
+            let owner = format!("{label}.svc.example.");
+            let mut asked = client::Query::a(&owner);
+            if let Some(size) = size {
+                asked = asked.edns(size);
+                if let Some(cookie) = cookie {
+                    asked = asked.option(10, &cookie);
+                }
+            }
+            let (protocol, limit) = match udp {
+                true => (Protocol::Udp, usize::from(size.unwrap_or(0).max(512))),
+                false => (Protocol::Tcp, 65_535),
+            };
+            check(&asked, protocol, limit, &srv_reply(&owner, &hosts));
+        }
+    }
+
+    #[test]
+    fn once_an_answer_does_not_fit_smaller_glue_does_not_take_its_place() {
+        let query = query(&client::Query::a("x."), Protocol::Udp);
+        let mut reply = srv_reply("x.", &[0; 3]);
+        let long = RData::TXT(TXT::new(vec!["t".repeat(250), "t".repeat(250)]));
+        reply.answers.insert(1, Record::from_rdata(name("x."), 5, long));
+        let message = Message::from_vec(&encode(&query, &reply).unwrap()).unwrap();
+        assert_eq!((message.answers.len(), message.additionals.len()), (1, 0));
+        assert!(message.metadata.truncation);
+    }
+
+    #[test]
+    fn more_names_are_compressed_than_hickory_would() {
+        let query = query(&client::Query::a("a.long.name.example."), Protocol::Tcp);
+        let mut reply = Reply::new(ResponseCode::NoError, "test");
+        reply.answers = (0..1000).map(|i| a("a.long.name.example.", i)).collect();
+        let bytes = encode(&query, &reply).unwrap();
+        assert_eq!(bytes.len(), HEADER + query.wire_question().len() + 1000 * 16);
+        assert_eq!(Message::from_vec(&bytes).unwrap().answers, reply.answers);
+    }
+
+    #[test]
+    fn letter_case_decides_what_is_compressed() {
+        let query = query(&client::Query::a("Www.Example."), Protocol::Udp);
+        let mut reply = Reply::new(ResponseCode::NoError, "test");
+        reply.answers =
+            vec![a("Www.Example.", 1), a("www.example.", 2), a("x.Example.", 3), a("x.example.", 4)];
+        let message = Message::from_vec(&encode(&query, &reply).unwrap()).unwrap();
+        let owners: Vec<_> = message.answers.iter().map(|r| r.name.to_ascii()).collect();
+        assert_eq!(owners, ["Www.Example.", "www.example.", "x.Example.", "x.example."]);
+    }
+
+    #[test]
+    fn options_give_way_to_the_reply() {
+        struct Case {
+            name: &'static str,
+            asked: client::Query,
+            ede: usize,
+            /// Length of the OPT record, and whether there is TC.
+            want: (usize, bool),
+        }
+        let asked = client::Query::a("x.");
+        let cases = [
+            Case { name: "nothing", asked: asked.clone().edns(512), ede: 0, want: (11, false) },
+            Case {
+                name: "a cookie and a reason",
+                asked: asked.clone().edns(512).option(10, b"12345678"),
+                ede: 9,
+                want: (11 + 12 + 6 + 9, false),
+            },
+            Case {
+                name: "padding that leaves no room for the question",
+                asked: asked.clone().edns(512).option(12, &[0; 490]),
+                ede: 0,
+                want: (11, false),
+            },
+            Case {
+                name: "padding that leaves room for the question only",
+                asked: asked.clone().edns(512).option(12, &[0; 470]),
+                ede: 0,
+                want: (11 + 474, true),
+            },
+            Case { name: "a reason that is too long", asked: asked.edns(512), ede: 500, want: (11, false) },
+        ];
+        for Case { name, asked, ede, want } in cases {
+            let query = query(&asked, Protocol::Udp);
+            let text = "e".repeat(ede);
+            let ede = (ede > 0).then_some(Ede { code: EdeCode::Other, text });
+            let reply = Reply { answers: vec![a("x.", 1)], ede, ..Reply::new(ResponseCode::NoError, "test") };
+            let bytes = encode(&query, &reply).unwrap();
+            let message = Message::from_vec(&bytes).unwrap();
+            let records = HEADER + query.wire_question().len() + 16 * message.answers.len();
+            assert_eq!((bytes.len() - records, message.metadata.truncation), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_extended_rcode_without_opt_is_servfail() {
+        let reply = Reply::new(ResponseCode::BADCOOKIE, "test");
+        for (asked, want) in [
+            (client::Query::a("x."), ResponseCode::ServFail),
+            (client::Query::a("x.").edns(512), ResponseCode::BADCOOKIE),
+        ] {
+            let bytes = encode(&query(&asked, Protocol::Udp), &reply).unwrap();
+            assert_eq!(Message::from_vec(&bytes).unwrap().metadata.response_code, want);
+        }
+    }
+
+    #[test]
+    fn the_uncompressed_length_counts_every_byte() {
+        let query = query(&client::Query::a("herd.shop.svc.cluster.local.").edns(1232), Protocol::Udp);
+        let mut reply = Reply::new(ResponseCode::NoError, "test");
+        reply.answers = (0..60).map(|i| a("herd.shop.svc.cluster.local.", i)).collect();
+        assert_eq!(reply.uncompressed_len(&query), 12 + 29 + 4 + 60 * (29 + 14) + 11);
+    }
+}

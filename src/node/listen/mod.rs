@@ -191,3 +191,67 @@ fn contained<T>(router: &Router, work: impl FnOnce() -> T) -> Option<T> {
     }
     done.ok()
 }
+
+/// What the tests of both transports start: a plugin that does as the name says.
+#[cfg(test)]
+mod fixture {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+    use hickory_proto::rr::rdata::A;
+    use hickory_proto::rr::{RData, Record};
+
+    use super::*;
+    use crate::node::chain::{Next, Outcome, Plugin};
+    use crate::node::router::{Block, Route};
+    use crate::ops::catalogue;
+    use crate::ops::dns_metrics::ServerMetrics;
+    use crate::zone::name::Labels;
+
+    /// Answers by the first label: `wait` never, `soon` after 100 ms, `big` with 200 addresses, all else at once
+    /// with one.
+    #[derive(Default)]
+    pub(super) struct Scripted {
+        /// Whether the gate's question for its name panics: before any plugin, outside of the router's care.
+        pub(super) breaks_the_gate: AtomicBool,
+    }
+
+    #[async_trait]
+    impl Plugin for Scripted {
+        fn name(&self) -> &'static str {
+            assert!(!self.breaks_the_gate.load(Ordering::Relaxed), "as scripted");
+            "scripted"
+        }
+
+        async fn serve(&self, query: &Query, _next: Next<'_>) -> Outcome {
+            let count = match query.labels().get(0) {
+                b"wait" => std::future::pending().await,
+                b"soon" => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    1
+                }
+                b"big" => 200,
+                _ => 1,
+            };
+            let address = |i| RData::A(A(Ipv4Addr::new(192, 0, 2, i)));
+            let record = |i| Record::from_rdata(query.name().clone(), 5, address(i));
+            Reply { answers: (0..count).map(record).collect(), ..Reply::new(ResponseCode::NoError, "") }
+                .into()
+        }
+    }
+
+    /// A router for all names.
+    pub(super) fn router(metrics: &Arc<Metrics>, plugin: Arc<Scripted>) -> Arc<Router> {
+        let server = Arc::new(ServerMetrics::new(metrics, "test", &[]));
+        let block = Arc::new(Block { plugins: vec![plugin] });
+        let routes = vec![Route { zone: Labels::root(), block }];
+        Router::new("test".into(), routes, server, metrics.counter(catalogue::PANICS, &[]))
+    }
+
+    /// Asserts that the metrics have this line.
+    pub(super) fn counted(metrics: &Metrics, line: &str) {
+        let text = metrics.render();
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+}

@@ -189,3 +189,227 @@ async fn write_all(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>
     }
     let _ = writer.shutdown().await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use hickory_proto::op::ResponseCode;
+    use socket2::{Domain, Socket, Type};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::node::listen::Limits;
+    use crate::node::listen::fixture::{Scripted, counted, router};
+    use crate::ops::metrics::Metrics;
+    use crate::testkit::client::{Client, Query};
+
+    /// A limit that a test waits for.
+    const SHORT: Duration = Duration::from_millis(300);
+
+    /// A limit that no test waits for.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Socket buffers that a few replies fill, in bytes.
+    const SMALL_BUFFER: usize = 4096;
+
+    fn limits() -> Limits {
+        Limits { first: LONG, idle: LONG, message: LONG, write: LONG, ..Limits::default() }
+    }
+
+    /// A listener that ends with the test.
+    struct Fixture {
+        client: Client,
+        server: SocketAddr,
+        metrics: Arc<Metrics>,
+        plugin: Arc<Scripted>,
+        stop: CancellationToken,
+        running: tokio::task::JoinHandle<()>,
+    }
+
+    fn start(limits: Limits) -> Fixture {
+        let metrics = Arc::new(Metrics::new());
+        let plugin = Arc::new(Scripted::default());
+        let shared = Shared::with_limits(&metrics, limits);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // Connections inherit it.
+        socket.set_send_buffer_size(SMALL_BUFFER).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(128).unwrap();
+        let socket = std::net::TcpListener::from(socket);
+        let server = socket.local_addr().unwrap();
+        let router = router(&metrics, plugin.clone());
+        let listener = TcpListener::new(socket, server, router, shared).unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(listener.run(stop.clone()));
+        Fixture { client: Client::new(server), server, metrics, plugin, stop, running }
+    }
+
+    fn framed(query: &Query) -> Vec<u8> {
+        let message = query.bytes();
+        [&(message.len() as u16).to_be_bytes()[..], &message].concat()
+    }
+
+    /// Waits until the server closes, and says how long that took.
+    async fn closed(stream: &mut TcpStream) -> Duration {
+        let start = Instant::now();
+        let mut rest = Vec::new();
+        let end = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+        // A reset is an end, too: bytes were left unread.
+        let _ = end.expect("the server closes the connection");
+        start.elapsed()
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_too_long_is_cut_off() {
+        struct Case {
+            name: &'static str,
+            limits: Limits,
+            /// Sent at once.
+            sent: Vec<u8>,
+            /// Replies that come before the connection is closed.
+            replies: usize,
+        }
+        let query = framed(&Query::a("x."));
+        let cases = [
+            Case {
+                name: "nothing is said",
+                limits: Limits { first: SHORT, ..limits() },
+                sent: vec![],
+                replies: 0,
+            },
+            Case {
+                name: "idle after a query",
+                limits: Limits { idle: SHORT, ..limits() },
+                sent: query.clone(),
+                replies: 1,
+            },
+            Case {
+                name: "a message is begun and not ended",
+                limits: Limits { message: SHORT, ..limits() },
+                sent: query[..9].to_vec(),
+                replies: 0,
+            },
+            Case {
+                name: "half a length",
+                limits: Limits { message: SHORT, ..limits() },
+                sent: vec![0],
+                replies: 0,
+            },
+        ];
+        for Case { name, limits, sent, replies } in cases {
+            let fixture = start(limits);
+            let mut stream = TcpStream::connect(fixture.server).await.unwrap();
+            stream.write_all(&sent).await.unwrap();
+            for _ in 0..replies {
+                let mut reply = vec![0; usize::from(stream.read_u16().await.unwrap())];
+                stream.read_exact(&mut reply).await.unwrap();
+            }
+            let took = closed(&mut stream).await;
+            assert!(took >= SHORT / 2, "{name}: after {took:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn dripping_does_not_renew_the_deadline_of_a_message() {
+        let fixture = start(Limits { message: SHORT, ..limits() });
+        let mut stream = TcpStream::connect(fixture.server).await.unwrap();
+        let start = Instant::now();
+        // A byte every tenth of the limit: the message would take more than twice as long.
+        for byte in framed(&Query::a("drip.example.")) {
+            if stream.write_all(&[byte]).await.is_err() {
+                break;
+            }
+            if let Ok(end) = timeout(SHORT / 10, stream.read_u8()).await {
+                end.expect_err("there is no reply to half a query");
+                break;
+            }
+        }
+        assert!((SHORT..SHORT * 2).contains(&start.elapsed()), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_connection_over_the_limit_is_closed_counted_and_the_place_is_used_again() {
+        let fixture = start(Limits { connections: 2, ..limits() });
+        let mut first = fixture.client.connect().await.unwrap();
+        let mut second = fixture.client.connect().await.unwrap();
+        for connection in [&mut first, &mut second] {
+            connection.pipeline(&[Query::a("x.")]).await.unwrap();
+        }
+        let mut third = TcpStream::connect(fixture.server).await.unwrap();
+        closed(&mut third).await;
+        counted(&fixture.metrics, r#"outlast_overload_total{limit="tcp_connections"} 1"#);
+        second.pipeline(&[Query::a("x.")]).await.unwrap();
+        drop(first);
+        let again = async {
+            while fixture.client.tcp(&Query::a("x.")).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), again).await.expect("the place is free again");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_reads_is_cut_off_and_holds_up_nobody() {
+        let fixture = start(Limits { connections: 1, waiting: 1, write: SHORT, ..limits() });
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(SMALL_BUFFER as u32).unwrap();
+        let mut stream = socket.connect(fixture.server).await.unwrap();
+        let start = Instant::now();
+        let query = framed(&Query::a("big."));
+        let mut sent = 0;
+        // Its own side fills up as well once the server stops reading.
+        while let Ok(Ok(())) = timeout(LONG, stream.write_all(&query)).await {
+            sent += 1;
+            assert!(sent < 1_000_000, "the server goes on reading for ever");
+        }
+        assert!(start.elapsed() >= SHORT, "cut off after {:?}", start.elapsed());
+        let again = async {
+            while fixture.client.tcp(&Query::a("soon.")).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), again).await.expect("the place is free again");
+    }
+
+    #[tokio::test]
+    async fn over_the_bound_only_what_would_wait_is_refused() {
+        let fixture = start(Limits { waiting: 1, ..limits() });
+        let mut connection = fixture.client.connect().await.unwrap();
+        let queries = [Query::a("wait.").id(1), Query::a("wait.").id(2).edns(1232), Query::a("local.").id(3)];
+        for query in &queries {
+            connection.send(query).await.unwrap();
+        }
+        let refused = connection.receive().await.unwrap();
+        assert_eq!((refused.message.metadata.id, refused.rcode()), (2, ResponseCode::ServFail));
+        assert_eq!(refused.ede(), [(0, "more than 1 queries are waiting for upstreams".to_owned())]);
+        let local = connection.receive().await.unwrap();
+        assert_eq!((local.message.metadata.id, local.rcode()), (3, ResponseCode::NoError));
+    }
+
+    #[tokio::test]
+    async fn a_panic_before_the_plugins_is_one_query_s_servfail() {
+        let fixture = start(limits());
+        fixture.plugin.breaks_the_gate.store(true, Ordering::Relaxed);
+        let mut connection = fixture.client.connect().await.unwrap();
+        let replies = connection.pipeline(&[Query::a("x.").class(3), Query::a("x.").class(3)]).await.unwrap();
+        assert!(replies.iter().all(|r| r.rcode() == ResponseCode::ServFail));
+        counted(&fixture.metrics, "coredns_panics_total 2");
+        fixture.plugin.breaks_the_gate.store(false, Ordering::Relaxed);
+        let replies = connection.pipeline(&[Query::a("x.")]).await.unwrap();
+        assert_eq!(replies[0].rcode(), ResponseCode::NoError);
+    }
+
+    #[tokio::test]
+    async fn queries_that_were_read_are_answered_after_a_stop() {
+        let fixture = start(limits());
+        let mut connection = fixture.client.connect().await.unwrap();
+        connection.send(&Query::a("soon.")).await.unwrap();
+        // The first was read when the second is answered.
+        connection.pipeline(&[Query::a("x.")]).await.unwrap();
+        fixture.stop.cancel();
+        assert_eq!(connection.receive().await.unwrap().answers(), ["soon. 5 IN A 192.0.2.0"]);
+        timeout(Duration::from_secs(10), fixture.running).await.expect("connections end").unwrap();
+    }
+}

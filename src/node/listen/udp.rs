@@ -189,3 +189,93 @@ fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
     }
     address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use hickory_proto::op::ResponseCode;
+
+    use super::*;
+    use crate::node::listen::bind;
+    use crate::node::listen::fixture::{Scripted, counted, router};
+    use crate::node::listen::{Limits, MAX_WAITING};
+    use crate::ops::metrics::Metrics;
+    use crate::testkit::client::{Client, Query};
+
+    /// A listener that ends with the test.
+    struct Fixture {
+        client: Client,
+        server: SocketAddr,
+        metrics: Arc<Metrics>,
+        plugin: Arc<Scripted>,
+        stop: CancellationToken,
+        running: tokio::task::JoinHandle<()>,
+    }
+
+    fn start(waiting: usize) -> Fixture {
+        let metrics = Arc::new(Metrics::new());
+        let plugin = Arc::new(Scripted::default());
+        let shared = Shared::with_limits(&metrics, Limits { waiting, ..Limits::default() });
+        let sockets = bind::open("127.0.0.1:0".parse().unwrap()).unwrap();
+        let router = router(&metrics, plugin.clone());
+        let listener = UdpListener::new(sockets.udp, sockets.address, router, shared).unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(listener.run(stop.clone()));
+        let server = sockets.address;
+        Fixture { client: Client::new(server), server, metrics, plugin, stop, running }
+    }
+
+    #[tokio::test]
+    async fn over_the_bound_only_what_would_wait_is_refused() {
+        let fixture = start(2);
+        let waiting = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        for _ in 0..2 {
+            waiting.send_to(&Query::a("wait.").bytes(), fixture.server).await.unwrap();
+        }
+        // Packets of one socket are answered in their order, so both wait by now.
+        let third = fixture.client.udp(&Query::a("wait.").edns(1232)).await.unwrap();
+        assert_eq!(third.rcode(), ResponseCode::ServFail);
+        assert_eq!(third.ede(), [(0, "more than 2 queries are waiting for upstreams".to_owned())]);
+        counted(&fixture.metrics, r#"outlast_overload_total{limit="waiting_queries"} 1"#);
+        let local = fixture.client.udp(&Query::a("local.")).await.unwrap();
+        assert_eq!(local.answers(), ["local. 5 IN A 192.0.2.0"]);
+        counted(&fixture.metrics, r#"outlast_overload_total{limit="waiting_queries"} 1"#);
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_free_again_after_the_reply() {
+        let fixture = start(1);
+        for _ in 0..3 {
+            let reply = fixture.client.udp(&Query::a("soon.")).await.unwrap();
+            assert_eq!(reply.rcode(), ResponseCode::NoError);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_listener_s_own_handling_is_one_packet_s_servfail() {
+        let fixture = start(MAX_WAITING);
+        fixture.plugin.breaks_the_gate.store(true, Ordering::Relaxed);
+        for count in 1..=2 {
+            let reply = fixture.client.udp(&Query::a("x.").class(3)).await.unwrap();
+            assert_eq!((reply.rcode(), reply.raw.len()), (ResponseCode::ServFail, 12));
+            counted(&fixture.metrics, &format!("coredns_panics_total {count}"));
+        }
+        fixture.plugin.breaks_the_gate.store(false, Ordering::Relaxed);
+        let reply = fixture.client.udp(&Query::a("x.")).await.unwrap();
+        assert_eq!(reply.answers(), ["x. 5 IN A 192.0.2.0"]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_when_the_listener_stops_is_still_answered() {
+        let fixture = start(MAX_WAITING);
+        let query = Query::a("soon.");
+        let (reply, ()) = tokio::join!(fixture.client.udp(&query), async {
+            // The listener has begun to answer once a later packet is answered.
+            fixture.client.udp(&Query::a("x.")).await.unwrap();
+            fixture.stop.cancel();
+        });
+        assert_eq!(reply.unwrap().answers(), ["soon. 5 IN A 192.0.2.0"]);
+        fixture.running.await.unwrap();
+    }
+}
