@@ -8,6 +8,9 @@
 //!   never takes the place of an answer.
 //! * The OPT record is written last and its room is kept free, so that truncation can never push it out
 //!   (RFC 6891 §7).
+//!
+//! Known weakness: hickory writes a name in full before it shortens it to a pointer, so the last few bytes of a
+//! reply are not used for a record whose owner is not the question's; TC is set then, and TCP has it all.
 
 use std::iter;
 

@@ -1,9 +1,10 @@
 //! The part of the fixture cluster that packets are about, as a node and as a router without sockets.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
+use hickory_proto::op::ResponseCode;
 use outlast::node::router::Router;
 use outlast::ops::dns_metrics::ServerMetrics;
 use outlast::ops::metrics::Metrics;
@@ -16,10 +17,13 @@ use outlast::zone::object::Object;
 use tempfile::TempDir;
 
 /// The zones that a cluster's `kubernetes` block has.
-pub(crate) const ZONES: &str = "cluster.local in-addr.arpa ip6.arpa";
+const ZONES: &str = "cluster.local in-addr.arpa ip6.arpa";
+
+/// Code 16, which hickory reads by its other name (RFC 6895 §2.3).
+pub(crate) const BADVERS: ResponseCode = ResponseCode::BADSIG;
 
 /// A ClusterIP service, a StatefulSet, and a headless service of 60 addresses.
-pub(crate) fn objects() -> Vec<Object> {
+fn objects() -> Vec<Object> {
     let mut herd = slice("shop/herd-1", "herd").port("p", 9);
     for host in 1..=60 {
         herd = herd.v4(&format!("10.244.9.{host}"));
@@ -62,14 +66,15 @@ pub(crate) async fn base() -> Node {
     start(".:0 {\n BIND\n KUBE\n}").await
 }
 
-fn expand(corefile: &str, objects: &std::path::Path) -> String {
-    let kube = format!("kubernetes {ZONES} {{\n source file {}\n }}", objects.display());
+fn expand(corefile: &str, objects: &Path) -> String {
+    // A TTL of 0 has no jitter.
+    let kube = format!("kubernetes {ZONES} {{\n ttl 0\n source file {}\n }}", objects.display());
     corefile.replace("KUBE", &kube).replace("BIND", "bind 127.0.0.1")
 }
 
 /// The base profile without sockets.
 pub(crate) fn router() -> Arc<Router> {
-    let plan = Builder::default().check(&expand(".:0 {\n BIND\n KUBE\n}", &PathBuf::from("/nowhere.json")));
+    let plan = Builder::default().check(&expand(".:0 {\n BIND\n KUBE\n}", Path::new("/nowhere.json")));
     let plan = plan.unwrap_or_else(|e| panic!("{e}"));
     for (_, store) in &plan.process.stores {
         store.hold(Table::build(objects(), Wanted::ALL.kinds(), 1));

@@ -65,7 +65,7 @@ fn query() -> impl Strategy<Value = Query> {
         Just("_p._tcp.herd.shop.svc.cluster.LOCAL.".to_owned()),
         Just("20.14.96.10.in-addr.arpa.".to_owned()),
         Just(".".to_owned()),
-        "[a-z0-9_*-]{1,20}(\\.[a-z0-9_*-]{1,20}){0,4}\\.cluster\\.local\\.",
+        "[a-z_][a-z0-9_-]{0,20}(\\.[a-z_][a-z0-9_-]{0,20}){0,4}\\.cluster\\.local\\.",
     ];
     let kinds = prop_oneof![
         Just(RecordType::A),
