@@ -17,12 +17,16 @@ use super::router::Router;
 /// Size of a message's header, RFC 1035 §4.1.1.
 pub const HEADER: usize = 12;
 
+/// QR, in the third byte of the header.
+const RESPONSE: u8 = 0x80;
+
 /// Opcodes, RFC 1035 §4.1.1 and RFC 1996.
 const QUERY: u8 = 0;
 const NOTIFY: u8 = 4;
 
 /// Rcodes, RFC 1035 §4.1.1.
 const FORMERR: u8 = 1;
+const SERVFAIL: u8 = 2;
 const NOTIMP: u8 = 4;
 
 /// What becomes of a packet.
@@ -32,9 +36,9 @@ pub enum Gate {
     /// It is answered as it is, without any plugin.
     Reply(Vec<u8>),
     /// It goes to the plugins.
-    Pass(Box<Query>),
+    Pass(Arc<Query>),
     /// It goes to no block of this listener: REFUSED, and counted under the zone `dropped`.
-    Refuse(Box<Query>),
+    Refuse(Arc<Query>),
 }
 
 /// Judges a packet that `router` received from `source` at `local`.
@@ -46,8 +50,7 @@ pub fn judge(
     router: &Arc<Router>,
 ) -> Gate {
     let Some(header) = bytes.first_chunk::<HEADER>() else { return Gate::Silence };
-    let is_response = header[2] & 0x80 != 0;
-    if is_response {
+    if header[2] & RESPONSE != 0 {
         return Gate::Silence;
     }
     let opcode = header[2] >> 3 & 0x0f;
@@ -64,12 +67,18 @@ pub fn judge(
         .and_then(|request| Query::new(request, router.clone(), local).ok());
     let Some(query) = query else { return Gate::Reply(bare_reply(header, QUERY, FORMERR)) };
     if query.class() != DNSClass::IN && !router.takes_other_classes() {
-        return Gate::Refuse(Box::new(query));
+        return Gate::Refuse(Arc::new(query));
     }
     if query.edns().is_some_and(|edns| edns.version() != 0) {
         return reply::bad_version(&query).map_or(Gate::Silence, Gate::Reply);
     }
-    Gate::Pass(Box::new(query))
+    Gate::Pass(Arc::new(query))
+}
+
+/// SERVFAIL to a packet whose handling broke down. `None` for what is no query.
+pub fn failure(bytes: &[u8]) -> Option<Vec<u8>> {
+    let header = bytes.first_chunk::<HEADER>().filter(|header| header[2] & RESPONSE == 0)?;
+    Some(bare_reply(header, QUERY, SERVFAIL))
 }
 
 /// A reply of a header alone.
@@ -77,7 +86,7 @@ fn bare_reply(query: &[u8; HEADER], opcode: u8, rcode: u8) -> Vec<u8> {
     let mut reply = vec![0; HEADER];
     reply[..2].copy_from_slice(&query[..2]);
     let recursion_desired = query[2] & 0x01;
-    reply[2] = 0x80 | opcode << 3 | recursion_desired;
+    reply[2] = RESPONSE | opcode << 3 | recursion_desired;
     reply[3] = rcode;
     reply
 }

@@ -18,6 +18,7 @@
 pub mod chain;
 pub mod gate;
 pub mod listen;
+pub mod opt;
 pub mod plugins;
 pub mod query;
 pub mod reply;

@@ -9,6 +9,7 @@ use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 
 use super::gate::HEADER;
+use super::opt::{self, Opt};
 use super::router::Router;
 use crate::zone::name::Labels;
 
@@ -16,12 +17,17 @@ use crate::zone::name::Labels;
 /// follows about ten links; a longer chain is a loop.
 pub const MAX_DEPTH: u8 = 10;
 
+/// Bytes of a question behind its name, RFC 1035 §4.1.2.
+const TYPE_AND_CLASS: usize = 4;
+
 /// One question on its way through the plugins.
 pub struct Query {
     /// The message as it was received.
     request: Request,
     /// The name that is asked for, in lower case.
     labels: Labels,
+    /// Its OPT record.
+    opt: Option<Opt>,
     /// The listener that it came in by; questions that arise on the way are asked there again.
     router: Arc<Router>,
     /// The address that it was sent to.
@@ -30,16 +36,23 @@ pub struct Query {
     depth: u8,
 }
 
-/// A request that has no single question, or one whose name is no name.
+/// A request that has no single question, one whose name is no name, or an OPT record that does not add up.
 #[derive(Debug)]
-pub struct NotOneQuestion;
+pub struct Malformed;
 
 impl Query {
     /// A query received by `router` at `local`.
-    pub fn new(request: Request, router: Arc<Router>, local: SocketAddr) -> Result<Self, NotOneQuestion> {
-        let [question] = request.queries.queries() else { return Err(NotOneQuestion) };
-        let labels = Labels::from_labels(question.original().name().iter()).map_err(|_| NotOneQuestion)?;
-        Ok(Self { request, labels, router, local, depth: 0 })
+    pub fn new(request: Request, router: Arc<Router>, local: SocketAddr) -> Result<Self, Malformed> {
+        let [question] = request.queries.queries() else { return Err(Malformed) };
+        let labels = Labels::from_labels(question.original().name().iter()).map_err(|_| Malformed)?;
+        // The first name of a message has nothing to point back to but the header, which is another one in the
+        // reply. A pointer is never as long as what it stands for, so the length tells.
+        let question_len = wire_len(&labels) + TYPE_AND_CLASS;
+        if request.queries.as_bytes().len() != question_len {
+            return Err(Malformed);
+        }
+        let opt = opt::find(request.as_slice(), HEADER + question_len).map_err(|_| Malformed)?;
+        Ok(Self { request, labels, opt, router, local, depth: 0 })
     }
 
     /// The same client's question for another name, as if it had come in by the same listener.
@@ -72,10 +85,14 @@ impl Query {
         self.request.as_slice()
     }
 
-    /// The name that is asked for as it stands in the message; the first name of a message is never compressed.
+    /// The name that is asked for as it stands in the message; `new` took it uncompressed.
     pub fn wire_name(&self) -> &[u8] {
-        let len = self.labels.key().len() + self.labels.len() + 1;
-        self.bytes().get(HEADER..HEADER + len).unwrap_or_default()
+        self.bytes().get(HEADER..HEADER + wire_len(&self.labels)).unwrap_or_default()
+    }
+
+    /// The question as it stands in the message.
+    pub fn wire_question(&self) -> &[u8] {
+        self.request.queries.as_bytes()
     }
 
     /// Its header but for the counts.
@@ -86,6 +103,11 @@ impl Query {
     /// Its OPT record.
     pub fn edns(&self) -> Option<&Edns> {
         self.request.edns.as_ref()
+    }
+
+    /// Its OPT record as it stands in the message.
+    pub const fn opt(&self) -> Option<&Opt> {
+        self.opt.as_ref()
     }
 
     /// The name that is asked for, in the client's letter case.
@@ -157,4 +179,9 @@ impl Query {
     pub fn is_query(&self) -> bool {
         self.metadata().op_code == OpCode::Query
     }
+}
+
+/// Length of a name on the wire without compression: a length byte for each label and one for the root.
+fn wire_len(name: &Labels) -> usize {
+    name.key().len() + name.len() + 1
 }

@@ -118,3 +118,60 @@ impl Router {
         reply
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use hickory_server::net::xfer::Protocol;
+
+    use super::*;
+    use crate::node::gate::{Gate, judge};
+    use crate::ops::catalogue;
+    use crate::ops::metrics::Metrics;
+    use crate::testkit::client;
+
+    /// Panics for `broken.`, says NXDOMAIN otherwise.
+    struct Fragile;
+
+    #[async_trait]
+    impl Plugin for Fragile {
+        fn name(&self) -> &'static str {
+            "fragile"
+        }
+
+        async fn serve(&self, query: &Query, _next: Next<'_>) -> Outcome {
+            // Not at the first poll: a panic after a wait is caught as well.
+            tokio::task::yield_now().await;
+            assert_ne!(query.labels().get(0), b"broken", "as scripted");
+            Reply::new(ResponseCode::NXDomain, "fragile").into()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_one_query_s_servfail() {
+        let metrics = Arc::new(Metrics::new());
+        let server = Arc::new(ServerMetrics::new(&metrics, "dns://:53", &[]));
+        let block = Arc::new(Block { plugins: vec![Arc::new(Fragile)] });
+        let routes = vec![Route { zone: Labels::root(), block }];
+        let panics = metrics.counter(catalogue::PANICS, &[]);
+        let router = Router::new("dns://:53".into(), routes, server, panics);
+        let ask = async |name| {
+            let here = "127.0.0.1:53".parse().unwrap();
+            let packet = client::Query::a(name).bytes();
+            let Gate::Pass(query) = judge(&packet, here, here, Protocol::Udp, &router) else {
+                unreachable!("a plain query passes the gate")
+            };
+            router.answer(&query).await.rcode
+        };
+        for (name, rcode, panics) in [
+            ("whole.", ResponseCode::NXDomain, 0),
+            ("broken.", ResponseCode::ServFail, 1),
+            ("whole.", ResponseCode::NXDomain, 1),
+            ("broken.", ResponseCode::ServFail, 2),
+        ] {
+            assert_eq!(ask(name).await, rcode, "{name}");
+            let line = format!("\n{} {panics}\n", catalogue::PANICS);
+            assert!(metrics.render().contains(&line), "{name}: {line}");
+        }
+    }
+}

@@ -14,6 +14,9 @@ const BACKLOG: i32 = 1024;
 /// The kernel caps it at net.core.rmem_max.
 const UDP_BUFFER: usize = 1 << 20;
 
+/// Ports that are tried where the kernel may choose one.
+const PORT_TRIES: usize = 16;
+
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {transport} {address}: {source}{}", hint(.source))]
@@ -57,6 +60,18 @@ pub fn wildcard(port: u16) -> Vec<SocketAddr> {
 
 /// Opens UDP and TCP on `address`.
 pub fn open(address: SocketAddr) -> Result<Sockets, BindError> {
+    let mut opened = open_once(address);
+    // The kernel chooses a port that is free for TCP; somebody may have it for UDP.
+    for _ in 1..PORT_TRIES {
+        if address.port() != 0 || opened.is_ok() {
+            break;
+        }
+        opened = open_once(address);
+    }
+    opened
+}
+
+fn open_once(address: SocketAddr) -> Result<Sockets, BindError> {
     let fail = |transport| move |source| BindError { address, transport, source };
     let tcp = open_tcp(address).map_err(fail("tcp"))?;
     // Port 0 asks the kernel for one; both transports use the same.

@@ -6,7 +6,8 @@
 //!
 //! Invariants:
 //! * What can be answered from memory is answered in the listener's own task; only a query that waits for
-//!   something gets a task of its own, and of those there are at most [`MAX_WAITING`].
+//!   something gets a task of its own, and of those there are at most [`MAX_WAITING`]. What does not wait is
+//!   never refused for want of such a place.
 //! * A client that stops reading or drips its message loses its connection, not a slot for ever.
 
 pub mod bind;
@@ -14,12 +15,16 @@ pub mod tcp;
 pub mod udp;
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt};
 use hickory_proto::op::ResponseCode;
 use hickory_server::net::xfer::Protocol;
 use metrics::Counter;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::gate::{self, Gate};
 use super::query::Query;
@@ -31,8 +36,46 @@ use crate::ops::metrics::Metrics;
 /// default read timeout of 2 s this is 2,000 cold names a second with every upstream silent.
 pub const MAX_WAITING: usize = 4096;
 
+/// Connections of one listening socket at one time. A client that comes when all are taken is closed at
+/// once: it will ask again, and memory stays bounded (about 20 kB a connection).
+pub const MAX_CONNECTIONS: usize = 1024;
+
+/// What bounds the listeners' memory, and how long a TCP client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// See [`MAX_WAITING`]; at least 1.
+    pub waiting: usize,
+    /// See [`MAX_CONNECTIONS`]; at least 1.
+    pub connections: usize,
+    /// How long a new connection may take for its first query.
+    pub first: Duration,
+    /// How long a connection may be idle between queries.
+    pub idle: Duration,
+    /// How long one message may take from its first byte to its last: a client that drips is cut off.
+    pub message: Duration,
+    /// How long one reply may take to be written: a client that does not read is cut off.
+    pub write: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            waiting: MAX_WAITING,
+            connections: MAX_CONNECTIONS,
+            // CoreDNS's figures for the first read, idleness and writes.
+            first: Duration::from_secs(3),
+            // RFC 7766 §6.2.3: "on the order of a few seconds".
+            idle: Duration::from_secs(10),
+            message: Duration::from_secs(3),
+            write: Duration::from_secs(5),
+        }
+    }
+}
+
 /// What all listeners of a node share.
 pub struct Shared {
+    /// What bounds them.
+    limits: Limits,
     /// Slots for queries that wait.
     waiting: Arc<Semaphore>,
     /// Queries refused for want of a slot.
@@ -44,12 +87,18 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Registers the listeners' counters.
+    /// Registers the listeners' counters; the limits are the default ones.
     pub fn new(metrics: &Metrics) -> Arc<Self> {
+        Self::with_limits(metrics, Limits::default())
+    }
+
+    /// The same with other limits.
+    pub fn with_limits(metrics: &Metrics, limits: Limits) -> Arc<Self> {
         metrics.describe_counter("outlast_overload_total", "What was refused because a limit was reached.");
         metrics.describe_counter("outlast_replies_unsent_total", "Replies that the kernel did not take.");
         Arc::new(Self {
-            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            limits,
+            waiting: Arc::new(Semaphore::new(limits.waiting)),
             overloaded: metrics.counter("outlast_overload_total", &[("limit", "waiting_queries")]),
             refused_connections: metrics.counter("outlast_overload_total", &[("limit", "tcp_connections")]),
             unsent: metrics.counter("outlast_replies_unsent_total", &[]),
@@ -58,27 +107,33 @@ impl Shared {
 
     /// Returns once nothing waits any more.
     pub async fn idle(&self) {
-        let all = u32::try_from(MAX_WAITING).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.limits.waiting).unwrap_or(u32::MAX);
         let _ = self.waiting.acquire_many(all).await;
     }
 
     /// SERVFAIL with the reason: there is no slot to wait in.
     fn overloaded(&self, query: &Query) -> Option<Vec<u8>> {
         self.overloaded.increment(1);
-        let text = format!("more than {MAX_WAITING} queries are waiting for upstreams");
+        let text = format!("more than {} queries are waiting for upstreams", self.limits.waiting);
         let ede = Some(Ede { code: EdeCode::Other, text });
         reply::encode(query, &Reply { ede, ..Reply::new(ResponseCode::ServFail, "") })
     }
 }
 
 /// What is known about a packet before its query is answered.
-pub enum Received {
+enum Received {
     /// Nothing is said to it.
     Silence,
     /// This is the reply.
     Reply(Vec<u8>),
     /// The plugins decide.
-    Query(Box<Query>),
+    Query(Arc<Query>),
+}
+
+impl From<Option<Vec<u8>>> for Received {
+    fn from(reply: Option<Vec<u8>>) -> Self {
+        reply.map_or(Self::Silence, Self::Reply)
+    }
 }
 
 /// Judges a packet and answers what needs no plugin.
@@ -89,19 +144,114 @@ fn receive(
     protocol: Protocol,
     router: &Arc<Router>,
 ) -> Received {
-    match gate::judge(bytes, source, local, protocol, router) {
+    let judge = || match gate::judge(bytes, source, local, protocol, router) {
         Gate::Silence => Received::Silence,
         Gate::Reply(bytes) => Received::Reply(bytes),
         Gate::Pass(query) => Received::Query(query),
-        Gate::Refuse(query) => {
-            let reply = router.refuse(&query);
-            reply::encode(&query, &reply).map_or(Received::Silence, Received::Reply)
-        }
+        Gate::Refuse(query) => reply::encode(&query, &router.refuse(&query)).into(),
+    };
+    contained(router, judge).unwrap_or_else(|| gate::failure(bytes).into())
+}
+
+/// How far a query came without waiting.
+enum Begun {
+    /// This is the reply; `None` if there is none.
+    Done(Option<Vec<u8>>),
+    /// The reply comes later, and until then it takes this slot.
+    Waits(BoxFuture<'static, Option<Vec<u8>>>, OwnedSemaphorePermit),
+}
+
+/// Begins to answer: most replies are there at once, and polling once costs no task.
+fn begin(query: Arc<Query>, shared: &Shared) -> Begun {
+    let mut work = answer(query.clone()).boxed();
+    match work.poll_unpin(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(reply) => Begun::Done(reply),
+        // Only now a slot is needed: what is answered from memory is answered under overload, too.
+        Poll::Pending => match shared.waiting.clone().try_acquire_owned() {
+            Ok(slot) => Begun::Waits(work, slot),
+            Err(_) => Begun::Done(shared.overloaded(&query)),
+        },
     }
 }
 
 /// The plugins' reply as bytes.
-async fn answer(query: Box<Query>) -> Option<Vec<u8>> {
+async fn answer(query: Arc<Query>) -> Option<Vec<u8>> {
     let reply = query.router().answer(&query).await;
-    reply::encode(&query, &reply)
+    let encode = || reply::encode(&query, &reply);
+    contained(query.router(), encode).unwrap_or_else(|| gate::failure(query.bytes()))
+}
+
+/// Does `work`. A panic is counted and `None`: a packet that breaks something breaks only itself.
+fn contained<T>(router: &Router, work: impl FnOnce() -> T) -> Option<T> {
+    // What is shared with other packets is atomics and whole values behind locks.
+    let done = catch_unwind(AssertUnwindSafe(work));
+    if done.is_err() {
+        router.panicked();
+        tracing::error!("a packet's handling panicked");
+    }
+    done.ok()
+}
+
+/// What the tests of both transports start: a plugin that does as the name says.
+#[cfg(test)]
+mod fixture {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+    use hickory_proto::rr::rdata::A;
+    use hickory_proto::rr::{RData, Record};
+
+    use super::*;
+    use crate::node::chain::{Next, Outcome, Plugin};
+    use crate::node::router::{Block, Route};
+    use crate::ops::catalogue;
+    use crate::ops::dns_metrics::ServerMetrics;
+    use crate::zone::name::Labels;
+
+    /// Answers by the first label: `wait` never, `soon` after 100 ms, `big` with 200 addresses, all else at once
+    /// with one.
+    #[derive(Default)]
+    pub(super) struct Scripted {
+        /// Whether the gate's question for its name panics: before any plugin, outside of the router's care.
+        pub(super) breaks_the_gate: AtomicBool,
+    }
+
+    #[async_trait]
+    impl Plugin for Scripted {
+        fn name(&self) -> &'static str {
+            assert!(!self.breaks_the_gate.load(Ordering::Relaxed), "as scripted");
+            "scripted"
+        }
+
+        async fn serve(&self, query: &Query, _next: Next<'_>) -> Outcome {
+            let count = match query.labels().get(0) {
+                b"wait" => std::future::pending().await,
+                b"soon" => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    1
+                }
+                b"big" => 200,
+                _ => 1,
+            };
+            let address = |i| RData::A(A(Ipv4Addr::new(192, 0, 2, i)));
+            let record = |i| Record::from_rdata(query.name().clone(), 5, address(i));
+            Reply { answers: (0..count).map(record).collect(), ..Reply::new(ResponseCode::NoError, "") }
+                .into()
+        }
+    }
+
+    /// A router for all names.
+    pub(super) fn router(metrics: &Arc<Metrics>, plugin: Arc<Scripted>) -> Arc<Router> {
+        let server = Arc::new(ServerMetrics::new(metrics, "test", &[]));
+        let block = Arc::new(Block { plugins: vec![plugin] });
+        let routes = vec![Route { zone: Labels::root(), block }];
+        Router::new("test".into(), routes, server, metrics.counter(catalogue::PANICS, &[]))
+    }
+
+    /// Asserts that the metrics have this line.
+    pub(super) fn counted(metrics: &Metrics, line: &str) {
+        let text = metrics.render();
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
 }

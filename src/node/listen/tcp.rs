@@ -16,27 +16,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Received, Shared, answer, receive};
+use super::{Begun, Received, Shared, begin, receive};
 use crate::node::router::Router;
-
-/// Connections of one listening socket at one time. A client that comes when all are taken is closed at
-/// once: it will ask again, and memory stays bounded (about 20 kB a connection).
-pub const MAX_CONNECTIONS: usize = 1024;
 
 /// Queries of one connection that may be at work at one time; the next is not read before one is answered.
 const MAX_PIPELINED: usize = 32;
-
-/// How long a new connection may take for its first query.
-const FIRST: Duration = Duration::from_secs(3);
-
-/// How long a connection may be idle between queries (RFC 7766 §6.2.3: "on the order of a few seconds").
-const IDLE: Duration = Duration::from_secs(10);
-
-/// How long one message may take from its first byte to its last: a client that drips is cut off.
-const MESSAGE: Duration = Duration::from_secs(3);
-
-/// How long one reply may take to be written.
-const WRITE: Duration = Duration::from_secs(5);
 
 /// After a failed accept (no descriptors left, say): the cause does not go away by itself.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -66,7 +50,8 @@ impl TcpListener {
 
     /// Accepts until `stop`; connections then finish the queries that they have read.
     pub async fn run(self, stop: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let connections = self.shared.limits.connections;
+        let slots = Arc::new(Semaphore::new(connections));
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -98,7 +83,7 @@ impl TcpListener {
             }
         }
         // All slots back: every connection has ended.
-        let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+        let all = u32::try_from(connections).unwrap_or(u32::MAX);
         let _ = slots.acquire_many(all).await;
     }
 }
@@ -121,18 +106,19 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let (mut reader, writer) = stream.into_split();
         let (replies, queue) = mpsc::channel(MAX_PIPELINED);
-        let writing = tokio::spawn(write_all(writer, queue));
+        let writing = tokio::spawn(write_all(writer, queue, self.shared.limits.write));
         let at_work = Arc::new(Semaphore::new(MAX_PIPELINED));
-        let mut patience = FIRST;
+        let limits = self.shared.limits;
+        let mut patience = limits.first;
         loop {
             let read = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = replies.closed() => break,
-                read = read_message(&mut reader, patience) => read,
+                read = read_message(&mut reader, patience, limits.message) => read,
             };
             let Ok(message) = read else { break };
-            patience = IDLE;
+            patience = limits.idle;
             let query = match receive(&message, self.peer, self.local, Protocol::Tcp, &self.router) {
                 Received::Silence => continue,
                 Received::Reply(reply) => {
@@ -144,20 +130,27 @@ impl Connection {
                 Received::Query(query) => query,
             };
             let Ok(permit) = at_work.clone().acquire_owned().await else { break };
-            let Ok(slot) = self.shared.waiting.clone().try_acquire_owned() else {
-                if let Some(reply) = self.shared.overloaded(&query) {
-                    let _ = replies.send(reply).await;
+            match begin(query, &self.shared) {
+                Begun::Done(None) => {}
+                Begun::Done(Some(reply)) => {
+                    if replies.send(reply).await.is_err() {
+                        break;
+                    }
                 }
-                continue;
-            };
-            let replies = replies.clone();
-            tokio::spawn(async move {
-                if let Some(reply) = answer(query).await {
-                    // A client that is gone needs no reply.
-                    let _ = replies.send(reply).await;
+                Begun::Waits(work, slot) => {
+                    let replies = replies.clone();
+                    tokio::spawn(async move {
+                        let reply = work.await;
+                        // A client that does not read holds up nobody's queries but its own.
+                        drop(slot);
+                        if let Some(reply) = reply {
+                            // A client that is gone needs no reply.
+                            let _ = replies.send(reply).await;
+                        }
+                        drop(permit);
+                    });
                 }
-                drop((permit, slot));
-            });
+            }
         }
         drop(replies);
         let _ = writing.await;
@@ -165,10 +158,14 @@ impl Connection {
 }
 
 /// Reads one message with its length in front (RFC 1035 §4.2.2): waits `patience` for it to begin, and then
-/// [`MESSAGE`] for the rest.
-async fn read_message(reader: &mut OwnedReadHalf, patience: Duration) -> io::Result<Vec<u8>> {
+/// `whole` for the rest.
+async fn read_message(
+    reader: &mut OwnedReadHalf,
+    patience: Duration,
+    whole: Duration,
+) -> io::Result<Vec<u8>> {
     let first = timeout(patience, reader.read_u8()).await??;
-    timeout(MESSAGE, async {
+    timeout(whole, async {
         let second = reader.read_u8().await?;
         let len = u16::from_be_bytes([first, second]);
         // Grows with what arrives, so that a length alone reserves nothing.
@@ -180,15 +177,239 @@ async fn read_message(reader: &mut OwnedReadHalf, patience: Duration) -> io::Res
 }
 
 /// Writes replies as they come until the last sender is gone or the client does not take one in time.
-async fn write_all(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) {
+async fn write_all(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>, patience: Duration) {
     while let Some(reply) = queue.recv().await {
         let Ok(len) = u16::try_from(reply.len()) else { continue };
         let mut framed = Vec::with_capacity(reply.len() + 2);
         framed.extend_from_slice(&len.to_be_bytes());
         framed.extend_from_slice(&reply);
-        if !matches!(timeout(WRITE, writer.write_all(&framed)).await, Ok(Ok(()))) {
+        if !matches!(timeout(patience, writer.write_all(&framed)).await, Ok(Ok(()))) {
             return;
         }
     }
     let _ = writer.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use hickory_proto::op::ResponseCode;
+    use socket2::{Domain, Socket, Type};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::node::listen::Limits;
+    use crate::node::listen::fixture::{Scripted, counted, router};
+    use crate::ops::metrics::Metrics;
+    use crate::testkit::client::{Client, Query};
+
+    /// A limit that a test waits for.
+    const SHORT: Duration = Duration::from_millis(300);
+
+    /// A limit that no test waits for.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Socket buffers that a few replies fill, in bytes.
+    const SMALL_BUFFER: usize = 4096;
+
+    fn limits() -> Limits {
+        Limits { first: LONG, idle: LONG, message: LONG, write: LONG, ..Limits::default() }
+    }
+
+    /// A listener that ends with the test.
+    struct Fixture {
+        client: Client,
+        server: SocketAddr,
+        metrics: Arc<Metrics>,
+        plugin: Arc<Scripted>,
+        stop: CancellationToken,
+        running: tokio::task::JoinHandle<()>,
+    }
+
+    fn start(limits: Limits) -> Fixture {
+        let metrics = Arc::new(Metrics::new());
+        let plugin = Arc::new(Scripted::default());
+        let shared = Shared::with_limits(&metrics, limits);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // Connections inherit it.
+        socket.set_send_buffer_size(SMALL_BUFFER).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(128).unwrap();
+        let socket = std::net::TcpListener::from(socket);
+        let server = socket.local_addr().unwrap();
+        let router = router(&metrics, plugin.clone());
+        let listener = TcpListener::new(socket, server, router, shared).unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(listener.run(stop.clone()));
+        Fixture { client: Client::new(server), server, metrics, plugin, stop, running }
+    }
+
+    fn framed(query: &Query) -> Vec<u8> {
+        let message = query.bytes();
+        [&(message.len() as u16).to_be_bytes()[..], &message].concat()
+    }
+
+    /// Waits until the server closes, and says how long that took.
+    async fn closed(stream: &mut TcpStream) -> Duration {
+        let start = Instant::now();
+        let mut rest = Vec::new();
+        let end = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+        // A reset is an end, too: bytes were left unread.
+        let _ = end.expect("the server closes the connection");
+        start.elapsed()
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_too_long_is_cut_off() {
+        struct Case {
+            name: &'static str,
+            limits: Limits,
+            /// Sent at once.
+            sent: Vec<u8>,
+            /// Replies that come before the connection is closed.
+            replies: usize,
+        }
+        let query = framed(&Query::a("x."));
+        let cases = [
+            Case {
+                name: "nothing is said",
+                limits: Limits { first: SHORT, ..limits() },
+                sent: vec![],
+                replies: 0,
+            },
+            Case {
+                name: "idle after a query",
+                limits: Limits { idle: SHORT, ..limits() },
+                sent: query.clone(),
+                replies: 1,
+            },
+            Case {
+                name: "a message is begun and not ended",
+                limits: Limits { message: SHORT, ..limits() },
+                sent: query[..9].to_vec(),
+                replies: 0,
+            },
+            Case {
+                name: "half a length",
+                limits: Limits { message: SHORT, ..limits() },
+                sent: vec![0],
+                replies: 0,
+            },
+        ];
+        for Case { name, limits, sent, replies } in cases {
+            let fixture = start(limits);
+            let mut stream = TcpStream::connect(fixture.server).await.unwrap();
+            stream.write_all(&sent).await.unwrap();
+            for _ in 0..replies {
+                let mut reply = vec![0; usize::from(stream.read_u16().await.unwrap())];
+                stream.read_exact(&mut reply).await.unwrap();
+            }
+            let took = closed(&mut stream).await;
+            assert!(took >= SHORT / 2, "{name}: after {took:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn dripping_does_not_renew_the_deadline_of_a_message() {
+        let fixture = start(Limits { message: SHORT, ..limits() });
+        let mut stream = TcpStream::connect(fixture.server).await.unwrap();
+        let start = Instant::now();
+        // A byte every tenth of the limit: the message would take more than twice as long.
+        for byte in framed(&Query::a("drip.example.")) {
+            if stream.write_all(&[byte]).await.is_err() {
+                break;
+            }
+            if let Ok(end) = timeout(SHORT / 10, stream.read_u8()).await {
+                end.expect_err("there is no reply to half a query");
+                break;
+            }
+        }
+        assert!((SHORT..SHORT * 2).contains(&start.elapsed()), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_connection_over_the_limit_is_closed_counted_and_the_place_is_used_again() {
+        let fixture = start(Limits { connections: 2, ..limits() });
+        let mut first = fixture.client.connect().await.unwrap();
+        let mut second = fixture.client.connect().await.unwrap();
+        for connection in [&mut first, &mut second] {
+            connection.pipeline(&[Query::a("x.")]).await.unwrap();
+        }
+        let mut third = TcpStream::connect(fixture.server).await.unwrap();
+        closed(&mut third).await;
+        counted(&fixture.metrics, r#"outlast_overload_total{limit="tcp_connections"} 1"#);
+        second.pipeline(&[Query::a("x.")]).await.unwrap();
+        drop(first);
+        let again = async {
+            while fixture.client.tcp(&Query::a("x.")).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), again).await.expect("the place is free again");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_reads_is_cut_off_and_holds_up_nobody() {
+        let fixture = start(Limits { connections: 1, waiting: 1, write: SHORT, ..limits() });
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(SMALL_BUFFER as u32).unwrap();
+        let mut stream = socket.connect(fixture.server).await.unwrap();
+        let start = Instant::now();
+        let query = framed(&Query::a("big."));
+        let mut sent = 0;
+        // Its own side fills up as well once the server stops reading.
+        while let Ok(Ok(())) = timeout(LONG, stream.write_all(&query)).await {
+            sent += 1;
+            assert!(sent < 1_000_000, "the server goes on reading for ever");
+        }
+        assert!(start.elapsed() >= SHORT, "cut off after {:?}", start.elapsed());
+        let again = async {
+            while fixture.client.tcp(&Query::a("soon.")).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), again).await.expect("the place is free again");
+    }
+
+    #[tokio::test]
+    async fn over_the_bound_only_what_would_wait_is_refused() {
+        let fixture = start(Limits { waiting: 1, ..limits() });
+        let mut connection = fixture.client.connect().await.unwrap();
+        let queries = [Query::a("wait.").id(1), Query::a("wait.").id(2).edns(1232), Query::a("local.").id(3)];
+        for query in &queries {
+            connection.send(query).await.unwrap();
+        }
+        let refused = connection.receive().await.unwrap();
+        assert_eq!((refused.message.metadata.id, refused.rcode()), (2, ResponseCode::ServFail));
+        assert_eq!(refused.ede(), [(0, "more than 1 queries are waiting for upstreams".to_owned())]);
+        let local = connection.receive().await.unwrap();
+        assert_eq!((local.message.metadata.id, local.rcode()), (3, ResponseCode::NoError));
+    }
+
+    #[tokio::test]
+    async fn a_panic_before_the_plugins_is_one_query_s_servfail() {
+        let fixture = start(limits());
+        fixture.plugin.breaks_the_gate.store(true, Ordering::Relaxed);
+        let mut connection = fixture.client.connect().await.unwrap();
+        let replies = connection.pipeline(&[Query::a("x.").class(3), Query::a("x.").class(3)]).await.unwrap();
+        assert!(replies.iter().all(|r| r.rcode() == ResponseCode::ServFail));
+        counted(&fixture.metrics, "coredns_panics_total 2");
+        fixture.plugin.breaks_the_gate.store(false, Ordering::Relaxed);
+        let replies = connection.pipeline(&[Query::a("x.")]).await.unwrap();
+        assert_eq!(replies[0].rcode(), ResponseCode::NoError);
+    }
+
+    #[tokio::test]
+    async fn queries_that_were_read_are_answered_after_a_stop() {
+        let fixture = start(limits());
+        let mut connection = fixture.client.connect().await.unwrap();
+        connection.send(&Query::a("soon.")).await.unwrap();
+        // The first was read when the second is answered.
+        connection.pipeline(&[Query::a("x.")]).await.unwrap();
+        fixture.stop.cancel();
+        assert_eq!(connection.receive().await.unwrap().answers(), ["soon. 5 IN A 192.0.2.0"]);
+        timeout(Duration::from_secs(10), fixture.running).await.expect("connections end").unwrap();
+    }
 }

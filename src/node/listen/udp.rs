@@ -1,12 +1,9 @@
 //! UDP: one task a socket. A query is answered in that task unless it has to wait.
 
-use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use hickory_server::net::xfer::Protocol;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg};
@@ -14,7 +11,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
-use super::{Received, Shared, answer, receive};
+use super::{Begun, Received, Shared, begin, receive};
 use crate::node::router::Router;
 
 /// Longest query that is read. Queries are short; EDNS padding (RFC 8467) makes some as long as this.
@@ -71,14 +68,7 @@ impl UdpListener {
             }
             for _ in 0..BURST {
                 match self.socket.try_io(Interest::READABLE, || read(&self.socket, &mut buffer)) {
-                    Ok(datagram) => {
-                        // A packet that breaks the parser breaks only itself.
-                        let handle = || self.handle(&buffer[..datagram.len], &datagram);
-                        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(handle)).is_err() {
-                            self.router.panicked();
-                            tracing::error!(source = %datagram.source, "a packet's handling panicked");
-                        }
-                    }
+                    Ok(datagram) => self.handle(&buffer[..datagram.len], &datagram),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     // An ICMP error for an earlier reply; the socket is as good as before.
                     Err(_) => {}
@@ -95,25 +85,14 @@ impl UdpListener {
             Received::Reply(reply) => return self.reply(&reply, datagram),
             Received::Query(query) => query,
         };
-        // Most answers are there at once; polling once costs no task.
-        let Ok(slot) = self.shared.waiting.clone().try_acquire_owned() else {
-            if let Some(reply) = self.shared.overloaded(&query) {
-                self.reply(&reply, datagram);
-            }
-            return;
-        };
-        let mut future = Box::pin(answer(query));
-        match pin!(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(reply) => {
-                if let Some(reply) = reply {
-                    self.reply(&reply, datagram);
-                }
-            }
-            Poll::Pending => {
+        match begin(query, &self.shared) {
+            Begun::Done(None) => {}
+            Begun::Done(Some(reply)) => self.reply(&reply, datagram),
+            Begun::Waits(work, slot) => {
                 let (source, local) = (datagram.source, datagram.local);
                 let (socket, shared) = (self.socket.clone(), self.shared.clone());
                 tokio::spawn(async move {
-                    if let Some(reply) = future.await {
+                    if let Some(reply) = work.await {
                         send_later(&socket, &reply, source, local, &shared).await;
                     }
                     drop(slot);
@@ -209,4 +188,94 @@ fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
         return Some(SocketAddr::new(IpAddr::V4(v4.ip()), v4.port()));
     }
     address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use hickory_proto::op::ResponseCode;
+
+    use super::*;
+    use crate::node::listen::bind;
+    use crate::node::listen::fixture::{Scripted, counted, router};
+    use crate::node::listen::{Limits, MAX_WAITING};
+    use crate::ops::metrics::Metrics;
+    use crate::testkit::client::{Client, Query};
+
+    /// A listener that ends with the test.
+    struct Fixture {
+        client: Client,
+        server: SocketAddr,
+        metrics: Arc<Metrics>,
+        plugin: Arc<Scripted>,
+        stop: CancellationToken,
+        running: tokio::task::JoinHandle<()>,
+    }
+
+    fn start(waiting: usize) -> Fixture {
+        let metrics = Arc::new(Metrics::new());
+        let plugin = Arc::new(Scripted::default());
+        let shared = Shared::with_limits(&metrics, Limits { waiting, ..Limits::default() });
+        let sockets = bind::open("127.0.0.1:0".parse().unwrap()).unwrap();
+        let router = router(&metrics, plugin.clone());
+        let listener = UdpListener::new(sockets.udp, sockets.address, router, shared).unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(listener.run(stop.clone()));
+        let server = sockets.address;
+        Fixture { client: Client::new(server), server, metrics, plugin, stop, running }
+    }
+
+    #[tokio::test]
+    async fn over_the_bound_only_what_would_wait_is_refused() {
+        let fixture = start(2);
+        let waiting = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        for _ in 0..2 {
+            waiting.send_to(&Query::a("wait.").bytes(), fixture.server).await.unwrap();
+        }
+        // Packets of one socket are answered in their order, so both wait by now.
+        let third = fixture.client.udp(&Query::a("wait.").edns(1232)).await.unwrap();
+        assert_eq!(third.rcode(), ResponseCode::ServFail);
+        assert_eq!(third.ede(), [(0, "more than 2 queries are waiting for upstreams".to_owned())]);
+        counted(&fixture.metrics, r#"outlast_overload_total{limit="waiting_queries"} 1"#);
+        let local = fixture.client.udp(&Query::a("local.")).await.unwrap();
+        assert_eq!(local.answers(), ["local. 5 IN A 192.0.2.0"]);
+        counted(&fixture.metrics, r#"outlast_overload_total{limit="waiting_queries"} 1"#);
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_free_again_after_the_reply() {
+        let fixture = start(1);
+        for _ in 0..3 {
+            let reply = fixture.client.udp(&Query::a("soon.")).await.unwrap();
+            assert_eq!(reply.rcode(), ResponseCode::NoError);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_listener_s_own_handling_is_one_packet_s_servfail() {
+        let fixture = start(MAX_WAITING);
+        fixture.plugin.breaks_the_gate.store(true, Ordering::Relaxed);
+        for count in 1..=2 {
+            let reply = fixture.client.udp(&Query::a("x.").class(3)).await.unwrap();
+            assert_eq!((reply.rcode(), reply.raw.len()), (ResponseCode::ServFail, 12));
+            counted(&fixture.metrics, &format!("coredns_panics_total {count}"));
+        }
+        fixture.plugin.breaks_the_gate.store(false, Ordering::Relaxed);
+        let reply = fixture.client.udp(&Query::a("x.")).await.unwrap();
+        assert_eq!(reply.answers(), ["x. 5 IN A 192.0.2.0"]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_when_the_listener_stops_is_still_answered() {
+        let fixture = start(MAX_WAITING);
+        let query = Query::a("soon.");
+        let (reply, ()) = tokio::join!(fixture.client.udp(&query), async {
+            // The listener has begun to answer once a later packet is answered.
+            fixture.client.udp(&Query::a("x.")).await.unwrap();
+            fixture.stop.cancel();
+        });
+        assert_eq!(reply.unwrap().answers(), ["soon. 5 IN A 192.0.2.0"]);
+        fixture.running.await.unwrap();
+    }
 }
