@@ -169,7 +169,11 @@ impl Keeper {
         self.gauges.load.set(elapsed.as_secs_f64());
         self.gauges.bytes.set(restored.bytes as f64);
         self.gauges.written.set(header.written_at_ms as f64 / 1000.0);
-        self.schedule.restored();
+        if !complete.is_empty() {
+            // What is good for nothing is not written back either: an older configuration may still want the file.
+            let unit = self.jitter.unit();
+            self.schedule.restored(now(), age, unit);
+        }
         tracing::info!(snapshot = restored.generation, objects = restored.objects, endpoints = table.endpoint_count(),
             age = ?Duration::from_secs(age.as_secs()), took = ?elapsed, source = %header.source, "loaded snapshot");
         Some(Booted { generation: Generation { table, number: 1, verified: false }, age })
@@ -184,6 +188,11 @@ impl Keeper {
             self.schedule.completed(now);
         }
         self.schedule.changed(now);
+    }
+
+    /// The source proved that the state is what it was.
+    pub fn proved(&mut self) {
+        self.schedule.proved();
     }
 
     /// The source was lost.
@@ -243,7 +252,10 @@ impl Keeper {
         }
         if self.schedule.on_stop() {
             self.start(generation, age);
-            self.finished().await;
+            // After a panic there is no folder, and no write to wait for.
+            if self.writing.is_some() {
+                self.finished().await;
+            }
         }
     }
 

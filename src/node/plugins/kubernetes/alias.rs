@@ -19,6 +19,16 @@ use crate::zone::lookup::QueryType;
 use crate::zone::name::Labels;
 use crate::zone::object::Kinds;
 
+/// What an alias comes to.
+pub(super) enum Followed {
+    /// This reply.
+    Reply(Reply),
+    /// Nothing: the name is there, and has no record of the type.
+    NoData,
+    /// Nothing can be said while these kinds are missing.
+    NotReady(Kinds),
+}
+
 /// Where a chain of aliases ends within our own zones.
 enum End {
     /// At records, or at a name outside.
@@ -35,23 +45,17 @@ enum End {
 }
 
 impl Kubernetes {
-    /// The reply to an address or CNAME query for an ExternalName service, or the kinds that it waits for.
-    pub(super) async fn follow(
-        &self,
-        query: &Query,
-        encoder: &Encoder<'_>,
-        target: &str,
-    ) -> Result<Reply, Kinds> {
-        let nothing = || Ok(encoder.negative(ResponseCode::NoError));
-        let Some(target) = absolute(target) else { return nothing() };
+    /// Answers an address or CNAME query for an ExternalName service.
+    pub(super) async fn follow(&self, query: &Query, encoder: &Encoder<'_>, target: &str) -> Followed {
+        let Some(target) = absolute(target) else { return Followed::NoData };
         if query.kind() == RecordType::CNAME {
             let answers = vec![encoder.alias(&target)];
-            return Ok(Reply { answers, ..encoder.empty(ResponseCode::NoError) });
+            return Followed::Reply(Reply { answers, ..encoder.empty(ResponseCode::NoError) });
         }
         let (records, outside) = match self.within(query, encoder, target) {
             End::Found { records, outside } => (records, outside),
-            End::Nowhere => return nothing(),
-            End::NotReady(missing) => return Err(missing),
+            End::Nowhere => return Followed::NoData,
+            End::NotReady(missing) => return Followed::NotReady(missing),
         };
         let mut reply = Reply { answers: records, ..encoder.empty(ResponseCode::NoError) };
         if let Some(outside) = outside
@@ -61,7 +65,7 @@ impl Kubernetes {
             reply.answers.extend(theirs.answers);
             reply.truncated = theirs.truncated;
         }
-        Ok(reply)
+        Followed::Reply(reply)
     }
 
     /// Follows aliases for as long as they stay in our own zones.
