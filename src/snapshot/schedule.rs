@@ -416,11 +416,7 @@ mod tests {
                 steps: &[Completed(0), Started, Written(1000), Proved, Started, Failed(601_000)],
                 due: Some((602_000, Why::Retry)),
             },
-            Case {
-                name: "incomplete: a proof is no reason",
-                steps: &[Changed(0), Proved],
-                due: None,
-            },
+            Case { name: "incomplete: a proof is no reason", steps: &[Changed(0), Proved], due: None },
             Case { name: "restored: its age is known", steps: &[RestoredAged(60_000)], due: None },
             Case {
                 name: "restored and proved: ten minutes after its own proof",

@@ -16,9 +16,12 @@ use super::process::Process;
 /// How often the node is killed.
 const KILLS: u32 = 50;
 
-/// Every fifth life is long enough for what it learns to have to be on the disk; the others end at any moment
-/// of a start, a read or a write.
-const LONG_EVERY: u32 = 5;
+/// Every tenth life is long enough for more than its first change to have to be on the disk; the others end at
+/// any moment of a start, a read or a write.
+const LONG_EVERY: u32 = 10;
+
+/// How long such a life is, in milliseconds.
+const LONG: u64 = 4000;
 
 /// `snapshot_interval`.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -41,7 +44,7 @@ fn killed_fifty_times_without_a_wrong_answer() {
     let (mut kept, mut stale_starts) = (1, 0);
     for life in 0..KILLS {
         let long = life % LONG_EVERY == 0;
-        let lives = if long { 2700 } else { random.random_range(20..800) };
+        let lives = if long { LONG } else { random.random_range(20..800) };
         std::thread::sleep(Duration::from_millis(lives));
 
         // What had been live for this long is on the disk.

@@ -125,7 +125,7 @@ fn question(server: SocketAddr, life: &AtomicU32, seen: &Mutex<Seen>) {
         Ok(answer) => match served(&answer) {
             Ok(marker) => {
                 seen.answers += 1;
-                if over() || born % 2 == 0 {
+                if over() || born.is_multiple_of(2) {
                     return;
                 }
                 match seen.live.last().copied() {
@@ -138,7 +138,7 @@ fn question(server: SocketAddr, life: &AtomicU32, seen: &Mutex<Seen>) {
             }
             Err(wrong) => seen.failures.push(wrong),
         },
-        Err(error) if born % 2 == 1 && !over() => seen.failures.push(format!("no answer: {error}")),
+        Err(error) if !born.is_multiple_of(2) && !over() => seen.failures.push(format!("no answer: {error}")),
         Err(_) => {}
     }
 }

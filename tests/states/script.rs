@@ -55,8 +55,7 @@ pub(super) async fn play(name: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let played = AssertUnwindSafe(stage.play(&words)).catch_unwind().await;
         if played.is_err() {
-            eprintln!("{}", stage.world.log.text());
-            panic!("{path}:{}: {line}", number + 1);
+            panic!("{path}:{}: {line}\n{}", number + 1, stage.world.log.text());
         }
         expectations += usize::from(words[0] == "expect");
     }

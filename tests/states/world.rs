@@ -129,15 +129,15 @@ impl World {
         };
         let names = directive_names();
         let options = LoadOptions { directives: Some(&names), ..LoadOptions::default() };
-        let parsed = corefile::parse(&self.corefile(), "Corefile", &options).unwrap_or_else(|e| panic!("{e}"));
+        let parsed =
+            corefile::parse(&self.corefile(), "Corefile", &options).unwrap_or_else(|e| panic!("{e}"));
         let mut plan = plan(&parsed, &environment).unwrap_or_else(|e| panic!("{e}"));
 
         let metrics = &environment.metrics;
         let (config, store) = plan.process.stores.pop().expect("a kubernetes block has a store");
         let readiness = Readiness::new(Monitor::UntilReady);
         let wanted = config.wanted;
-        let mut writer =
-            writer(config, store, &environment).with_readiness(readiness.register("kubernetes"));
+        let mut writer = writer(config, store, &environment).with_readiness(readiness.register("kubernetes"));
         writer.boot();
 
         let server = plan.servers.pop().expect("there is a server block");

@@ -4,8 +4,6 @@
 //! records. Any other target is resolved through the listener's own server blocks, as if the client had
 //! asked; whatever comes of that, the alias is given.
 
-use std::str::FromStr;
-
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, Record, RecordType};
 
@@ -107,7 +105,26 @@ fn owned_by(owner: Name, mut record: Record) -> Record {
 
 /// The name that an ExternalName service leads to, absolute and in the object's letter case.
 fn absolute(target: &str) -> Option<Name> {
-    let mut name = Name::from_str(target).or_else(|_| Name::from_str_relaxed(target)).ok()?;
+    let mut name = Name::from_ascii(target).or_else(|_| Name::from_str_relaxed(target)).ok()?;
     name.set_fqdn(true);
     Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_absolute_and_keep_their_letter_case() {
+        for (target, want) in [
+            ("www.example.org", Some("www.example.org.")),
+            ("www.example.org.", Some("www.example.org.")),
+            ("WWW.Example.org", Some("WWW.Example.org.")),
+            ("under_score.example.org", Some("under_score.example.org.")),
+            ("localhost", Some("localhost.")),
+            ("two..dots", None),
+        ] {
+            assert_eq!(absolute(target).map(|name| name.to_ascii()).as_deref(), want, "{target}");
+        }
+    }
 }

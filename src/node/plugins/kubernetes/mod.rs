@@ -287,3 +287,35 @@ pub fn seconds(age: Duration) -> String {
         s => format!("{}h{}m", s / 3600, s % 3600 / 60),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_as_people_read_them() {
+        for (age, text) in
+            [(0, "0s"), (59, "59s"), (60, "1m0s"), (3599, "59m59s"), (3600, "1h0m"), (90_061, "25h1m")]
+        {
+            assert_eq!(seconds(Duration::from_secs(age)), text);
+        }
+        assert_eq!(seconds(Duration::from_millis(1999)), "1s", "no age is overstated");
+    }
+
+    #[test]
+    fn only_what_objects_say_can_be_stale() {
+        for (answer, want) in [
+            (Answer::Records(Records::Soa), false),
+            (Answer::Records(Records::Version), false),
+            (Answer::Records(Records::NameServers), true),
+            (Answer::Alias("web.example.org"), true),
+            (Answer::NoData, true),
+            (Answer::NxDomain, true),
+            (Answer::NotOurs, false),
+            (Answer::Refused, false),
+            (Answer::NotReady(Kinds::CORE), false),
+        ] {
+            assert_eq!(is_data(&answer), want);
+        }
+    }
+}
