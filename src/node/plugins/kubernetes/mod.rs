@@ -6,7 +6,7 @@
 //! * [`fallback`] asks another server for names that are missing from stale data.
 //!
 //! What a client sees depends on the state of the data; the table of states is in ARCHITECTURE.md, and each
-//! of its cells is one arm of [`Kubernetes::serve`] or [`Kubernetes::mark`].
+//! of its cells is one arm of `Kubernetes::serve` or `Kubernetes::mark`.
 
 pub mod alias;
 pub mod fallback;
