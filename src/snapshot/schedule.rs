@@ -23,6 +23,12 @@ pub const MIN_RETRY: Duration = Duration::from_secs(1);
 /// The longest delay before a retry: soon enough once somebody has made room, rare enough for a log.
 pub const MAX_RETRY: Duration = Duration::from_secs(300);
 
+/// How long a proof of an unchanged state goes unwritten, or `snapshot_interval` where that is longer. After a
+/// crash data looks as old as its newest snapshot says, which overstates its age by this much at most; a
+/// `max_stale` of less could refuse data after a crash that was proved a moment before. Ten minutes are short
+/// against an outage that anybody has to hear of, and 144 writes a day wear no disk out.
+pub const REFRESH: Duration = Duration::from_secs(600);
+
 /// How much a delay is jittered to either side, so that nodes that share a disk spread out.
 const JITTER: f64 = 0.2;
 
@@ -37,6 +43,8 @@ pub enum Why {
     SourceLost,
     /// The last write failed.
     Retry,
+    /// The state is what it was, but was proved long after its snapshot says.
+    Refresh,
 }
 
 impl Why {
@@ -47,6 +55,7 @@ impl Why {
             Self::Changed => "changed",
             Self::SourceLost => "source_lost",
             Self::Retry => "retry",
+            Self::Refresh => "refresh",
         }
     }
 }
@@ -63,6 +72,8 @@ pub struct Schedule {
     complete: bool,
     /// Whether the state differs from the last one whose write began.
     dirty: bool,
+    /// Whether the state was proved after the last write began.
+    proved: bool,
     /// Whether a write is under way.
     writing: bool,
     /// Failures since the last success.
@@ -73,6 +84,8 @@ pub struct Schedule {
     not_before: Option<Instant>,
     /// The end of the interval; `None` where it is over.
     next: Option<Instant>,
+    /// From when on a proof alone is worth a write.
+    refresh: Option<Instant>,
 }
 
 impl Schedule {
@@ -82,19 +95,24 @@ impl Schedule {
             interval: interval.clamp(MIN_INTERVAL, MAX_INTERVAL),
             complete: false,
             dirty: false,
+            proved: false,
             writing: false,
             failures: 0,
             asked: None,
             not_before: None,
             next: None,
+            refresh: None,
         }
     }
 
     // === What happens ===
 
-    /// A state was loaded from the disk: complete, and nothing to write.
-    pub fn restored(&mut self) {
+    /// A state was loaded from the disk that was proved `age` ago: complete, and nothing to write. `unit` is a
+    /// random number in [0, 1).
+    pub fn restored(&mut self, now: Instant, age: Duration, unit: f64) {
         self.complete = true;
+        // The age counts: a process that never lives for long has to write a proof at some time, too.
+        self.refresh = Some(now + self.until_refresh(unit).saturating_sub(age));
     }
 
     /// Every configured kind has completed its first list. Only the first call counts.
@@ -115,6 +133,11 @@ impl Schedule {
         }
     }
 
+    /// The source proved that the state is what it was.
+    pub fn proved(&mut self) {
+        self.proved = true;
+    }
+
     /// The source cannot prove its state any more: what it sent so far may have to last.
     pub fn source_lost(&mut self, now: Instant) {
         if self.complete && self.dirty {
@@ -124,13 +147,14 @@ impl Schedule {
 
     /// A write begins; what changes from now on is for the next one.
     pub fn started(&mut self) {
-        (self.writing, self.dirty, self.asked) = (true, false, None);
+        (self.writing, self.dirty, self.proved, self.asked) = (true, false, false, None);
     }
 
     /// The write succeeded. `unit` is a random number in [0, 1).
     pub fn written(&mut self, now: Instant, unit: f64) {
         (self.writing, self.failures) = (false, 0);
         self.next = Some(now + jittered(self.interval, unit));
+        self.refresh = Some(now + self.until_refresh(unit));
         self.not_before = Some(now + MIN_INTERVAL);
     }
 
@@ -148,10 +172,14 @@ impl Schedule {
     /// When the next write is due and why; `None` while there is nothing to write or a write is under way. Any
     /// event may change it.
     pub fn due(&self) -> Option<(Instant, Why)> {
-        if self.writing || !self.dirty || !self.complete {
+        if self.writing || !self.complete {
             return None;
         }
         let held = |at: Instant| self.not_before.map_or(at, |not_before| at.max(not_before));
+        if !self.dirty {
+            let refresh = self.refresh.filter(|_| self.proved)?;
+            return Some((held(refresh), Why::Refresh));
+        }
         if self.failures > 0 {
             return self.not_before.map(|at| (at, Why::Retry));
         }
@@ -165,6 +193,11 @@ impl Schedule {
     /// changed since it began.
     pub const fn on_stop(&self) -> bool {
         self.complete && (self.dirty || !self.writing)
+    }
+
+    /// From a write to the next one of the same state.
+    fn until_refresh(&self, unit: f64) -> Duration {
+        jittered(REFRESH.max(self.interval), unit)
     }
 
     /// Asks for a write soon, unless one was asked for already.
@@ -192,6 +225,8 @@ mod tests {
     #[derive(Clone, Copy)]
     enum Step {
         Restored,
+        RestoredAged(u64),
+        Proved,
         Completed(u64),
         Changed(u64),
         Lost(u64),
@@ -209,7 +244,9 @@ mod tests {
         let mut schedule = Schedule::new(interval);
         for step in steps {
             match *step {
-                Restored => schedule.restored(),
+                Restored => schedule.restored(zero, Duration::ZERO, MIDDLE),
+                RestoredAged(ms) => schedule.restored(zero, Duration::from_millis(ms), MIDDLE),
+                Proved => schedule.proved(),
                 Completed(ms) => schedule.completed(at(ms)),
                 Changed(ms) => schedule.changed(at(ms)),
                 Lost(ms) => schedule.source_lost(at(ms)),
@@ -339,6 +376,58 @@ mod tests {
                 ],
                 due: Some((62_000, Why::Retry)),
             },
+            Case {
+                name: "unchanged and proved: ten minutes after the write",
+                steps: &[Completed(0), Started, Written(1000), Proved, Proved],
+                due: Some((601_000, Why::Refresh)),
+            },
+            Case {
+                name: "unchanged and not proved: the snapshot says it all",
+                steps: &[Completed(0), Started, Written(1000)],
+                due: None,
+            },
+            Case {
+                name: "proved while writing: for the next one",
+                steps: &[Completed(0), Started, Proved, Written(1000)],
+                due: Some((601_000, Why::Refresh)),
+            },
+            Case {
+                name: "refreshed: not again without another proof",
+                steps: &[Completed(0), Started, Written(1000), Proved, Started, Written(601_000)],
+                due: None,
+            },
+            Case {
+                name: "refreshed and proved: ten minutes later",
+                steps: &[Completed(0), Started, Written(1000), Proved, Started, Written(601_000), Proved],
+                due: Some((1_201_000, Why::Refresh)),
+            },
+            Case {
+                name: "refresh: jittered, earliest",
+                steps: &[Completed(0), Started, WrittenJittered(0, 0.0), Proved],
+                due: Some((480_000, Why::Refresh)),
+            },
+            Case {
+                name: "a change does not wait for the refresh",
+                steps: &[Completed(0), Started, Written(1000), Proved, Changed(2000)],
+                due: Some((61_000, Why::Changed)),
+            },
+            Case {
+                name: "a failed refresh is tried again as any write",
+                steps: &[Completed(0), Started, Written(1000), Proved, Started, Failed(601_000)],
+                due: Some((602_000, Why::Retry)),
+            },
+            Case { name: "incomplete: a proof is no reason", steps: &[Changed(0), Proved], due: None },
+            Case { name: "restored: its age is known", steps: &[RestoredAged(60_000)], due: None },
+            Case {
+                name: "restored and proved: ten minutes after its own proof",
+                steps: &[RestoredAged(60_000), Proved],
+                due: Some((540_000, Why::Refresh)),
+            },
+            Case {
+                name: "restored old and proved: at once",
+                steps: &[RestoredAged(3_600_000), Proved],
+                due: Some((0, Why::Refresh)),
+            },
         ];
         for Case { name, steps, due } in cases {
             assert_eq!(play(DEFAULT_INTERVAL, steps).1, due, "{name}");
@@ -356,6 +445,13 @@ mod tests {
         let steps = [Completed(0), Started, Written(0), Changed(1)];
         assert_eq!(play(Duration::ZERO, &steps).1, Some((1000, Why::Changed)));
         assert_eq!(play(Duration::MAX, &steps).1, Some((3_600_000, Why::Changed)));
+    }
+
+    #[test]
+    fn a_refresh_is_no_more_frequent_than_the_interval() {
+        let steps = [Completed(0), Started, Written(0), Proved];
+        assert_eq!(play(MAX_INTERVAL, &steps).1, Some((3_600_000, Why::Refresh)));
+        assert_eq!(play(MIN_INTERVAL, &steps).1, Some((600_000, Why::Refresh)));
     }
 
     #[test]

@@ -169,7 +169,11 @@ impl Keeper {
         self.gauges.load.set(elapsed.as_secs_f64());
         self.gauges.bytes.set(restored.bytes as f64);
         self.gauges.written.set(header.written_at_ms as f64 / 1000.0);
-        self.schedule.restored();
+        if !complete.is_empty() {
+            // What is good for nothing is not written back either: an older configuration may still want the file.
+            let unit = self.jitter.unit();
+            self.schedule.restored(now(), age, unit);
+        }
         tracing::info!(snapshot = restored.generation, objects = restored.objects, endpoints = table.endpoint_count(),
             age = ?Duration::from_secs(age.as_secs()), took = ?elapsed, source = %header.source, "loaded snapshot");
         Some(Booted { generation: Generation { table, number: 1, verified: false }, age })
@@ -184,6 +188,11 @@ impl Keeper {
             self.schedule.completed(now);
         }
         self.schedule.changed(now);
+    }
+
+    /// The source proved that the state is what it was.
+    pub fn proved(&mut self) {
+        self.schedule.proved();
     }
 
     /// The source was lost.
@@ -243,7 +252,10 @@ impl Keeper {
         }
         if self.schedule.on_stop() {
             self.start(generation, age);
-            self.finished().await;
+            // After a panic there is no folder, and no write to wait for.
+            if self.writing.is_some() {
+                self.finished().await;
+            }
         }
     }
 
@@ -303,4 +315,108 @@ impl KindDigest {
 /// The runtime's clock, which tests can stop.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+
+    use super::*;
+    use crate::snapshot::disk::{DiskFile, Entry, RealDisk};
+    use crate::zone::object::{Namespace, Object};
+
+    fn keeper(dir: &Path, labels: bool, disk: Arc<dyn Disk>) -> Keeper {
+        let config = KeeperConfig {
+            dir: dir.to_owned(),
+            zone: "cluster.local.".to_owned(),
+            source: "file:x".to_owned(),
+            labels,
+            interval: Duration::from_secs(60),
+        };
+        let clock = Arc::new(WallClock::new(0));
+        Keeper::open(config, disk, clock, Jitter::from_seed(1), &Metrics::new())
+    }
+
+    fn generation() -> Arc<Generation> {
+        let objects = [Object::Namespace(Namespace { name: "shop".into(), labels: [].into() })];
+        Arc::new(Generation { table: Table::build(objects, Kinds::CORE, 1), number: 1, verified: true })
+    }
+
+    fn snapshots(dir: &Path) -> usize {
+        std::fs::read_dir(dir).expect("the folder is there").count()
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_used_is_not_written_back() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut without = keeper(dir.path(), false, Arc::new(RealDisk));
+        without.changed(true);
+        without.stop(&generation(), Duration::ZERO).await;
+        assert_eq!(snapshots(dir.path()), 1);
+
+        let mut selecting = keeper(dir.path(), true, Arc::new(RealDisk));
+        let booted = selecting.load().expect("it is whole").generation;
+        assert_eq!(booted.table.complete(), Kinds::NONE, "selectors see nothing in it");
+        selecting.proved();
+        assert_eq!(selecting.due(), None);
+        selecting.stop(&Arc::new(booted), Duration::ZERO).await;
+        assert_eq!(snapshots(dir.path()), 1);
+
+        let mut without = keeper(dir.path(), false, Arc::new(RealDisk));
+        let booted = without.load().expect("it is what it was").generation;
+        assert_eq!(booted.table.complete(), Kinds::CORE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_after_a_panic_ends() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut keeper = keeper(dir.path(), false, Arc::new(Panicking));
+        keeper.changed(true);
+        keeper.start(&generation(), Duration::ZERO);
+        keeper.finished().await;
+        keeper.changed(true);
+        assert_eq!(keeper.due(), None, "there is nothing to write to any more");
+        let generation = generation();
+        let stop = keeper.stop(&generation, Duration::ZERO);
+        tokio::time::timeout(Duration::from_secs(60), stop).await.expect("it ends");
+    }
+
+    /// A disk that panics where a snapshot would get its name.
+    #[derive(Debug)]
+    struct Panicking;
+
+    impl Disk for Panicking {
+        fn make_dir(&self, dir: &Path) -> io::Result<()> {
+            RealDisk.make_dir(dir)
+        }
+
+        fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+            RealDisk.create_new(path)
+        }
+
+        fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+            panic!("a test's disk")
+        }
+
+        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+            RealDisk.sync_dir(dir)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            RealDisk.remove(path)
+        }
+
+        fn remove_abandoned(&self, path: &Path) -> io::Result<bool> {
+            RealDisk.remove_abandoned(path)
+        }
+
+        fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+            RealDisk.list(dir)
+        }
+
+        fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+            RealDisk.read(path, limit)
+        }
+    }
 }

@@ -92,3 +92,37 @@ impl Store {
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_age_counts_from_the_last_proof() {
+        let seconds = Duration::from_secs;
+        let store = Store::new();
+        assert_eq!(store.age(), seconds(0), "without data there is nothing to be old");
+        store.prove(seconds(3600));
+        assert_eq!(store.age(), seconds(3600), "a snapshot is older than the process");
+        tokio::time::advance(seconds(5)).await;
+        assert_eq!(store.age(), seconds(3605));
+        store.prove(Duration::ZERO);
+        assert_eq!(store.age(), seconds(0));
+        tokio::time::advance(seconds(7)).await;
+        assert_eq!(store.age(), seconds(7));
+        store.prove(Duration::MAX);
+        assert!(store.age() > seconds(u64::from(u32::MAX)), "a date of 1970 is an age, too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_keeps_the_generation_that_it_took() {
+        let store = Store::new();
+        store.hold(Table::default());
+        let held = store.current().clone();
+        store.publish(Generation { table: Table::default(), number: 2, verified: false });
+        assert_eq!((held.number, held.verified), (1, true));
+        assert_eq!((store.current().number, store.current().verified), (2, false));
+        assert!(!store.facts(&store.current()).verified);
+        assert!(store.facts(&held).verified, "facts are of the generation that is asked about");
+    }
+}

@@ -174,9 +174,13 @@ impl Writer {
         if self.lost.take().is_some() {
             tracing::info!("source is back");
         }
-        if changed && let Some(keeper) = &mut self.keeper {
-            let complete = self.wanted.kinds().minus(self.store.current().table.complete()).is_empty();
-            keeper.changed(complete);
+        match &mut self.keeper {
+            Some(keeper) if changed => {
+                let complete = self.wanted.kinds().minus(self.store.current().table.complete()).is_empty();
+                keeper.changed(complete);
+            }
+            Some(keeper) => keeper.proved(),
+            None => {}
         }
     }
 
@@ -215,7 +219,8 @@ impl Writer {
         }
         self.said = Some(state.name());
         let age = Duration::from_secs(facts.age.as_secs());
-        let why = self.lost.as_deref().unwrap_or("not verified yet");
+        let quiet = if facts.verified { "the source has gone quiet" } else { "not verified yet" };
+        let why = self.lost.as_deref().unwrap_or(quiet);
         match state {
             DataState::Live => tracing::info!(state = state.name(), "cluster data is live"),
             DataState::Stale { .. } => {

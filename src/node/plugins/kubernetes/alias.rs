@@ -4,8 +4,6 @@
 //! records. Any other target is resolved through the listener's own server blocks, as if the client had
 //! asked; whatever comes of that, the alias is given.
 
-use std::str::FromStr;
-
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, Record, RecordType};
 
@@ -18,6 +16,16 @@ use crate::zone::answer::Answer;
 use crate::zone::lookup::QueryType;
 use crate::zone::name::Labels;
 use crate::zone::object::Kinds;
+
+/// What an alias comes to.
+pub(super) enum Followed {
+    /// This reply.
+    Reply(Reply),
+    /// Nothing: the name is there, and has no record of the type.
+    NoData,
+    /// Nothing can be said while these kinds are missing.
+    NotReady(Kinds),
+}
 
 /// Where a chain of aliases ends within our own zones.
 enum End {
@@ -35,23 +43,17 @@ enum End {
 }
 
 impl Kubernetes {
-    /// The reply to an address or CNAME query for an ExternalName service, or the kinds that it waits for.
-    pub(super) async fn follow(
-        &self,
-        query: &Query,
-        encoder: &Encoder<'_>,
-        target: &str,
-    ) -> Result<Reply, Kinds> {
-        let nothing = || Ok(encoder.negative(ResponseCode::NoError));
-        let Some(target) = absolute(target) else { return nothing() };
+    /// Answers an address or CNAME query for an ExternalName service.
+    pub(super) async fn follow(&self, query: &Query, encoder: &Encoder<'_>, target: &str) -> Followed {
+        let Some(target) = absolute(target) else { return Followed::NoData };
         if query.kind() == RecordType::CNAME {
             let answers = vec![encoder.alias(&target)];
-            return Ok(Reply { answers, ..encoder.empty(ResponseCode::NoError) });
+            return Followed::Reply(Reply { answers, ..encoder.empty(ResponseCode::NoError) });
         }
         let (records, outside) = match self.within(query, encoder, target) {
             End::Found { records, outside } => (records, outside),
-            End::Nowhere => return nothing(),
-            End::NotReady(missing) => return Err(missing),
+            End::Nowhere => return Followed::NoData,
+            End::NotReady(missing) => return Followed::NotReady(missing),
         };
         let mut reply = Reply { answers: records, ..encoder.empty(ResponseCode::NoError) };
         if let Some(outside) = outside
@@ -61,7 +63,7 @@ impl Kubernetes {
             reply.answers.extend(theirs.answers);
             reply.truncated = theirs.truncated;
         }
-        Ok(reply)
+        Followed::Reply(reply)
     }
 
     /// Follows aliases for as long as they stay in our own zones.
@@ -103,7 +105,26 @@ fn owned_by(owner: Name, mut record: Record) -> Record {
 
 /// The name that an ExternalName service leads to, absolute and in the object's letter case.
 fn absolute(target: &str) -> Option<Name> {
-    let mut name = Name::from_str(target).or_else(|_| Name::from_str_relaxed(target)).ok()?;
+    let mut name = Name::from_ascii(target).or_else(|_| Name::from_str_relaxed(target)).ok()?;
     name.set_fqdn(true);
     Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_absolute_and_keep_their_letter_case() {
+        for (target, want) in [
+            ("www.example.org", Some("www.example.org.")),
+            ("www.example.org.", Some("www.example.org.")),
+            ("WWW.Example.org", Some("WWW.Example.org.")),
+            ("under_score.example.org", Some("under_score.example.org.")),
+            ("localhost", Some("localhost.")),
+            ("two..dots", None),
+        ] {
+            assert_eq!(absolute(target).map(|name| name.to_ascii()).as_deref(), want, "{target}");
+        }
+    }
 }

@@ -78,3 +78,33 @@ fn positive(bytes: &Bytes) -> Option<Reply> {
     let has_records = message.metadata.response_code == ResponseCode::NoError && !message.answers.is_empty();
     has_records.then(|| reply_from(message, super::NAME))
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::rdata::A;
+    use hickory_proto::rr::{Name, RData, Record};
+
+    use super::*;
+
+    #[test]
+    fn only_records_are_better_than_a_stale_negative_answer() {
+        let message = |rcode, records: usize| {
+            let mut message = Message::response(1, hickory_proto::op::OpCode::Query);
+            message.metadata.response_code = rcode;
+            let record = Record::from_rdata(Name::root(), 5, RData::A(A::new(10, 96, 0, 99)));
+            message.answers = vec![record; records];
+            Bytes::from(message.to_vec().expect("it can be encoded"))
+        };
+        let cases = [
+            ("records", message(ResponseCode::NoError, 2), Some(2)),
+            ("NODATA", message(ResponseCode::NoError, 0), None),
+            ("NXDOMAIN", message(ResponseCode::NXDomain, 0), None),
+            ("NXDOMAIN at the end of an alias", message(ResponseCode::NXDomain, 1), None),
+            ("SERVFAIL", message(ResponseCode::ServFail, 0), None),
+            ("no message", Bytes::from_static(b"\x00\x01"), None),
+        ];
+        for (name, bytes, records) in cases {
+            assert_eq!(positive(&bytes).map(|reply| reply.answers.len()), records, "{name}");
+        }
+    }
+}

@@ -6,7 +6,7 @@
 //! * [`fallback`] asks another server for names that are missing from stale data.
 //!
 //! What a client sees depends on the state of the data; the table of states is in ARCHITECTURE.md, and each
-//! of its cells is one arm of [`Kubernetes`]'s `serve` or `mark`.
+//! of its cells is one arm of `Kubernetes::serve` or `Kubernetes::mark`.
 
 pub mod alias;
 pub mod fallback;
@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
 use metrics::Counter;
 
+use self::alias::Followed;
 use self::fallback::Fallback;
 use self::records::Encoder;
 use crate::node::chain::{Next, Outcome, Plugin};
@@ -119,8 +120,11 @@ impl Plugin for Kubernetes {
         let Some(zone) = zone else { return next.run(query).await };
         let state = DataState::judge(self.store.facts(&generation), self.rules.kinds(), self.policy.limits);
         if let DataState::Expired { age } = state
-            && !matches!(answer, Answer::Refused | Answer::NotReady(_))
+            && is_data(&answer)
         {
+            if matches!(answer, Answer::NxDomain) && self.may_be_upstream(query, zone) {
+                return next.run(query).await;
+            }
             self.counters.expired.increment(1);
             let text = format!("data is {} old, more than max_stale", seconds(age));
             return self.failure(query, zone, &generation, EdeCode::NoReachableAuthority, text).into();
@@ -129,35 +133,36 @@ impl Plugin for Kubernetes {
         match answer {
             Answer::NotOurs => next.run(query).await,
             Answer::Refused => Reply::new(ResponseCode::Refused, "").into(),
-            Answer::Records(records) => {
-                let mut reply = encoder.records(&records);
-                if !matches!(records, Records::Soa | Records::Version) {
+            Answer::Records(ref records) => {
+                let mut reply = encoder.records(records);
+                if is_data(&answer) {
                     self.mark(&mut reply, state, Sign::Positive);
                 }
                 reply.into()
             }
-            Answer::Alias(target) => {
-                let mut reply = match self.follow(query, &encoder, target).await {
-                    Ok(reply) => reply,
-                    Err(missing) => return self.not_ready(query, zone, &generation, missing).into(),
-                };
-                let sign = if reply.answers.is_empty() { Sign::Negative } else { Sign::Positive };
-                self.mark(&mut reply, state, sign);
-                reply.into()
-            }
+            Answer::Alias(target) => match self.follow(query, &encoder, target).await {
+                Followed::Reply(mut reply) => {
+                    self.mark(&mut reply, state, Sign::Positive);
+                    reply.into()
+                }
+                Followed::NoData => self.negative(query, encoder, ResponseCode::NoError, state).await,
+                Followed::NotReady(missing) => self.not_ready(query, zone, &generation, missing).into(),
+            },
             Answer::NoData => self.negative(query, encoder, ResponseCode::NoError, state).await,
             Answer::NxDomain if self.falls_through(query.labels()) => next.run(query).await,
             Answer::NxDomain => self.negative(query, encoder, ResponseCode::NXDomain, state).await,
-            // Names that only this network can know must not leak; others may still have an answer upstream.
-            Answer::NotReady(_)
-                if self.falls_through(query.labels())
-                    && zone.reverse
-                    && !is_private_reverse(query.labels()) =>
-            {
-                next.run(query).await
-            }
+            Answer::NotReady(_) if self.may_be_upstream(query, zone) => next.run(query).await,
             Answer::NotReady(missing) => self.not_ready(query, zone, &generation, missing).into(),
         }
+    }
+}
+
+/// Whether an answer is about the cluster's objects, whose data can be old or missing.
+const fn is_data(answer: &Answer<'_>) -> bool {
+    match answer {
+        Answer::Records(Records::Soa | Records::Version) => false,
+        Answer::Records(_) | Answer::Alias(_) | Answer::NoData | Answer::NxDomain => true,
+        Answer::NotOurs | Answer::Refused | Answer::NotReady(_) => false,
     }
 }
 
@@ -187,6 +192,12 @@ impl Kubernetes {
         self.policy.fallthrough.iter().any(|zone| name.is_within(zone))
     }
 
+    /// Whether a name of which we can say nothing may have its answer upstream. Names that only this network
+    /// can know must not leak.
+    fn may_be_upstream(&self, query: &Query, zone: &Zone) -> bool {
+        self.falls_through(query.labels()) && zone.reverse && !is_private_reverse(query.labels())
+    }
+
     /// TTLs for this name now: what `ttl` says less jitter, and less again from stale data.
     fn encoder<'a>(
         &'a self,
@@ -197,14 +208,16 @@ impl Kubernetes {
     ) -> Encoder<'a> {
         let minute = self.clock.now_unix_ms() / 60_000;
         let cap = if matches!(state, DataState::Live) { u32::MAX } else { STALE_TTL };
-        let jittered = |ttl| answer_ttl(ttl, self.policy.node, query.labels().key(), minute).min(cap);
+        let lasting = |ttl| answer_ttl(ttl, self.policy.node, query.labels().key(), minute);
+        let jittered = |ttl| lasting(ttl).min(cap);
         Encoder {
             query,
             zone,
             rules: &self.rules,
             table: &generation.table,
             ttl: jittered(self.policy.ttl),
-            version_ttl: jittered(VERSION_TTL),
+            // The version of the specification is ours, whatever becomes of the data.
+            version_ttl: lasting(VERSION_TTL),
             // Negative answers and SOA records never live longer than five minutes.
             soa_ttl: jittered(self.policy.ttl.min(records::MAX_SOA_TTL)),
             minimum: self.policy.ttl,
@@ -219,12 +232,13 @@ impl Kubernetes {
         rcode: ResponseCode,
         state: DataState,
     ) -> Outcome {
+        if let DataState::Stale { .. } = state
+            && let Some(fallback) = &self.fallback
+            && let Some(reply) = fallback.ask(query).await
+        {
+            return reply.into();
+        }
         if !matches!(state, DataState::Live) {
-            if let Some(fallback) = &self.fallback
-                && let Some(reply) = fallback.ask(query).await
-            {
-                return reply.into();
-            }
             encoder.soa_ttl = encoder.soa_ttl.min(STALE_NEGATIVE_TTL);
         }
         let mut reply = encoder.negative(rcode);
@@ -271,5 +285,37 @@ pub fn seconds(age: Duration) -> String {
         s @ 0..60 => format!("{s}s"),
         s @ 60..3600 => format!("{}m{}s", s / 60, s % 60),
         s => format!("{}h{}m", s / 3600, s % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_as_people_read_them() {
+        for (age, text) in
+            [(0, "0s"), (59, "59s"), (60, "1m0s"), (3599, "59m59s"), (3600, "1h0m"), (90_061, "25h1m")]
+        {
+            assert_eq!(seconds(Duration::from_secs(age)), text);
+        }
+        assert_eq!(seconds(Duration::from_millis(1999)), "1s", "no age is overstated");
+    }
+
+    #[test]
+    fn only_what_objects_say_can_be_stale() {
+        for (answer, want) in [
+            (Answer::Records(Records::Soa), false),
+            (Answer::Records(Records::Version), false),
+            (Answer::Records(Records::NameServers), true),
+            (Answer::Alias("web.example.org"), true),
+            (Answer::NoData, true),
+            (Answer::NxDomain, true),
+            (Answer::NotOurs, false),
+            (Answer::Refused, false),
+            (Answer::NotReady(Kinds::CORE), false),
+        ] {
+            assert_eq!(is_data(&answer), want);
+        }
     }
 }
