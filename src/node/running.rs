@@ -138,6 +138,7 @@ fn writer(config: &StoreConfig, store: Arc<Store>, environment: &Environment, ji
             source: config.source.to_string(),
             labels: config.wanted.labels,
             interval: config.interval,
+            max_stale: config.limits.max_stale,
         };
         Keeper::open(keeper, Arc::new(RealDisk), environment.clock.clone(), jitter.fork(), metrics)
     });

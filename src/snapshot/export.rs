@@ -27,19 +27,16 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Fails when `out` fails or an object cannot be decoded; then a part was written.
 pub fn export(out: &mut dyn Write, snapshot: &Verified<'_>) -> anyhow::Result<u64> {
     out.write_all(br#"{"apiVersion":"v1","kind":"List","items":["#)?;
-    let (mut separator, mut failed) = ("\n", None);
-    let objects = snapshot.objects(|object| {
-        if failed.is_none() {
-            let line = format!("{separator}{}", item(&object));
-            failed = out.write_all(line.as_bytes()).err();
-            separator = ",\n";
-        }
-    });
-    if let Some(error) = failed {
-        return Err(error).context("writing the list");
+    let mut objects = Vec::new();
+    let count = snapshot.objects(|object| objects.push(object))?;
+    // In the order of their keys, so that two exports can be compared line by line.
+    objects.sort_by_cached_key(Object::key);
+    for (at, object) in objects.iter().enumerate() {
+        let separator = if at == 0 { "\n" } else { ",\n" };
+        write!(out, "{separator}{}", item(object)).context("writing the list")?;
     }
     out.write_all(b"\n]}\n")?;
-    Ok(objects?)
+    Ok(count)
 }
 
 /// Writes `objects` as the snapshot file `path`, replacing what has that name in one step.

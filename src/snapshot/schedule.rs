@@ -24,9 +24,9 @@ pub const MIN_RETRY: Duration = Duration::from_secs(1);
 pub const MAX_RETRY: Duration = Duration::from_secs(300);
 
 /// How long a proof of an unchanged state goes unwritten, or `snapshot_interval` where that is longer. After a
-/// crash data looks as old as its newest snapshot says, which overstates its age by this much at most; a
-/// `max_stale` of less could refuse data after a crash that was proved a moment before. Ten minutes are short
-/// against an outage that anybody has to hear of, and 144 writes a day wear no disk out.
+/// crash data looks as old as its newest snapshot says, which overstates its age by this much at most. Ten minutes are short
+/// against an outage that anybody has to hear of, and 144 writes a day wear no disk out. See
+/// [`Schedule::with_max_stale`].
 pub const REFRESH: Duration = Duration::from_secs(600);
 
 /// How much a delay is jittered to either side, so that nodes that share a disk spread out.
@@ -68,6 +68,8 @@ impl Why {
 pub struct Schedule {
     /// Between two writes of changes, before jitter.
     interval: Duration,
+    /// Between two writes of the same state, before jitter.
+    refresh_every: Duration,
     /// Whether there is a state worth writing.
     complete: bool,
     /// Whether the state differs from the last one whose write began.
@@ -92,6 +94,7 @@ impl Schedule {
     /// A schedule for `interval`, held to [`MIN_INTERVAL`] and [`MAX_INTERVAL`].
     pub fn new(interval: Duration) -> Self {
         Self {
+            refresh_every: REFRESH,
             interval: interval.clamp(MIN_INTERVAL, MAX_INTERVAL),
             complete: false,
             dirty: false,
@@ -103,6 +106,16 @@ impl Schedule {
             next: None,
             refresh: None,
         }
+    }
+
+    /// Data that is refused when it is older than `max_stale` has its proofs written twice in that time, so that
+    /// after a crash nothing is refused that was proved a moment before.
+    #[must_use]
+    pub fn with_max_stale(mut self, max_stale: Option<Duration>) -> Self {
+        if let Some(max) = max_stale {
+            self.refresh_every = (max / 2).clamp(MIN_INTERVAL, REFRESH);
+        }
+        self
     }
 
     // === What happens ===
@@ -197,7 +210,7 @@ impl Schedule {
 
     /// From a write to the next one of the same state.
     fn until_refresh(&self, unit: f64) -> Duration {
-        jittered(REFRESH.max(self.interval), unit)
+        jittered(self.refresh_every.max(self.interval), unit)
     }
 
     /// Asks for a write soon, unless one was asked for already.
@@ -259,6 +272,15 @@ mod tests {
         }
         let due = schedule.due().map(|(at, why)| ((at - zero).as_millis() as u64, why));
         (schedule, due)
+    }
+
+    #[test]
+    fn max_stale_brings_refreshes_closer() {
+        let every = |max_stale: Option<u64>| {
+            let schedule = Schedule::new(MIN_INTERVAL).with_max_stale(max_stale.map(Duration::from_secs));
+            schedule.until_refresh(0.5).as_secs()
+        };
+        assert_eq!([every(None), every(Some(3600)), every(Some(60)), every(Some(1))], [600, 600, 30, 1]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A whole node in the test's own process: real sockets on loopback, its own metrics, its log in memory.
 
+#![allow(clippy::panic, reason = "a test that is written wrong has to fail")]
+
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};

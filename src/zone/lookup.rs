@@ -397,7 +397,10 @@ impl<'a> Lookup<'a> {
     fn name_servers(self) -> Answer<'a> {
         let mut any = false;
         name_servers(self.table, self.rules, &mut |_, _| any = true);
-        if any { Answer::Records(Records::NameServers) } else { Answer::NoData }
+        if any {
+            return Answer::Records(Records::NameServers);
+        }
+        self.missing(Kinds::CORE).unwrap_or(Answer::NoData)
     }
 
     fn reverse(self, zone: &Zone, name: &'a Labels) -> Answer<'a> {

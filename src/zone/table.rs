@@ -627,16 +627,17 @@ mod tests {
         let port =
             (0u16..3).prop_map(|n| Port { name: "p".into(), number: Some(n), protocol: Protocol::Tcp });
         prop_oneof![
-            (0u8..2, label.clone())
+            (0u8..2, label)
                 .prop_map(move |(n, labels)| Object::Namespace(Namespace { name: name(n), labels })),
-            (0u8..2, 0u8..3, proptest::option::of(proptest::collection::vec(0u8..6, 0..3)), port.clone())
-                .prop_map(move |(ns, n, ips, port)| Object::Service(Service {
+            (0u8..2, 0u8..3, proptest::option::of(proptest::collection::vec(0u8..6, 0..3)), port).prop_map(
+                move |(ns, n, ips, port)| Object::Service(Service {
                     namespace: name(ns),
                     name: name(n),
                     shape: ips.map_or(Shape::Headless, |v| Shape::ClusterIp(v.into_iter().map(ip).collect())),
                     ports: [port].into(),
                     labels: Labels::default(),
-                })),
+                })
+            ),
             (0u8..2, 0u8..4, 0u8..4, proptest::collection::vec(0u8..6, 0..4)).prop_map(
                 move |(ns, n, service, ips)| {
                     let addresses = ips.iter().map(|n| [10, 0, 0, *n].into()).collect();

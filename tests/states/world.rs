@@ -285,6 +285,7 @@ fn writer(config: StoreConfig, store: Arc<Store>, environment: &Environment) -> 
     let metrics = &environment.metrics;
     let keeper = config.snapshot.map(|dir| {
         let keeper = KeeperConfig {
+            max_stale: None,
             dir,
             zone: config.zone,
             source: config.source.to_string(),

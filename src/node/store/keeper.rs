@@ -35,6 +35,8 @@ pub struct KeeperConfig {
     pub labels: bool,
     /// Between two writes.
     pub interval: Duration,
+    /// Data older than this is refused.
+    pub max_stale: Option<Duration>,
 }
 
 /// Loads and writes the snapshots of one store.
@@ -51,6 +53,8 @@ pub struct Keeper {
     clock: Arc<WallClock>,
     /// For the schedule.
     jitter: Jitter,
+    /// When the newest snapshot was written, Unix milliseconds.
+    written_at_ms: Option<u64>,
     /// Whether the last write failed: failures are logged once.
     failing: bool,
     /// What is measured.
@@ -61,6 +65,8 @@ pub struct Keeper {
 struct Gauges {
     /// Unix time of the newest snapshot.
     written: Gauge,
+    /// Its age.
+    age: Gauge,
     /// Its size.
     bytes: Gauge,
     /// How long the last write took.
@@ -91,6 +97,10 @@ impl Gauges {
             written: gauge(
                 "outlast_snapshot_written_timestamp_seconds",
                 "When the newest snapshot was written.",
+            ),
+            age: gauge(
+                "outlast_snapshot_age_seconds",
+                "Time since the newest snapshot was written; -1 without one.",
             ),
             bytes: gauge("outlast_snapshot_size_bytes", "Size of the newest snapshot."),
             save: gauge("outlast_snapshot_save_seconds", "How long the last write of a snapshot took."),
@@ -130,9 +140,19 @@ impl Keeper {
         if let Some(why) = &why {
             tracing::error!(%why, "no snapshot can be written: memory only, a restart without the source will have no data");
         }
-        let schedule = Schedule::new(config.interval);
+        let schedule = Schedule::new(config.interval).with_max_stale(config.max_stale);
         let failing = why.is_some();
-        Self { config, folder: Some(folder), writing: None, schedule, clock, jitter, failing, gauges }
+        Self {
+            config,
+            folder: Some(folder),
+            writing: None,
+            schedule,
+            clock,
+            jitter,
+            written_at_ms: None,
+            failing,
+            gauges,
+        }
     }
 
     /// Loads the newest snapshot that is whole.
@@ -168,7 +188,7 @@ impl Keeper {
         let elapsed = start.elapsed();
         self.gauges.load.set(elapsed.as_secs_f64());
         self.gauges.bytes.set(restored.bytes as f64);
-        self.gauges.written.set(header.written_at_ms as f64 / 1000.0);
+        self.note_written(header.written_at_ms);
         if !complete.is_empty() {
             // What is good for nothing is not written back either: an older configuration may still want the file.
             let unit = self.jitter.unit();
@@ -177,6 +197,18 @@ impl Keeper {
         tracing::info!(snapshot = restored.generation, objects = restored.objects, endpoints = table.endpoint_count(),
             age = ?Duration::from_secs(age.as_secs()), took = ?elapsed, source = %header.source, "loaded snapshot");
         Some(Booted { generation: Generation { table, number: 1, verified: false }, age })
+    }
+
+    fn note_written(&mut self, at_ms: u64) {
+        self.written_at_ms = Some(at_ms);
+        self.gauges.written.set(at_ms as f64 / 1000.0);
+        self.observe();
+    }
+
+    /// Exports the age of the newest snapshot.
+    pub fn observe(&self) {
+        let age = self.written_at_ms.map_or(-1.0, |at| self.clock.age_ms(at) as f64 / 1000.0);
+        self.gauges.age.set(age);
     }
 
     // === What happens to the data ===
@@ -263,7 +295,7 @@ impl Keeper {
         self.gauges.saves.increment(1);
         self.gauges.bytes.set(saved.bytes as f64);
         self.gauges.save.set(saved.elapsed.as_secs_f64());
-        self.gauges.written.set(self.clock.now_unix_ms() as f64 / 1000.0);
+        self.note_written(self.clock.now_unix_ms());
         self.gauges.memory_only.set(0.0);
         for error in &saved.untidy {
             tracing::warn!(%error, "tidying up the snapshot folder");
@@ -328,6 +360,7 @@ mod tests {
 
     fn keeper(dir: &Path, labels: bool, disk: Arc<dyn Disk>) -> Keeper {
         let config = KeeperConfig {
+            max_stale: None,
             dir: dir.to_owned(),
             zone: "cluster.local.".to_owned(),
             source: "file:x".to_owned(),

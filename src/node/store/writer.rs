@@ -199,6 +199,9 @@ impl Writer {
         let state = DataState::judge(facts, self.wanted.kinds(), self.limits);
         let table = &generation.table;
         self.gauges.age.set(facts.age.as_secs_f64());
+        if let Some(keeper) = &self.keeper {
+            keeper.observe();
+        }
         self.gauges.generation.set(generation.number as f64);
         for (gauge, name) in self.gauges.states.iter().zip(DataState::NAMES) {
             gauge.set(if name == state.name() { 1.0 } else { 0.0 });

@@ -56,6 +56,11 @@ pub(super) enum Step {
     Wait,
 }
 
+/// After so many looks at files that somebody keeps writing they are read as they are: a publisher that replaces
+/// them without a pause must not keep the data from ever being followed. A file that is caught half written is
+/// told apart while it is read, but for a cut between two YAML documents, which waiting is there for.
+const MAX_UNSETTLED: u32 = 5;
+
 /// What was seen and said so far.
 #[derive(Debug)]
 pub(super) struct Follower {
@@ -67,6 +72,8 @@ pub(super) struct Follower {
     lost: bool,
     /// Whether there has been a look.
     begun: bool,
+    /// Looks in a row that found the files too fresh to be read.
+    unsettled: u32,
     /// The last failure that was logged, until a read succeeds.
     logged: Option<String>,
 }
@@ -74,7 +81,7 @@ pub(super) struct Follower {
 impl Follower {
     /// Nothing seen yet; states are complete for `kinds`.
     pub(super) const fn new(kinds: Kinds) -> Self {
-        Self { kinds, seen: None, lost: false, begun: false, logged: None }
+        Self { kinds, seen: None, lost: false, begun: false, unsettled: 0, logged: None }
     }
 
     /// The last version that was judged: it need not be read again.
@@ -82,14 +89,16 @@ impl Follower {
         self.seen.clone()
     }
 
-    /// How long the files have to have been left alone: the first read waits for nothing.
+    /// How long the files have to have been left alone: the first read waits for nothing, and files that are
+    /// never left alone are read all the same.
     pub(super) const fn settle(&self, settle: Duration) -> Duration {
-        if self.begun { settle } else { Duration::ZERO }
+        if self.begun && self.unsettled < MAX_UNSETTLED { settle } else { Duration::ZERO }
     }
 
     /// Takes note of a look and says what to do.
     pub(super) fn judge(&mut self, look: Look, report: &Report) -> Step {
         self.begun = true;
+        self.unsettled = if matches!(look, Look::Unsettled) { self.unsettled + 1 } else { 0 };
         match look {
             Look::Same if self.lost => Step::Nothing,
             Look::Same => Step::Tell(Update::Fresh),
@@ -168,6 +177,22 @@ mod tests {
             See::Torn => Look::Failed(ReadError::Torn { path: path.into() }),
             See::Unsettled => Look::Unsettled,
         }
+    }
+
+    #[test]
+    fn files_that_are_never_left_alone_are_read_all_the_same() {
+        let report = Report::new(Path::new("cluster.json"), Arc::new(Metrics::new()));
+        let mut follower = Follower::new(Kinds::CORE);
+        let settle = Duration::from_millis(250);
+        assert_eq!(follower.settle(settle), Duration::ZERO, "the first look");
+        follower.judge(look_like(See::Good), &report);
+        for _ in 0..MAX_UNSETTLED {
+            assert_eq!(follower.settle(settle), settle);
+            follower.judge(look_like(See::Unsettled), &report);
+        }
+        assert_eq!(follower.settle(settle), Duration::ZERO);
+        follower.judge(look_like(See::Good), &report);
+        assert_eq!(follower.settle(settle), settle, "and patience begins again");
     }
 
     #[test]
