@@ -170,6 +170,8 @@ fn encode_within(query: &Query, reply: &Reply, opt: &[u8], limit: u16) -> Option
         .build(metadata, &reply.answers, &reply.authority, &[], &reply.additional)
         .destructive_emit(&mut encoder)
         .ok()?;
+    // A record that did not fit has left its beginning behind.
+    encoder.trim();
     if !opt.is_empty() {
         let additional = bytes.get_mut(10..12)?;
         let count = u16::from_be_bytes([additional[0], additional[1]]).checked_add(1)?;
