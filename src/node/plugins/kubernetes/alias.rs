@@ -4,8 +4,6 @@
 //! records. Any other target is resolved through the listener's own server blocks, as if the client had
 //! asked; whatever comes of that, the alias is given.
 
-use std::str::FromStr;
-
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, Record, RecordType};
 
@@ -103,7 +101,7 @@ fn owned_by(owner: Name, mut record: Record) -> Record {
 
 /// The name that an ExternalName service leads to, absolute and in the object's letter case.
 fn absolute(target: &str) -> Option<Name> {
-    let mut name = Name::from_str(target).or_else(|_| Name::from_str_relaxed(target)).ok()?;
+    let mut name = Name::from_ascii(target).or_else(|_| Name::from_str_relaxed(target)).ok()?;
     name.set_fqdn(true);
     Some(name)
 }

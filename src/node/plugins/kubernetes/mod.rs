@@ -197,14 +197,16 @@ impl Kubernetes {
     ) -> Encoder<'a> {
         let minute = self.clock.now_unix_ms() / 60_000;
         let cap = if matches!(state, DataState::Live) { u32::MAX } else { STALE_TTL };
-        let jittered = |ttl| answer_ttl(ttl, self.policy.node, query.labels().key(), minute).min(cap);
+        let lasting = |ttl| answer_ttl(ttl, self.policy.node, query.labels().key(), minute);
+        let jittered = |ttl| lasting(ttl).min(cap);
         Encoder {
             query,
             zone,
             rules: &self.rules,
             table: &generation.table,
             ttl: jittered(self.policy.ttl),
-            version_ttl: jittered(VERSION_TTL),
+            // The version of the specification is ours, whatever becomes of the data.
+            version_ttl: lasting(VERSION_TTL),
             // Negative answers and SOA records never live longer than five minutes.
             soa_ttl: jittered(self.policy.ttl.min(records::MAX_SOA_TTL)),
             minimum: self.policy.ttl,
