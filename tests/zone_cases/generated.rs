@@ -1,6 +1,7 @@
 //! The table against the model: a generated cluster, thousands of questions, many configurations.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use outlast::testkit::cluster::Cluster;
 use outlast::zone::Table;
@@ -23,14 +24,15 @@ fn objects() -> Vec<Object> {
     objects.retain(|o| !matches!(o, Object::Namespace(n) if &*n.name == "media"));
     let mut more = Vec::new();
     let mut last: Option<Box<str>> = None;
+    let mut cluster_ip: Option<IpAddr> = None;
     for (number, object) in objects.iter_mut().enumerate() {
         match object {
             // A service that has no address yet.
-            Object::Service(o) if number % 40 == 0 => {
-                if let Shape::ClusterIp(ips) = &mut o.shape {
-                    *ips = Box::default();
-                }
-            }
+            Object::Service(o) => match &mut o.shape {
+                Shape::ClusterIp(ips) if number % 40 == 0 => *ips = Box::default(),
+                Shape::ClusterIp(ips) => cluster_ip = ips.first().copied().or(cluster_ip),
+                _ => {}
+            },
             Object::EndpointSlice(o) => {
                 match number % 11 {
                     0 => o.endpoints = Endpoints::none(),
@@ -49,6 +51,15 @@ fn objects() -> Vec<Object> {
                         if let Addresses::V6(_) = o.endpoints.addresses() {
                             let zeros = Addresses::V6(["fd00:10:128:7::".parse().unwrap()].into());
                             o.endpoints = Endpoints::new::<&str>(zeros, &[], &[], &[]).unwrap();
+                        }
+                    }
+                    // An endpoint that is another service's cluster address.
+                    5 => {
+                        if let (Addresses::V4(_), Some(IpAddr::V4(ip))) =
+                            (o.endpoints.addresses(), cluster_ip)
+                        {
+                            o.endpoints =
+                                Endpoints::new::<&str>(Addresses::V4([ip].into()), &[], &[], &[]).unwrap();
                         }
                     }
                     _ => {}

@@ -97,7 +97,7 @@ impl<'a> Questions<'a> {
         let label = match self.rng.random_range(0..10) {
             0..7 => dashed(pod.ip),
             7 => "fd00-10--7".to_owned(),
-            8 => "--ffff-a00-1".to_owned(),
+            8 => mapped(pod.ip),
             _ => "10-0-0-256".to_owned(),
         };
         words(&[&label, &pod.namespace, "pod"])
@@ -207,6 +207,17 @@ const REVERSE: [QueryType; 8] = [
 
 fn dashed(ip: IpAddr) -> String {
     ip.to_string().replace(['.', ':'], "-")
+}
+
+/// The IPv4-mapped spelling of an IPv4 address: the same address, another name.
+fn mapped(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets().map(u16::from);
+            format!("--ffff-{:x}-{:x}", a << 8 | b, c << 8 | d)
+        }
+        IpAddr::V6(ip) => dashed(ip.into()),
+    }
 }
 
 fn words(words: &[&str]) -> Vec<String> {
