@@ -1,6 +1,7 @@
 //! A scriptable upstream: a DNS server on loopback that answers from a few lines of text, misbehaves by name,
 //! and remembers every query it saw.
 
+mod authority;
 mod reply;
 mod zone;
 
@@ -81,6 +82,7 @@ pub struct Seen {
 enum Mode {
     NxDomain,
     Refuse,
+    Authority,
 }
 
 /// What the upstream does, and what it saw.
@@ -170,6 +172,12 @@ impl FakeUpstream {
     /// From now on names that are not in the zone get REFUSED.
     pub fn refuse_unknown(&self) {
         lock(&self.state).mode = Mode::Refuse;
+    }
+
+    /// From now on it is the authority for the zones whose SOA records it has: AA is set, the zone's NS records
+    /// and the addresses of hosts come with records, its SOA with negative answers; other names get REFUSED.
+    pub fn be_authority(&self) {
+        lock(&self.state).mode = Mode::Authority;
     }
 
     /// Every query so far, oldest first.

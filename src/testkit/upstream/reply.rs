@@ -3,8 +3,9 @@
 use hickory_proto::op::{Edns, Message, MessageType, ResponseCode};
 use hickory_proto::rr::Name;
 
+use super::authority::Authoritative;
 use super::zone::{Zone, soa};
-use super::{Behaviour, Mode};
+use super::{Behaviour, Mode, authority};
 use crate::forward::Transport;
 
 /// UDP replies to queries without an OPT record (RFC 1035 §4.2.1).
@@ -65,6 +66,10 @@ fn fill(reply: &mut Message, zone: &Zone, mode: Mode, behaviour: &Behaviour) {
             let unknown = match mode {
                 Mode::NxDomain => ResponseCode::NXDomain,
                 Mode::Refuse => ResponseCode::Refused,
+                Mode::Authority => {
+                    let found = authority::find(zone, question.name(), question.query_type());
+                    return fill_as_authority(reply, found);
+                }
             };
             let found = zone.find(question.name(), question.query_type(), unknown);
             reply.metadata.response_code = found.rcode;
@@ -74,4 +79,16 @@ fn fill(reply: &mut Message, zone: &Zone, mode: Mode, behaviour: &Behaviour) {
             }
         }
     }
+}
+
+fn fill_as_authority(reply: &mut Message, found: Option<Authoritative>) {
+    let Some(found) = found else {
+        reply.metadata.response_code = ResponseCode::Refused;
+        return;
+    };
+    reply.metadata.authoritative = true;
+    reply.metadata.response_code = found.rcode;
+    reply.add_answers(found.answers);
+    reply.add_authorities(found.authorities);
+    reply.add_additionals(found.additionals);
 }

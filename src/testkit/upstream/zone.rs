@@ -27,6 +27,11 @@ impl Zone {
         Self(lines.map(record).collect())
     }
 
+    /// The records, in the order of the text.
+    pub(super) fn records(&self) -> &[Record] {
+        &self.0
+    }
+
     /// The answer to `name` and `kind`, aliases followed; `unknown` is what a name that is not here gets.
     pub(super) fn find(&self, name: &Name, kind: RecordType, unknown: ResponseCode) -> Found {
         let mut answers = Vec::new();
