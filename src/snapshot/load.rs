@@ -11,6 +11,7 @@ use super::header::Header;
 use super::names;
 use super::reject::{Aside, Reason, Rejected};
 use crate::zone::object::Object;
+use crate::zone::table::Builder;
 
 /// What the loader expects of a snapshot.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +33,13 @@ pub trait Sink {
 impl Sink for Vec<Object> {
     fn take(&mut self, object: Object) {
         self.push(object);
+    }
+}
+
+/// Makes a table, with no list of all objects in between.
+impl Sink for Builder {
+    fn take(&mut self, object: Object) {
+        self.add(object);
     }
 }
 

@@ -9,12 +9,15 @@
 //!
 //! Cost of a change: the objects that it replaces and one path of each index, whatever the cluster's size.
 
+mod build;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
+pub use self::build::Builder;
 use super::change::Change;
 use super::digest::Digest;
 use super::object::{EndpointSlice, Key, Kind, Kinds, Namespace, Object, ObjectRef, Pod, Service, Shape};
@@ -210,13 +213,9 @@ impl Table {
     /// A table of these objects, complete for these kinds; of two objects of one key the later one counts.
     /// `now` is Unix time in seconds, for the serial.
     pub fn build(objects: impl IntoIterator<Item = Object>, complete: Kinds, now: u32) -> Self {
-        let mut table = Self::default();
-        for object in objects {
-            table.upsert(object);
-        }
-        table.complete = complete;
-        table.serial = now;
-        table
+        let mut builder = Builder::default();
+        objects.into_iter().for_each(|object| builder.add(object));
+        builder.finish(complete, now)
     }
 
     /// A table read back from a snapshot keeps the serial that it was saved with.
@@ -490,11 +489,22 @@ trait Keyed {
         let (ns, n) = self.parts();
         ns.as_bytes() == namespace && n.as_bytes() == name
     }
+
+    fn key_hash(&self) -> u64 {
+        let (namespace, name) = self.parts();
+        hash_key(namespace.as_bytes(), name.as_bytes())
+    }
 }
 
 impl Keyed for Namespace {
     fn parts(&self) -> (&str, &str) {
         ("", &self.name)
+    }
+}
+
+impl Keyed for Service {
+    fn parts(&self) -> (&str, &str) {
+        (&self.namespace, &self.name)
     }
 }
 
@@ -520,8 +530,7 @@ fn by_key<'t, T: Keyed>(trie: &'t Trie<ByKey<T>>, namespace: &[u8], name: &[u8])
 
 impl<T: Keyed> Item for ByKey<T> {
     fn hash(&self) -> u64 {
-        let (namespace, name) = self.0.parts();
-        hash_key(namespace.as_bytes(), name.as_bytes())
+        self.0.key_hash()
     }
 }
 
@@ -713,10 +722,12 @@ mod tests {
     proptest! {
         #[test]
         fn every_index_follows_every_change(
+            start in proptest::collection::vec(any_object(), 0..30),
             steps in proptest::collection::vec((0u8..4, any_object()), 0..60),
         ) {
-            let mut table = Table::default();
-            let mut model = BTreeMap::new();
+            let mut table = Table::build(start.clone(), Kinds::ALL, 1);
+            let mut model: BTreeMap<_, _> = start.into_iter().map(|o| (o.key(), o)).collect();
+            check(&table, &model);
             for (what, object) in steps {
                 let key = object.key();
                 if what == 0 {

@@ -93,6 +93,12 @@ impl<T: Item> Default for Trie<T> {
 }
 
 impl<T: Item> Trie<T> {
+    /// The trie of these items, which come with their hashes and sorted by them: every node is made once, as
+    /// large as it has to be.
+    pub(crate) fn from_sorted(items: &[(u64, T)]) -> Self {
+        Self { root: Arc::new(branch(items, 0)), len: items.len() }
+    }
+
     /// How many items there are.
     pub(crate) const fn len(&self) -> usize {
         self.len
@@ -148,6 +154,30 @@ impl<T: Item> Trie<T> {
     pub(crate) fn iter(&self) -> Iter<'_, T> {
         Iter { items: [].iter(), pending: vec![&self.root] }
     }
+}
+
+/// The branch at `level` over items sorted by hash, which take the same way down to there.
+fn branch<T: Item>(items: &[(u64, T)], level: u32) -> Node<T> {
+    let same_way = |a: &(u64, T), b: &(u64, T)| way(a.0, level) == way(b.0, level);
+    let (mut item_map, mut node_map) = (0, 0);
+    for group in items.chunk_by(same_way) {
+        let map = if group.len() == 1 { &mut item_map } else { &mut node_map };
+        *map |= way(group[0].0, level);
+    }
+    let count = |map: u32| map.count_ones() as usize;
+    let (mut own, mut nodes) = (Vec::with_capacity(count(item_map)), Vec::with_capacity(count(node_map)));
+    for group in items.chunk_by(same_way) {
+        match group {
+            [(_, item)] => own.push(item.clone()),
+            // Canonical form: what shares its whole hash is a bucket, at whatever depth.
+            [(first, _), .., (last, _)] if first == last => {
+                let items = group.iter().map(|(_, item)| item.clone()).collect();
+                nodes.push(Arc::new(Node::Bucket { hash: *first, items }));
+            }
+            _ => nodes.push(Arc::new(branch(group, level + 1))),
+        }
+    }
+    Node::Branch { item_map, node_map, items: own, nodes }
 }
 
 fn insert<T: Item>(
@@ -383,6 +413,40 @@ mod tests {
             }
             for (trie, model) in &generations {
                 check(trie, model);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn made_at_once_it_is_the_same_as_made_one_by_one(
+            model in proptest::collection::btree_map(0u16..64, any::<u32>(), 0..64),
+        ) {
+            let mut one_by_one = Trie::default();
+            let mut items = Vec::new();
+            for (&key, &value) in &model {
+                one_by_one.insert(Pair { key, value }, |p| p.key == key);
+                items.push((hash(key), Pair { key, value }));
+            }
+            items.sort_by_key(|(hash, _)| *hash);
+            let at_once = Trie::from_sorted(&items);
+            canonical(&at_once.root, true);
+            check(&at_once, &model);
+            prop_assert_eq!(shape(&at_once.root), shape(&one_by_one.root));
+        }
+    }
+
+    /// Everything that is the same in tries of the same content.
+    fn shape(node: &Node<Pair>) -> String {
+        match node {
+            Node::Bucket { hash, items } => {
+                let mut items = items.clone();
+                items.sort_unstable_by_key(|p| p.key);
+                format!("{hash}{items:?}")
+            }
+            Node::Branch { item_map, node_map, items, nodes } => {
+                let nodes: Vec<_> = nodes.iter().map(|n| shape(n)).collect();
+                format!("{item_map}{node_map}{items:?}{nodes:?}")
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::snapshot::schedule::{Schedule, Why};
 use crate::zone::Table;
 use crate::zone::digest;
 use crate::zone::object::{Kind, Kinds};
+use crate::zone::table::Builder;
 
 /// What a keeper has to know of its node.
 #[derive(Clone, Debug)]
@@ -159,7 +160,7 @@ impl Keeper {
     pub fn load(&mut self) -> Option<Booted> {
         let expect = Expect { zone: &self.config.zone, source: Some(&self.config.source), cluster_uid: None };
         let start = Instant::now();
-        let loaded = self.folder.as_mut()?.load(&expect, |_| Vec::new());
+        let loaded = self.folder.as_mut()?.load(&expect, |_| Builder::default());
         for rejected in &loaded.rejected {
             self.gauges.rejected.increment(1);
             tracing::error!(file = %rejected.path.display(), reason = %rejected.reason, aside = ?rejected.aside,
@@ -179,7 +180,7 @@ impl Keeper {
             );
             complete = Kinds::NONE;
         }
-        let table = Table::build(restored.sink, complete, header.serial);
+        let table = restored.sink.finish(complete, header.serial);
         let digests = KindDigest::of(&table);
         if header.digest_version == digest::VERSION && header.digests != digests {
             tracing::warn!("the snapshot's digests differ from its objects");

@@ -1,0 +1,146 @@
+//! Time from the bytes of a query to the bytes of its reply, through the same gate, router and plugins that a
+//! packet takes; only the socket is missing.
+//!
+//! ```text
+//! cargo bench --bench encode [-- --quick]
+//! ```
+
+mod support;
+
+use std::hint::black_box;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use hickory_proto::op::{Edns, Message, Query as Question};
+use hickory_proto::rr::{Name, RecordType};
+use hickory_server::net::xfer::Protocol;
+use outlast::corefile::{self, LoadOptions};
+use outlast::node::gate::{Gate, judge};
+use outlast::node::reply;
+use outlast::node::router::Router;
+use outlast::node::setup::{Environment, Overrides, ServerPlan, plan};
+use outlast::node::store::writer::Writer;
+use outlast::ops::clock::WallClock;
+use outlast::ops::dns_metrics::ServerMetrics;
+use outlast::ops::metrics::Metrics;
+use outlast::source::{UPDATE_QUEUE, Update};
+use outlast::zone::object::{Kinds, Object};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use support::alloc::{self, Counting};
+use support::cluster::measured;
+use support::{Figures, Options, grouped, nanoseconds};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Queries of a run.
+const QUERIES: usize = 50_000;
+
+/// The block that answers. Its data counts as fresh for as long as the bench may take.
+const KUBERNETES: &str = "kubernetes cluster.local in-addr.arpa {\nsource file unused\nstale_after 24h\n}";
+
+/// A router whose block has the `kubernetes` plugin and `others`, and serves `objects`.
+fn router(others: &str, objects: Vec<Object>) -> Arc<Router> {
+    let metrics = Arc::new(Metrics::new());
+    let environment = Environment {
+        metrics: metrics.clone(),
+        clock: Arc::new(WallClock::new(0)),
+        node_name: "node".into(),
+        overrides: Overrides::default(),
+        own_addresses: Some(vec![IpAddr::from([10, 0, 0, 1])]),
+    };
+    let text = format!("cluster.local in-addr.arpa {{\n{others}\n{KUBERNETES}\n}}\n");
+    let corefile = corefile::parse(&text, "Corefile", &LoadOptions::default()).expect("a Corefile");
+    let plan = plan(&corefile, &environment).expect("a plan");
+    for (config, store) in plan.process.stores {
+        let clock = environment.clock.clone();
+        let writer = Writer::new(store.clone(), None, config.wanted, config.limits, clock, &metrics);
+        let state = Update::State { objects: objects.clone(), kinds: Kinds::CORE };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
+            let stop = CancellationToken::new();
+            let writer = tokio::spawn(writer.run(queue, stop.clone()));
+            updates.send(state).await.expect("the writer runs");
+            while store.current().number == 0 {
+                tokio::task::yield_now().await;
+            }
+            stop.cancel();
+            writer.await.expect("the writer stops");
+        });
+    }
+    let ServerPlan { identity, routes, counted, .. } =
+        plan.servers.into_iter().next().expect("a block has a listener");
+    let server = Arc::new(ServerMetrics::new(&metrics, &identity, &counted));
+    Router::new(identity, routes, server, metrics.counter("panics", &[]))
+}
+
+/// The bytes of a query as stub resolvers send it: recursion desired, EDNS with 1232 bytes.
+fn query(name: &str, kind: u16) -> Vec<u8> {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.add_query(Question::query(name.parse::<Name>().expect("a name"), RecordType::from(kind)));
+    let mut edns = Edns::new();
+    edns.set_max_payload(1232).set_version(0);
+    message.set_edns(edns);
+    message.to_vec().expect("a message")
+}
+
+/// The bytes of the reply.
+fn answer(router: &Arc<Router>, bytes: &[u8]) -> Vec<u8> {
+    let source = SocketAddr::from(([10, 128, 3, 7], 40_000));
+    let local = SocketAddr::from(([10, 96, 0, 10], 53));
+    let Gate::Pass(query) = judge(black_box(bytes), source, local, Protocol::Udp, router) else {
+        return Vec::new();
+    };
+    let answer = pin!(router.answer(&query));
+    // What the table answers is there at once, as it is for a listener.
+    let Poll::Ready(answer) = answer.poll(&mut Context::from_waker(Waker::noop())) else {
+        return Vec::new();
+    };
+    reply::encode(&query, &answer).unwrap_or_default()
+}
+
+fn main() {
+    let options = Options::from_args();
+    let chains = [("kubernetes", ""), ("with prometheus", "prometheus localhost:0")];
+    let mut head = vec!["question".to_owned()];
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let sizes = if options.quick { &[1_000][..] } else { &[1_000, 100_000, 1_000_000] };
+    for &size in sizes {
+        let cluster = measured(size);
+        for (chain, others) in chains {
+            let router = router(others, cluster.objects.clone());
+            head.push(format!("{}, {chain}", grouped(size as u64)));
+            for (at, question) in cluster.questions.iter().enumerate() {
+                let queries: Vec<_> = question.names.iter().map(|n| query(n, question.kind)).collect();
+                let rounds = (options.operations(QUERIES) / queries.len()).max(1);
+                let nanoseconds = nanoseconds(rounds * queries.len(), || {
+                    for _ in 0..rounds {
+                        queries.iter().for_each(|q| drop(black_box(answer(&router, q))));
+                    }
+                });
+                let reply = answer(&router, &queries[0]);
+                let allocated = alloc::count(|| drop(black_box(answer(&router, &queries[0]))));
+                if rows.len() == at {
+                    let rcode = Message::from_vec(&reply).expect("a reply").metadata.response_code;
+                    rows.push(vec![
+                        question.what.into(),
+                        format!("{rcode:?}"),
+                        format!("{} B", reply.len()),
+                        allocated.to_string(),
+                    ]);
+                }
+                rows[at].push(format!("{nanoseconds:.0} ns"));
+            }
+        }
+    }
+    head.splice(1..1, ["rcode", "reply", "allocations"].map(str::to_owned));
+    let mut printed = Figures::new(head);
+    rows.into_iter().for_each(|row| printed.row(row));
+    printed.print("Query bytes to reply bytes: gate, router, plugins, encoding");
+}
