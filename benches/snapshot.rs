@@ -62,6 +62,7 @@ struct Start {
 /// Loads the newest snapshot as a node does at its start, and prints what it cost.
 fn load(dir: &Path) {
     let config = KeeperConfig {
+        max_stale: None,
         dir: dir.to_owned(),
         zone: ZONE.into(),
         source: "file:bench".into(),
