@@ -1,7 +1,8 @@
 //! Cost of one change of one EndpointSlice: time, and instructions as callgrind counts them.
 //!
-//! Instructions are the figure to compare sizes by: they are the same on every machine and in every run, where
-//! the time also has the caches in it. The bench runs itself again under `valgrind --tool=callgrind`.
+//! Instructions are the figure to compare sizes by: other work on the machine does not change them, where the
+//! time also has the caches in it. (About a percent comes from the hash seed, which each process draws.) The
+//! bench runs itself again under `valgrind --tool=callgrind`.
 //!
 //! ```text
 //! cargo bench --bench apply [-- --quick]
