@@ -18,16 +18,17 @@ use crate::node::gate::{self, Gate};
 use crate::node::plugins::forward;
 use crate::node::reply::Reply;
 use crate::node::router::{Block, Route, Router};
-use crate::node::setup::{Overrides, Plan, SourceConfig, plan};
+use crate::node::setup::{Overrides, Plan, ServerPlan, SourceConfig, plan};
 use crate::ops::dns_metrics::ServerMetrics;
 use crate::ops::metrics::Metrics;
 use crate::zone::Table;
+use crate::zone::name::Labels;
 
 /// Arguments of `outlast lookup`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   outlast lookup web.shop.svc.cluster.local --snapshot /var/lib/outlast
-  outlast lookup _http._tcp.web.shop.svc.cluster.local SRV --snapshot gen-7.snap --conf Corefile
+  outlast lookup _http._tcp.web.shop.svc.cluster.local SRV --snapshot /var/lib/outlast --conf Corefile
 
 Nothing is sent: names outside the cluster's zones have no answer here.")]
 pub(super) struct Args {
@@ -102,22 +103,33 @@ async fn answer(plan: Plan, name: &Name, kind: RecordType) -> anyhow::Result<Rep
     message.add_query(question);
     let bytes = message.to_vec()?;
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 53));
-    for server in plan.servers {
-        let offline = |route: Route| Route {
-            block: Arc::new(Block {
-                plugins: route.block.plugins.iter().filter(|p| p.name() != forward::NAME).cloned().collect(),
-            }),
-            zone: route.zone,
-        };
-        let server_metrics = Arc::new(ServerMetrics::new(&metrics, &server.identity, &[]));
-        let routes = server.routes.into_iter().map(offline).collect();
-        let panics = metrics.counter("panics", &[]);
-        let router = Router::new(server.identity, routes, server_metrics, panics);
-        if let Gate::Pass(query) = gate::judge(&bytes, here, here, Protocol::Tcp, &router) {
-            return Ok(router.answer(&query).await);
-        }
+    let labels = Labels::from_labels(name.iter())?;
+    let server =
+        server_for(plan.servers, &labels).context("no server block of the Corefile is for this name")?;
+    let offline = |route: Route| Route {
+        block: Arc::new(Block {
+            plugins: route.block.plugins.iter().filter(|p| p.name() != forward::NAME).cloned().collect(),
+        }),
+        zone: route.zone,
+    };
+    let server_metrics = Arc::new(ServerMetrics::new(&metrics, &server.identity, &[]));
+    let routes = server.routes.into_iter().map(offline).collect();
+    let panics = metrics.counter("panics", &[]);
+    let router = Router::new(server.identity, routes, server_metrics, panics);
+    match gate::judge(&bytes, here, here, Protocol::Tcp, &router) {
+        Gate::Pass(query) => Ok(router.answer(&query).await),
+        Gate::Refuse(_) | Gate::Reply(_) | Gate::Silence => bail!("a server would not take this question"),
     }
-    bail!("the Corefile has no server block")
+}
+
+/// The listener that knows most of a name: that of the longest zone which the name is within.
+fn server_for(servers: Vec<ServerPlan>, name: &Labels) -> Option<ServerPlan> {
+    let longest = |server: &ServerPlan| {
+        let matching = server.routes.iter().filter(|route| name.is_within(&route.zone));
+        matching.map(|route| route.zone.len()).max()
+    };
+    // Of equal ones the first, so that the answer does not depend on how many listeners there are.
+    servers.into_iter().rev().filter(|s| longest(s).is_some()).max_by_key(longest)
 }
 
 fn print(name: &Name, kind: RecordType, reply: &Reply) {
@@ -162,4 +174,26 @@ fn line(record: &Record) -> String {
         other => other.to_string(),
     };
     format!("{}\t{}\t{}\t{}\t{data}", record.name, record.ttl, record.dns_class, record.record_type())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corefile::parse;
+
+    #[test]
+    fn the_listener_of_the_longest_zone_is_asked() {
+        let text = ".:53 {\n errors\n}\ncluster.local:1053 {\n errors\n}\nlocal:53 {\n errors\n}\n";
+        let corefile = parse(text, "Corefile", &LoadOptions::default()).unwrap();
+        let environment = environment(Arc::new(Metrics::new()), Overrides::default(), None);
+        for (name, want) in [
+            ("web.shop.svc.cluster.local.", "dns://:1053"),
+            ("printer.local.", "dns://:53"),
+            ("example.org.", "dns://:53"),
+        ] {
+            let servers = plan(&corefile, &environment).unwrap().servers;
+            let server = server_for(servers, &Labels::parse(name).unwrap()).unwrap();
+            assert_eq!(server.identity, want, "{name}");
+        }
+    }
 }

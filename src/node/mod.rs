@@ -9,7 +9,7 @@
 //! BOOT    disk > store/keeper > Generation > listen, and only then the source
 //! ```
 //!
-//! May depend on `zone`, `feed`, `snapshot`, `source`, `forward`, `corefile` and `ops`; never on the hub.
+//! May depend on `zone`, `feed`, `snapshot`, `source`, `forward`, `corefile` and `ops`.
 //!
 //! Invariants:
 //! * The snapshot is loaded before a socket is bound, and the source is started after.

@@ -223,7 +223,12 @@ impl Drain {
                 Signal::Terminate => return Begin::Drain { withdraw_first: false },
                 Signal::Interrupt => return Begin::Drain { withdraw_first: true },
                 Signal::Quit => return Begin::AtOnce(signal),
-                Signal::Reload => self.reload.notify_one(),
+                Signal::Reload => {
+                    tracing::warn!(
+                        "a reload was asked for, which is not supported yet: restart to take over a changed Corefile"
+                    );
+                    self.reload.notify_one();
+                }
                 Signal::Ignored => {}
             }
         }

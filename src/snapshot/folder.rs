@@ -19,7 +19,7 @@ pub const KEEP_GENERATIONS: usize = 3;
 /// fill up with the proof.
 pub const KEEP_REJECTED: usize = 3;
 
-/// The folder that holds a node's or a hub's snapshots.
+/// The folder that holds a node's snapshots.
 #[derive(Debug)]
 pub struct Folder {
     /// Where it is kept.

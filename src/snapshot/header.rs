@@ -18,8 +18,7 @@ pub struct Header {
     pub complete: Kinds,
     /// Version of the canonical encoding under the digests; digests of different versions do not compare.
     pub digest_version: u32,
-    /// Digest of the objects *received*, by [`Kind::index`]. What guard or freeze withheld makes the file's
-    /// objects differ from it.
+    /// Digests of the state as it was received, by [`Kind::index`].
     pub digests: [KindDigest; Kind::ALL.len()],
     /// When it was written, Unix milliseconds.
     pub written_at_ms: u64,

@@ -65,7 +65,7 @@ enum Finding {
     },
     /// The objects have another digest than the header says.
     #[error(
-        "note: digest of kind {kind} is {is}, the header says {says}: guard, freeze or an import can do that"
+        "note: digest of kind {kind} is {is}, the header says {says}: another program wrote it, or there is a bug"
     )]
     Digest {
         /// The kind.
@@ -77,7 +77,7 @@ enum Finding {
     },
     /// The number of objects differs from what the header says.
     #[error(
-        "note: {is} objects of kind {kind}, the header says {says}: guard, freeze or an import can do that"
+        "note: {is} objects of kind {kind}, the header says {says}: another program wrote it, or there is a bug"
     )]
     Count {
         /// The kind.
@@ -279,7 +279,7 @@ mod tests {
                 recompute: None,
                 out: "error: object 0: a Namespace without a name\n\
                       error: object 2: Namespace a is there twice\n\
-                      note: 2 objects of kind Namespace, the header says 3: guard, freeze or an import can do that\n\
+                      note: 2 objects of kind Namespace, the header says 3: another program wrote it, or there is a bug\n\
                       3 objects, written 2026-09-21T14:13:20Z\n2 errors, 1 notes\n",
                 verdict: verdict(2, 1),
             },
@@ -288,7 +288,7 @@ mod tests {
                 file: file(&header(1), &[namespace("a")]),
                 recompute: Some(1),
                 out: "note: digest of kind Namespace is 00000000000000000000000000000000/1, the header says \
-                      000000000000000000000000000000ab/1: guard, freeze or an import can do that\n\
+                      000000000000000000000000000000ab/1: another program wrote it, or there is a bug\n\
                       1 objects, written 2026-09-21T14:13:20Z\n0 errors, 1 notes\n",
                 verdict: verdict(0, 1),
             },

@@ -24,7 +24,8 @@ pub struct Limits {
     pub max_stale: Option<Duration>,
 }
 
-/// Default of `stale_after`: a source proves itself every 10 s, so this is two proofs missed.
+/// Default of `stale_after`: long enough that a pause of the source or of the machine raises no alarm, short
+/// enough to be said within the first minute of an outage.
 pub const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(30);
 
 impl Default for Limits {
