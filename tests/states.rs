@@ -49,6 +49,7 @@ scenarios! {
     snapshots
     source_ends
     stale
+    stale_fallthrough
 }
 
 #[test]

@@ -85,8 +85,10 @@ pub fn start(
     for (router, sockets) in bound {
         for Sockets { address, udp, tcp } in sockets {
             dns.push(address);
-            let udp = UdpListener::new(udp, address, router.clone(), shared.clone())?;
-            drain.spawn(udp.run(drain.closing().clone()));
+            for socket in udp {
+                let udp = UdpListener::new(socket, address, router.clone(), shared.clone())?;
+                drain.spawn(udp.run(drain.closing().clone()));
+            }
             let tcp = TcpListener::new(tcp, address, router.clone(), shared.clone())?;
             drain.spawn(tcp.run(drain.closing().clone()));
         }

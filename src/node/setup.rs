@@ -120,7 +120,10 @@ pub struct Process {
 impl Process {
     /// The store of this configuration. Blocks that name the same source and folder share one, which then has
     /// what any of them needs.
-    pub fn store(&mut self, config: StoreConfig) -> Arc<Store> {
+    ///
+    /// # Errors
+    /// Another store keeps its snapshots in this folder: each would put the other's aside.
+    pub fn store(&mut self, config: StoreConfig) -> Result<Arc<Store>, String> {
         let same = |(c, _): &&mut (StoreConfig, _)| {
             c.source == config.source && c.snapshot == config.snapshot && c.zone == config.zone
         };
@@ -132,11 +135,21 @@ impl Process {
             let limits = [shared.limits.max_stale, config.limits.max_stale];
             shared.limits.max_stale = limits.into_iter().flatten().min();
             shared.watched |= config.watched;
-            return store.clone();
+            return Ok(store.clone());
+        }
+        if let Some(folder) = &config.snapshot
+            && let Some((other, _)) = self.stores.iter().find(|(c, _)| c.snapshot.as_ref() == Some(folder))
+        {
+            return Err(format!(
+                "{} is already the snapshot folder of zone {} from {}: give each its own with 'snapshot DIR'",
+                folder.display(),
+                other.zone,
+                other.source
+            ));
         }
         let store = Store::new();
         self.stores.push((config, store.clone()));
-        store
+        Ok(store)
     }
 }
 

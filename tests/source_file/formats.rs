@@ -129,12 +129,35 @@ fn of_two_files_with_the_same_object_the_later_name_wins() {
     let folder = tempfile::tempdir().unwrap();
     for (file, target) in [("b.yaml", "second.example.test"), ("a.yaml", "first.example.test")] {
         let text = format!(
-            "kind: Service\nmetadata: {{name: a, namespace: b}}\nspec: {{type: ExternalName, externalName: {target}}}\n"
+            "kind: Namespace\nmetadata: {{name: b}}\n---\nkind: Service\nmetadata: {{name: a, namespace: b}}\nspec: {{type: ExternalName, externalName: {target}}}\n"
         );
         fs::write(folder.path().join(file), text).unwrap();
     }
     let found = read(folder.path(), Wanted::default()).unwrap();
     assert!(format!("{:?}", found.objects).contains("second.example.test"), "{found:?}");
+}
+
+#[test]
+fn what_lacks_a_kind_that_others_depend_on_is_refused() {
+    let ns = "kind: Namespace\nmetadata: {name: shop}\n";
+    let svc = "kind: Service\nmetadata: {name: web, namespace: shop}\nspec: {clusterIP: 10.96.0.1}\n";
+    let headless = "kind: Service\nmetadata: {name: db, namespace: shop}\nspec: {clusterIP: None}\n";
+    let slice = "kind: EndpointSlice\nmetadata: {name: db-1, namespace: shop}\naddressType: IPv4\n";
+    let cases: [(&str, &[&str], Option<&str>); 6] = [
+        ("kubectl get svc,endpointslices", &[svc, slice], Some("holds no Namespace")),
+        ("kubectl get ns,endpointslices", &[ns, slice], Some("holds no Service")),
+        ("kubectl get ns,svc with headless services", &[ns, svc, headless], Some("holds no EndpointSlice")),
+        ("cluster addresses need no endpoints", &[ns, svc], None),
+        ("a cluster that is still empty", &[ns], None),
+        ("everything", &[ns, svc, headless, slice], None),
+    ];
+    for (name, documents, want) in cases {
+        match (read_text("cluster.yaml", &documents.join("---\n")), want) {
+            (Ok(_), None) => {}
+            (Err(error), Some(want)) => assert!(error.to_string().contains(want), "{name}: {error}"),
+            (got, want) => panic!("{name}: {got:?}, not {want:?}"),
+        }
+    }
 }
 
 #[test]

@@ -42,12 +42,16 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// Most UDP sockets of one address: as many as threads that answer.
+const MAX_UDP_SOCKETS: usize = 4;
+
 /// The sockets of one address.
 pub struct Sockets {
     /// The address, with the port that was given by the kernel if none was asked for.
     pub address: SocketAddr,
-    /// For datagrams; non-blocking.
-    pub udp: std::net::UdpSocket,
+    /// For datagrams; non-blocking. The kernel spreads clients over them (SO_REUSEPORT), so that they are answered
+    /// on as many cores.
+    pub udp: Vec<std::net::UdpSocket>,
     /// For connections; non-blocking.
     pub tcp: std::net::TcpListener,
 }
@@ -76,8 +80,13 @@ fn open_once(address: SocketAddr) -> Result<Sockets, BindError> {
     let tcp = open_tcp(address).map_err(fail("tcp"))?;
     // Port 0 asks the kernel for one; both transports use the same.
     let address = tcp.local_addr().map_err(fail("tcp"))?;
-    let udp = open_udp(address).map_err(fail("udp"))?;
-    Ok(Sockets { address, udp, tcp })
+    let udp = (0..udp_sockets()).map(|_| open_udp(address)).collect::<io::Result<_>>();
+    Ok(Sockets { address, udp: udp.map_err(fail("udp"))?, tcp })
+}
+
+/// UDP sockets of an address: one a core, at most [`MAX_UDP_SOCKETS`].
+fn udp_sockets() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MAX_UDP_SOCKETS)
 }
 
 fn open_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {

@@ -142,8 +142,8 @@ fn read(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Datagram> {
     let local = message.cmsgs().ok().and_then(|mut all| {
         all.find_map(|c| match c {
             ControlMessageOwned::Ipv4PacketInfo(info) => {
-                // The address that the packet named, in network byte order.
-                Some(IpAddr::from(info.ipi_addr.s_addr.to_ne_bytes()))
+                // Our address that it came to, in network byte order: a broadcast names none that can answer.
+                Some(IpAddr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()))
             }
             ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::from(info.ipi6_addr.s6_addr)),
             _ => None,
@@ -219,7 +219,9 @@ mod tests {
         let shared = Shared::with_limits(&metrics, Limits { waiting, ..Limits::default() });
         let sockets = bind::open("127.0.0.1:0".parse().unwrap()).unwrap();
         let router = router(&metrics, plugin.clone());
-        let listener = UdpListener::new(sockets.udp, sockets.address, router, shared).unwrap();
+        let listener =
+            UdpListener::new(sockets.udp.into_iter().next().unwrap(), sockets.address, router, shared)
+                .unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(listener.run(stop.clone()));
         let server = sockets.address;

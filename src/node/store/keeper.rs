@@ -169,7 +169,7 @@ impl Keeper {
         for warning in &loaded.warnings {
             tracing::warn!(%warning, "snapshot");
         }
-        let Outcome::Loaded(restored) = loaded.outcome else { return None };
+        let Outcome::Loaded(mut restored) = loaded.outcome else { return None };
         let header = restored.header;
         self.clock.raise_floor(header.written_at_ms);
         let mut complete = header.complete;
@@ -179,6 +179,8 @@ impl Keeper {
                 "the snapshot has no labels and the configuration selects by them: waiting for the source"
             );
             complete = Kinds::NONE;
+            // Not even what is there can be answered by.
+            restored.sink = Builder::default();
         }
         let table = restored.sink.finish(complete, header.serial);
         let digests = KindDigest::of(&table);

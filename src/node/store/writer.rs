@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::keeper::Keeper;
 use super::state::{DataState, Limits};
 use super::{Generation, Store};
+use crate::ops::catalogue;
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness;
@@ -39,6 +40,8 @@ pub struct Writer {
     said: Option<&'static str>,
     /// Why the source was lost, until it is back.
     lost: Option<String>,
+    /// Updates that broke the writer.
+    panics: Counter,
     /// What is measured.
     gauges: Gauges,
 }
@@ -90,7 +93,8 @@ impl Writer {
         metrics: &Metrics,
     ) -> Self {
         let gauges = Gauges::new(metrics);
-        Self { store, keeper, wanted, limits, clock, ready: None, said: None, lost: None, gauges }
+        let panics = metrics.counter(catalogue::PANICS, &[]);
+        Self { store, keeper, wanted, limits, clock, ready: None, said: None, lost: None, panics, gauges }
     }
 
     /// Has readiness follow the data.
@@ -119,7 +123,7 @@ impl Writer {
                 () = stop.cancelled() => break,
                 () = finished(&mut self.keeper) => {}
                 update = updates.recv(), if open => match update {
-                    Some(update) => self.update(update),
+                    Some(update) => self.update_safely(update),
                     // A source that ended is a source that was lost; what it sent goes on being served.
                     None => {
                         open = false;
@@ -139,6 +143,15 @@ impl Writer {
         let (generation, age) = (self.store.current().clone(), self.store.age());
         if let Some(keeper) = &mut self.keeper {
             keeper.stop(&generation, age).await;
+        }
+    }
+
+    /// Applies one update; one that breaks the writer is lost, and what is served stays.
+    fn update_safely(&mut self, update: Update) {
+        let apply = std::panic::AssertUnwindSafe(|| self.update(update));
+        if std::panic::catch_unwind(apply).is_err() {
+            self.panics.increment(1);
+            self.lose("an update from the source broke the writer, which is a bug".to_owned());
         }
     }
 
@@ -238,10 +251,10 @@ impl Writer {
                 );
             }
             DataState::Empty { missing } => {
-                let missing: Vec<_> = missing.iter().map(Kind::as_str).collect();
+                let missing = missing.iter().map(Kind::as_str).collect::<Vec<_>>().join(", ");
                 tracing::warn!(
                     state = state.name(),
-                    ?missing,
+                    missing,
                     "no cluster data yet: SERVFAIL until the source appears"
                 );
             }

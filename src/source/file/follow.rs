@@ -17,7 +17,7 @@ pub(super) enum Look {
     /// The version seen before.
     Same,
     /// A new version that somebody may still be writing.
-    Unsettled,
+    Unsettled(Survey),
     /// A new version, read whole.
     Read(Survey, Found),
     /// A new version that stays as broken as it is until it is written again.
@@ -36,11 +36,13 @@ pub(super) fn look(path: &Path, wanted: Wanted, seen: Option<&Survey>, settle: D
         return Look::Same;
     }
     if survey.is_being_written(settle, SystemTime::now()) {
-        return Look::Unsettled;
+        return Look::Unsettled(survey);
     }
     match read_surveyed(path, &survey, wanted) {
         Ok(found) => Look::Read(survey, found),
-        Err(e @ (ReadError::Malformed { .. } | ReadError::Empty { .. })) => Look::Broken(survey, e),
+        Err(e @ (ReadError::Malformed { .. } | ReadError::Empty { .. } | ReadError::Incomplete { .. })) => {
+            Look::Broken(survey, e)
+        }
         Err(e) => Look::Failed(e),
     }
 }
@@ -56,10 +58,11 @@ pub(super) enum Step {
     Wait,
 }
 
-/// After so many looks at files that somebody keeps writing they are read as they are: a publisher that replaces
-/// them without a pause must not keep the data from ever being followed. A file that is caught half written is
-/// told apart while it is read, but for a cut between two YAML documents, which waiting is there for.
-const MAX_UNSETTLED: u32 = 5;
+/// After files have been replaced so often between looks they are read without waiting: a publisher that renames
+/// new versions into place without a pause must not keep the data from ever being followed. A file that is
+/// written in place is never read before it is left alone: cut between two YAML documents it would pass for
+/// whole.
+const MAX_REPLACED: u32 = 4;
 
 /// What was seen and said so far.
 #[derive(Debug)]
@@ -72,8 +75,9 @@ pub(super) struct Follower {
     lost: bool,
     /// Whether there has been a look.
     begun: bool,
-    /// Looks in a row that found the files too fresh to be read.
-    unsettled: u32,
+    /// The files that were last found too fresh to be read, and how often in a row they had been replaced by
+    /// others since.
+    unsettled: Option<(Survey, u32)>,
     /// The last failure that was logged, until a read succeeds.
     logged: Option<String>,
 }
@@ -81,7 +85,7 @@ pub(super) struct Follower {
 impl Follower {
     /// Nothing seen yet; states are complete for `kinds`.
     pub(super) const fn new(kinds: Kinds) -> Self {
-        Self { kinds, seen: None, lost: false, begun: false, unsettled: 0, logged: None }
+        Self { kinds, seen: None, lost: false, begun: false, unsettled: None, logged: None }
     }
 
     /// The last version that was judged: it need not be read again.
@@ -90,19 +94,27 @@ impl Follower {
     }
 
     /// How long the files have to have been left alone: the first read waits for nothing, and files that are
-    /// never left alone are read all the same.
-    pub(super) const fn settle(&self, settle: Duration) -> Duration {
-        if self.begun && self.unsettled < MAX_UNSETTLED { settle } else { Duration::ZERO }
+    /// replaced all the time are read all the same.
+    pub(super) fn settle(&self, settle: Duration) -> Duration {
+        let replaced = self.unsettled.as_ref().map_or(0, |(_, replaced)| *replaced);
+        if self.begun && replaced < MAX_REPLACED { settle } else { Duration::ZERO }
     }
 
     /// Takes note of a look and says what to do.
     pub(super) fn judge(&mut self, look: Look, report: &Report) -> Step {
         self.begun = true;
-        self.unsettled = if matches!(look, Look::Unsettled) { self.unsettled + 1 } else { 0 };
+        self.unsettled = match &look {
+            Look::Unsettled(survey) => Some(match self.unsettled.take() {
+                Some((last, replaced)) if !last.is_same_files(survey) => (survey.clone(), replaced + 1),
+                Some((_, replaced)) => (survey.clone(), replaced),
+                None => (survey.clone(), 0),
+            }),
+            _ => None,
+        };
         match look {
             Look::Same if self.lost => Step::Nothing,
             Look::Same => Step::Tell(Update::Fresh),
-            Look::Unsettled => Step::Wait,
+            Look::Unsettled(_) => Step::Wait,
             Look::Read(survey, found) => {
                 report.read(&found);
                 self.seen = Some(Arc::new(survey));
@@ -175,20 +187,36 @@ mod tests {
             See::Same => Look::Same,
             See::Gone => Look::Failed(ReadError::Gone { path: path.into() }),
             See::Torn => Look::Failed(ReadError::Torn { path: path.into() }),
-            See::Unsettled => Look::Unsettled,
+            See::Unsettled => Look::Unsettled(survey()),
         }
     }
 
     #[test]
-    fn files_that_are_never_left_alone_are_read_all_the_same() {
+    fn files_that_are_replaced_all_the_time_are_read_and_files_written_in_place_are_not() {
         let report = Report::new(Path::new("cluster.json"), Arc::new(Metrics::new()));
-        let mut follower = Follower::new(Kinds::CORE);
         let settle = Duration::from_millis(250);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cluster.json");
+        let unsettled = |replace: bool| {
+            if replace {
+                let new = folder.path().join("new");
+                std::fs::write(&new, "{}").unwrap();
+                std::fs::rename(&new, &file).unwrap();
+            } else {
+                std::fs::write(&file, "{}").unwrap();
+            }
+            Look::Unsettled(Survey::of(&file).unwrap())
+        };
+        let mut follower = Follower::new(Kinds::CORE);
         assert_eq!(follower.settle(settle), Duration::ZERO, "the first look");
         follower.judge(look_like(See::Good), &report);
-        for _ in 0..MAX_UNSETTLED {
-            assert_eq!(follower.settle(settle), settle);
-            follower.judge(look_like(See::Unsettled), &report);
+        for _ in 0..20 {
+            follower.judge(unsettled(false), &report);
+            assert_eq!(follower.settle(settle), settle, "written in place");
+        }
+        for _ in 0..MAX_REPLACED {
+            assert_eq!(follower.settle(settle), settle, "not yet often enough");
+            follower.judge(unsettled(true), &report);
         }
         assert_eq!(follower.settle(settle), Duration::ZERO);
         follower.judge(look_like(See::Good), &report);

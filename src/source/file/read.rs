@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::survey::{Content, Survey, Version};
 use crate::source::Wanted;
 use crate::source::kubectl::{DecodeError, Decoder, Format, Found, Malformed};
-use crate::zone::object::Kinds;
+use crate::zone::object::{Kind, Kinds, Object, Shape};
 
 /// Why a path could not be read. The text begins with the file's name, and for an error in its content with
 /// `FILE:LINE:COLUMN`.
@@ -53,6 +53,20 @@ pub enum ReadError {
         /// What there was instead, for people.
         left_out: Option<String>,
     },
+    /// It lacks a whole kind of object without which the names of the others would be denied: it was printed
+    /// with too few kinds.
+    #[error(
+        "{}: holds no {missing}, and {because}: print all kinds, as in 'kubectl get ns,svc,endpointslices,pods -A -o json'",
+        path.display()
+    )]
+    Incomplete {
+        /// The file or folder.
+        path: PathBuf,
+        /// The kind that is missing.
+        missing: Kind,
+        /// Why it has to be there.
+        because: &'static str,
+    },
     /// It was written to while it was read, so that what was read may be of two versions.
     #[error("{}: changed while it was being read", path.display())]
     Torn {
@@ -84,7 +98,25 @@ pub(super) fn read_surveyed(path: &Path, survey: &Survey, wanted: Wanted) -> Res
         let left_out = left_out(&found);
         return Err(ReadError::Empty { path: path.into(), kinds: wanted.kinds(), left_out });
     }
-    Ok(found)
+    match missing_kind(&found.objects) {
+        Some((missing, because)) => Err(ReadError::Incomplete { path: path.into(), missing, because }),
+        None => Ok(found),
+    }
+}
+
+/// A kind that every cluster has and these objects lack, though others depend on it.
+fn missing_kind(objects: &[Object]) -> Option<(Kind, &'static str)> {
+    let has = |kind| objects.iter().any(|o| o.kind() == kind);
+    let headless = |o: &Object| matches!(o, Object::Service(s) if s.shape == Shape::Headless);
+    if !has(Kind::Namespace) && objects.iter().any(|o| !matches!(o, Object::Namespace(_))) {
+        Some((Kind::Namespace, "no name below a namespace exists without it"))
+    } else if !has(Kind::Service) && has(Kind::EndpointSlice) {
+        Some((Kind::Service, "endpoints have no names without it"))
+    } else if !has(Kind::EndpointSlice) && objects.iter().any(headless) {
+        Some((Kind::EndpointSlice, "headless services have no addresses without it"))
+    } else {
+        None
+    }
 }
 
 fn decode(file: &Version, wanted: Wanted, decoder: &mut Decoder) -> Result<(), ReadError> {

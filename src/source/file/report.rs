@@ -54,7 +54,7 @@ impl Report {
         self.count(match error {
             ReadError::Gone { .. } => "gone",
             ReadError::Io { .. } | ReadError::Unusable { .. } => "failed",
-            ReadError::Malformed { .. } | ReadError::Empty { .. } => "broken",
+            ReadError::Malformed { .. } | ReadError::Empty { .. } | ReadError::Incomplete { .. } => "broken",
             ReadError::Torn { .. } => "torn",
         });
         if news {

@@ -76,6 +76,12 @@ impl Survey {
         Ok(Self { files, folder })
     }
 
+    /// Whether these are the same files under the same names, whatever is in them.
+    pub(super) fn is_same_files(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Version, &Version)| a.path == b.path && a.identity == b.identity;
+        self.files.len() == other.files.len() && self.files.iter().zip(&other.files).all(same)
+    }
+
     /// Whether some file was written to less than `settle` ago. One from the future was not: a clock that
     /// disagrees must not keep the file from being read for ever.
     pub(super) fn is_being_written(&self, settle: Duration, now: SystemTime) -> bool {

@@ -60,7 +60,12 @@ impl Kubernetes {
             && let Some(question) = query.follow_up(&outside, query.kind())
             && let Outcome::Reply(theirs) = query.router().resolve(&question).await
         {
-            reply.answers.extend(theirs.answers);
+            // Two blocks whose services lead to each other must not repeat their links.
+            for record in theirs.answers {
+                if !reply.answers.contains(&record) {
+                    reply.answers.push(record);
+                }
+            }
             reply.truncated = theirs.truncated;
         }
         Followed::Reply(reply)

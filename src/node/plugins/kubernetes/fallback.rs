@@ -42,7 +42,9 @@ impl Fallback {
     pub fn new(config: ForwardConfig, metrics: &Arc<Metrics>) -> Result<Self, ConfigError> {
         metrics.describe_counter("outlast_fallback_answers_total", "What asking the fallback server led to.");
         let counter = |result| metrics.counter("outlast_fallback_answers_total", &[("result", result)]);
-        let config = ForwardConfig { read_timeout: PATIENCE, ..config };
+        // Every server gets its turn within the client's patience.
+        let servers = u32::try_from(config.to.len()).unwrap_or(u32::MAX).max(1);
+        let config = ForwardConfig { read_timeout: PATIENCE / servers, ..config };
         Ok(Self {
             forwarder: Forwarder::new(config, metrics)?,
             origin: Instant::now(),

@@ -149,7 +149,7 @@ impl Plugin for Kubernetes {
                 Followed::NotReady(missing) => self.not_ready(query, zone, &generation, missing).into(),
             },
             Answer::NoData => self.negative(query, encoder, ResponseCode::NoError, state).await,
-            Answer::NxDomain if self.falls_through(query.labels()) => next.run(query).await,
+            Answer::NxDomain if self.falls_through(query.labels()) => self.pass_on(query, next, state).await,
             Answer::NxDomain => self.negative(query, encoder, ResponseCode::NXDomain, state).await,
             Answer::NotReady(_) if self.may_be_upstream(query, zone) => next.run(query).await,
             Answer::NotReady(missing) => self.not_ready(query, zone, &generation, missing).into(),
@@ -186,6 +186,33 @@ impl Kubernetes {
         counters: Counters,
     ) -> Self {
         Self { rules, policy, store, fallback, clock, counters }
+    }
+
+    /// Passes a missing name on. From stale data it may be missing only here, so the fallback has its say first,
+    /// and a denial from upstream lives as short as ours would.
+    async fn pass_on(&self, query: &Query, next: Next<'_>, state: DataState) -> Outcome {
+        if let Some(reply) = self.ask_fallback(query, state).await {
+            return reply.into();
+        }
+        let mut outcome = next.run(query).await;
+        if let Outcome::Reply(reply) = &mut outcome
+            && matches!(state, DataState::Stale { .. })
+            && reply.rcode == ResponseCode::NXDomain
+        {
+            for record in &mut reply.authority {
+                record.ttl = record.ttl.min(STALE_NEGATIVE_TTL);
+            }
+            self.mark(reply, state, Sign::Negative);
+        }
+        outcome
+    }
+
+    /// The fallback's answer to a name that is missing from stale data.
+    async fn ask_fallback(&self, query: &Query, state: DataState) -> Option<Reply> {
+        match (&self.fallback, state) {
+            (Some(fallback), DataState::Stale { .. }) => fallback.ask(query).await,
+            _ => None,
+        }
     }
 
     fn falls_through(&self, name: &Labels) -> bool {
@@ -232,9 +259,9 @@ impl Kubernetes {
         rcode: ResponseCode,
         state: DataState,
     ) -> Outcome {
-        if let DataState::Stale { .. } = state
-            && let Some(fallback) = &self.fallback
-            && let Some(reply) = fallback.ask(query).await
+        // A name that exists has no more types elsewhere than here; only a missing name may be new.
+        if rcode == ResponseCode::NXDomain
+            && let Some(reply) = self.ask_fallback(query, state).await
         {
             return reply.into();
         }

@@ -107,6 +107,7 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
         limits,
         watched: cx.watches_readiness,
     });
+    let store = store.map_err(|e| directive.error(format!("plugin/kubernetes: {e}")))?;
     let metrics = &cx.environment.metrics;
     let fallback = options.fallback.map(|config| Fallback::new(config, metrics)).transpose();
     let fallback = fallback.map_err(|e| directive.error(format!("plugin/kubernetes: fallback: {e}")))?;
