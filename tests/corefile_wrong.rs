@@ -156,6 +156,14 @@ fn kubernetes_as_a_whole() {
             5,
             &["can only be used once per Server Block", "already at Corefile:2"],
         ),
+        case(
+            "two stores in one folder",
+            format!(
+                "a:0 {{\nkubernetes a {{\n{source}\nsnapshot s\n}}\n}}\nb:0 {{\nkubernetes b {{\n{source}\nsnapshot s\n}}\n}}\n"
+            ),
+            8,
+            &["s is already the snapshot folder of zone a.", "give each its own with 'snapshot DIR'"],
+        ),
         directive("a zone that is none", &format!("kubernetes a..b {{\n{source}\n}}"), 2, &["a..b"]),
     ]);
 }
