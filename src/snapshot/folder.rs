@@ -30,8 +30,6 @@ pub struct Folder {
     pub(super) access: Access,
     /// The highest generation that was seen or written; its number is never used again.
     pub(super) newest: u64,
-    /// `written_at_ms` of the newest generation that was loaded or saved.
-    pub(super) clock_floor_ms: Option<u64>,
 }
 
 /// Whether snapshots reach the disk.
@@ -68,7 +66,7 @@ impl Folder {
                 Access::MemoryOnly { why: DiskError::at("trying to write to", &dir)(error).to_string() }
             }
         };
-        let folder = Self { disk, dir, access, newest: 0, clock_floor_ms: None };
+        let folder = Self { disk, dir, access, newest: 0 };
         if let Ok(names) = folder.names() {
             folder.remove_abandoned(&names);
         }
@@ -83,12 +81,6 @@ impl Folder {
     /// Whether the last attempt to write went well.
     pub const fn access(&self) -> &Access {
         &self.access
-    }
-
-    /// The earliest that it can be, Unix milliseconds: when the newest generation was written that was loaded or
-    /// saved here. A clock that shows less is wrong. `None` before there is one.
-    pub const fn clock_floor_ms(&self) -> Option<u64> {
-        self.clock_floor_ms
     }
 
     /// The generations in the folder, newest first.

@@ -218,18 +218,6 @@ impl Table {
         builder.finish(complete, now)
     }
 
-    /// A table read back from a snapshot keeps the serial that it was saved with.
-    #[must_use]
-    pub fn with_serial(mut self, serial: u32) -> Self {
-        self.serial = serial;
-        self
-    }
-
-    /// Declares more kinds complete, e.g. after an empty first list.
-    pub fn set_complete(&mut self, kinds: Kinds) {
-        self.complete = kinds;
-    }
-
     /// Applies single changes in order. `now` is Unix time in seconds.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>, now: u32) -> Effect {
         let mut effect = Effect::None;

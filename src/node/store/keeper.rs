@@ -158,7 +158,7 @@ impl Keeper {
 
     /// Loads the newest snapshot that is whole.
     pub fn load(&mut self) -> Option<Booted> {
-        let expect = Expect { zone: &self.config.zone, source: Some(&self.config.source), cluster_uid: None };
+        let expect = Expect { zone: &self.config.zone, source: Some(&self.config.source) };
         let start = Instant::now();
         let loaded = self.folder.as_mut()?.load(&expect, |_| Builder::default());
         for rejected in &loaded.rejected {
