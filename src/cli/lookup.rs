@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use hickory_proto::op::{Message, Query as Question, ResponseCode};
+use hickory_proto::op::{Message, Query as Question};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_server::net::xfer::Protocol;
 
@@ -21,6 +21,7 @@ use crate::node::router::{Block, Route, Router};
 use crate::node::setup::{Overrides, Plan, SourceConfig, plan};
 use crate::ops::dns_metrics::ServerMetrics;
 use crate::ops::metrics::Metrics;
+use crate::ops::rcode;
 use crate::zone::Table;
 
 /// Arguments of `outlast lookup`.
@@ -123,7 +124,7 @@ async fn answer(plan: Plan, name: &Name, kind: RecordType) -> anyhow::Result<Rep
 fn print(name: &Name, kind: RecordType, reply: &Reply) {
     println!(
         ";; {name} {kind}: {}{}",
-        mnemonic(reply.rcode),
+        rcode::text(reply.rcode.into()),
         if reply.authoritative { ", authoritative" } else { "" }
     );
     for (section, records) in
@@ -136,19 +137,6 @@ fn print(name: &Name, kind: RecordType, reply: &Reply) {
     }
     if let Some(ede) = &reply.ede {
         println!(";; EDE {}: {}", ede.code as u16, ede.text);
-    }
-}
-
-/// An rcode as dig prints it; hickory has sentences for them.
-fn mnemonic(rcode: ResponseCode) -> String {
-    match rcode {
-        ResponseCode::NoError => "NOERROR".to_owned(),
-        ResponseCode::FormErr => "FORMERR".to_owned(),
-        ResponseCode::ServFail => "SERVFAIL".to_owned(),
-        ResponseCode::NXDomain => "NXDOMAIN".to_owned(),
-        ResponseCode::NotImp => "NOTIMP".to_owned(),
-        ResponseCode::Refused => "REFUSED".to_owned(),
-        other => format!("RCODE{}", u16::from(other)),
     }
 }
 

@@ -105,8 +105,11 @@ impl ZoneMetrics {
         let (rcode, plugin) = (labels::rcode_index(seen.rcode), labels::plugin_index(seen.plugin));
         self.responses[rcode].get_or_init(Box::default)[plugin]
             .get_or_init(|| {
-                let rcode = ("rcode", labels::rcode_label(rcode));
-                self.counter(names::DNS_RESPONSES, &[rcode, ("plugin", labels::plugin_label(plugin))])
+                let rcode = labels::rcode_label(rcode);
+                self.counter(
+                    names::DNS_RESPONSES,
+                    &[("rcode", &rcode), ("plugin", labels::plugin_label(plugin))],
+                )
             })
             .increment(1);
     }
