@@ -20,7 +20,7 @@ pub(super) struct Args {
     dns_port: u16,
     /// Where the cluster's objects come from, ahead of the Corefile: file:PATH
     #[arg(long, env = "OUTLAST_SOURCE", value_name = "SOURCE")]
-    source: Option<crate::node::setup::SourceConfig>,
+    source: Option<crate::source::SourceConfig>,
 }
 
 /// Exit status 0 if a node would start with this Corefile, else 2.

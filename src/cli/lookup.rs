@@ -18,10 +18,11 @@ use crate::node::gate::{self, Gate};
 use crate::node::plugins::forward;
 use crate::node::reply::Reply;
 use crate::node::router::{Block, Route, Router};
-use crate::node::setup::{Overrides, Plan, SourceConfig, plan};
+use crate::node::setup::{Overrides, Plan, plan};
 use crate::ops::dns_metrics::ServerMetrics;
 use crate::ops::metrics::Metrics;
 use crate::ops::rcode;
+use crate::source::SourceConfig;
 use crate::zone::Table;
 
 /// Arguments of `outlast lookup`.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::corefile::{self, Corefile, LoadOptions};
 use crate::node::running::{self, Running};
-use crate::node::setup::{Environment, Overrides, Plan, SourceConfig, directive_names, plan};
+use crate::node::setup::{Environment, Overrides, Plan, directive_names, plan};
 use crate::ops::admin::Face;
 use crate::ops::clock::WallClock;
 use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
@@ -19,6 +19,7 @@ use crate::ops::metrics::{BuildInfo, Metrics};
 use crate::ops::telemetry::{self, InitError, LogFormat, Telemetry};
 use crate::snapshot::atomic;
 use crate::snapshot::disk::{DiskError, RealDisk};
+use crate::source::SourceConfig;
 
 /// Most threads that answer queries: a node's DNS must leave the node to its pods.
 const MAX_THREADS: usize = 4;
