@@ -11,7 +11,7 @@ use hickory_proto::op::{Message, Query as Question};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_server::net::xfer::Protocol;
 
-use super::node::{environment, load};
+use super::config::{environment, load};
 use super::snapshot::{open, read};
 use crate::corefile::{self, LoadOptions};
 use crate::node::gate::{self, Gate};
