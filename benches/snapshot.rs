@@ -23,12 +23,11 @@ use outlast::ops::jitter::Jitter;
 use outlast::ops::metrics::Metrics;
 use outlast::snapshot::disk::RealDisk;
 use outlast::snapshot::folder::Folder;
-use outlast::snapshot::header::{Header, KindDigest};
+use outlast::snapshot::header::{About, Header};
 use outlast::snapshot::load::{Expect, Outcome, Sink};
 use outlast::snapshot::schedule::DEFAULT_INTERVAL;
 use outlast::testkit::cluster::Cluster;
 use outlast::zone::Table;
-use outlast::zone::digest;
 use outlast::zone::object::{Kinds, Object};
 
 use support::cluster::table;
@@ -91,18 +90,14 @@ fn start(dir: &Path, endpoints: usize) -> Start {
 }
 
 fn header(table: &Table) -> Header {
-    Header {
+    let about = About {
         zone: ZONE.into(),
-        complete: table.complete(),
-        digest_version: digest::VERSION,
-        digests: KindDigest::of(table),
+        source: "file:bench".into(),
         written_at_ms: 1,
         proved_at_ms: 1,
-        serial: table.serial(),
-        source: "file:bench".into(),
-        writer: "bench".into(),
-        ..Header::default()
-    }
+        ..About::default()
+    };
+    Header::of(table, about)
 }
 
 fn main() {

@@ -13,14 +13,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use outlast::feed::position::Position;
 use outlast::snapshot::disk::RealDisk;
 use outlast::snapshot::export::import;
-use outlast::snapshot::header::{Header, KindDigest};
+use outlast::snapshot::header::{About, Header};
 use outlast::testkit::client::Query;
 use outlast::testkit::cluster::Cluster;
 use outlast::zone::Table;
-use outlast::zone::digest;
 use outlast::zone::object::{Kinds, Object, Shape};
 
 /// Ends the process when it goes out of scope.
@@ -74,17 +72,13 @@ fn cluster_ip_service(object: &Object) -> Option<String> {
 fn snapshot(dir: &Path, objects: Vec<Object>) -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
     let table = Table::build(objects, Kinds::CORE, (now / 1000) as u32);
-    let header = Header {
+    let about = About {
         zone: "cluster.local.".to_owned(),
-        position: Position::UNKNOWN,
-        complete: table.complete(),
-        digest_version: digest::VERSION,
-        digests: KindDigest::of(&table),
         written_at_ms: now,
         proved_at_ms: now,
-        serial: table.serial(),
-        ..Header::default()
+        ..About::default()
     };
+    let header = Header::of(&table, about);
     let path = dir.join("gen-00000000000000000001.snap");
     import(&RealDisk, &path, &header, table.objects()).unwrap().bytes
 }

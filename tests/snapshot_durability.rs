@@ -432,35 +432,17 @@ fn another_zone_and_a_later_version_are_refused() {
 }
 
 #[test]
-fn another_source_or_cluster_only_warns() {
+fn another_source_only_warns() {
     let disk = RecordingDisk::holding(image([(path(1), bytes(&header(1), 1))]));
     let mut folder = open(&disk);
-    let expect = |source, cluster_uid| Expect { zone: ZONE, source, cluster_uid };
+    let expect = |source| Expect { zone: ZONE, source: Some(source) };
     let mut warnings = |expect: &Expect<'_>| {
         let loaded = folder.load(expect, |_| Vec::new());
         assert_eq!(served(&loaded), Some(1));
         loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    assert!(warnings(&expect(Some("file:a"), Some("uid"))).is_empty());
-    assert_eq!(
-        warnings(&expect(Some("hub"), Some("uid-2"))),
-        [
-            "the snapshot came from source file:a, and hub is configured",
-            "the snapshot is of cluster uid, and this is cluster uid-2",
-        ]
-    );
-}
-
-#[test]
-fn the_clock_floor_is_the_newest_snapshots_time() {
-    let disk = RecordingDisk::default();
-    let mut folder = open(&disk);
-    assert_eq!(folder.clock_floor_ms(), None);
-    save(&mut folder, 1).expect("memory takes it");
-    assert_eq!(folder.clock_floor_ms(), Some(1001));
-    let mut folder = open(&disk);
-    load(&mut folder);
-    assert_eq!(folder.clock_floor_ms(), Some(1001));
+    assert!(warnings(&expect("file:a")).is_empty());
+    assert_eq!(warnings(&expect("hub")), ["the snapshot came from source file:a, and hub is configured",]);
 }
 
 // === The real disk, and files of earlier releases ===

@@ -86,9 +86,8 @@ fn is_coredns(name: &str) -> bool {
 }
 
 fn print_version() {
-    let BuildInfo { version, revision, toolchain } = BuildInfo::CURRENT;
-    println!("outlast {version}");
-    println!("{}/{}, {toolchain}, {revision}", std::env::consts::OS, std::env::consts::ARCH);
+    println!("outlast {}", BuildInfo::CURRENT.version);
+    println!("{}", super::platform());
 }
 
 fn print_plugins() {

@@ -7,20 +7,22 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use hickory_proto::op::{Message, Query as Question, ResponseCode};
+use hickory_proto::op::{Message, Query as Question};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_server::net::xfer::Protocol;
 
-use super::node::{environment, load};
+use super::config::{environment, load};
 use super::snapshot::{open, read};
 use crate::corefile::{self, LoadOptions};
 use crate::node::gate::{self, Gate};
 use crate::node::plugins::forward;
 use crate::node::reply::Reply;
 use crate::node::router::{Block, Route, Router};
-use crate::node::setup::{Overrides, Plan, ServerPlan, SourceConfig, plan};
+use crate::node::setup::{Overrides, Plan, ServerPlan, plan};
 use crate::ops::dns_metrics::ServerMetrics;
 use crate::ops::metrics::Metrics;
+use crate::ops::rcode;
+use crate::source::SourceConfig;
 use crate::zone::Table;
 use crate::zone::name::Labels;
 
@@ -135,7 +137,7 @@ fn server_for(servers: Vec<ServerPlan>, name: &Labels) -> Option<ServerPlan> {
 fn print(name: &Name, kind: RecordType, reply: &Reply) {
     println!(
         ";; {name} {kind}: {}{}",
-        mnemonic(reply.rcode),
+        rcode::text(reply.rcode.into()),
         if reply.authoritative { ", authoritative" } else { "" }
     );
     for (section, records) in
@@ -148,19 +150,6 @@ fn print(name: &Name, kind: RecordType, reply: &Reply) {
     }
     if let Some(ede) = &reply.ede {
         println!(";; EDE {}: {}", ede.code as u16, ede.text);
-    }
-}
-
-/// An rcode as dig prints it; hickory has sentences for them.
-fn mnemonic(rcode: ResponseCode) -> String {
-    match rcode {
-        ResponseCode::NoError => "NOERROR".to_owned(),
-        ResponseCode::FormErr => "FORMERR".to_owned(),
-        ResponseCode::ServFail => "SERVFAIL".to_owned(),
-        ResponseCode::NXDomain => "NXDOMAIN".to_owned(),
-        ResponseCode::NotImp => "NOTIMP".to_owned(),
-        ResponseCode::Refused => "REFUSED".to_owned(),
-        other => format!("RCODE{}", u16::from(other)),
     }
 }
 

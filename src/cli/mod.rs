@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the part that speaks to people")]
 
 mod check;
+mod config;
 mod coredns;
 mod lookup;
 mod node;
@@ -16,6 +17,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::ops::metrics::BuildInfo;
 
 /// Cluster DNS that outlasts the control plane.
 #[derive(Parser)]
@@ -89,6 +92,12 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         eprintln!("outlast: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// What this program runs on and was built from, as CoreDNS prints it: `linux/x86_64, rust1.90, 0123abc`.
+fn platform() -> String {
+    let BuildInfo { version: _, revision, toolchain } = BuildInfo::CURRENT;
+    format!("{}/{}, {toolchain}, {revision}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
 /// Says what is wrong with a configuration, and gives the exit status for it.

@@ -9,11 +9,10 @@ use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::corefile::{self, Corefile, LoadOptions};
+use super::config::ConfigArgs;
 use crate::node::running::{self, Running};
-use crate::node::setup::{Environment, Overrides, Plan, SourceConfig, directive_names, plan};
+use crate::node::setup::{Environment, Plan, plan};
 use crate::ops::admin::Face;
-use crate::ops::clock::WallClock;
 use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
 use crate::ops::metrics::{BuildInfo, Metrics};
 use crate::ops::telemetry::{self, InitError, LogFormat, Telemetry};
@@ -38,30 +37,9 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 A flag is ahead of its environment variable, and both are ahead of the Corefile.")]
 pub(super) struct Args {
-    /// The Corefile, or `stdin`
-    #[arg(long, default_value = "Corefile", value_name = "FILE")]
-    conf: PathBuf,
-    /// Port of server blocks that name none
-    #[arg(long, default_value_t = 53, value_name = "PORT")]
-    dns_port: u16,
-    /// Where the cluster's objects come from: file:PATH
-    #[arg(long, env = "OUTLAST_SOURCE", value_name = "SOURCE")]
-    source: Option<SourceConfig>,
-    /// Folder of the snapshots that answers survive in
-    #[arg(long, env = "OUTLAST_SNAPSHOT", value_name = "DIR")]
-    snapshot: Option<PathBuf>,
-    /// Time between two snapshots of changed data, 1s to 1h [default: 60s]
-    #[arg(long, env = "OUTLAST_SNAPSHOT_INTERVAL", value_name = "DURATION", value_parser = snapshot_interval)]
-    snapshot_interval: Option<Duration>,
-    /// Data not proved for this long is stale [default: 30s]
-    #[arg(long, env = "OUTLAST_STALE_AFTER", value_name = "DURATION", value_parser = duration)]
-    stale_after: Option<Duration>,
-    /// Data older than this is not served any more [default: no limit]
-    #[arg(long, env = "OUTLAST_MAX_STALE", value_name = "DURATION", value_parser = duration)]
-    max_stale: Option<Duration>,
-    /// Name of this node, for the jitter of TTLs [default: the host's name]
-    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
-    node_name: Option<String>,
+    /// What to serve.
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Form of the log: text or json
     #[arg(long, env = "OUTLAST_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     log_format: LogFormat,
@@ -73,56 +51,16 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    corefile::parse_duration(text)
-}
-
-fn snapshot_interval(text: &str) -> Result<Duration, String> {
-    use crate::snapshot::schedule::{MAX_INTERVAL, MIN_INTERVAL};
-    let interval = duration(text)?;
-    let allowed = MIN_INTERVAL..=MAX_INTERVAL;
-    if allowed.contains(&interval) { Ok(interval) } else { Err("write a duration from 1s to 1h".to_owned()) }
-}
-
-/// What plugins are set up with.
-pub(super) fn environment(
-    metrics: Arc<Metrics>,
-    overrides: Overrides,
-    node_name: Option<String>,
-) -> Environment {
-    let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    Environment {
-        metrics,
-        clock: Arc::new(WallClock::new(0)),
-        node_name: node_name.or_else(host).unwrap_or_default(),
-        overrides,
-        own_addresses: None,
-    }
-}
-
-/// Reads a Corefile; directives have to be plugins that are known by name.
-pub(super) fn load(path: &Path, default_port: u16) -> Result<Corefile, corefile::Error> {
-    let names = directive_names();
-    corefile::load(path, &LoadOptions { default_port, directives: Some(&names), ..LoadOptions::default() })
-}
-
 /// Serves until a signal ends it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let telemetry = match telemetry::init(args.log_format) {
         Err(error @ InitError::Filter { .. }) => return Ok(super::wrong(&error)),
         other => other?,
     };
-    let overrides = Overrides {
-        source: args.source,
-        snapshot: args.snapshot,
-        snapshot_interval: args.snapshot_interval,
-        stale_after: args.stale_after,
-        max_stale: args.max_stale,
-    };
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
-    let environment = environment(metrics, overrides, args.node_name);
-    let planned = load(&args.conf, args.dns_port).and_then(|corefile| {
+    let environment = args.config.environment(metrics);
+    let planned = args.config.load().and_then(|corefile| {
         for warning in &corefile.warnings {
             tracing::warn!("{} - {}", warning.position, warning.text);
         }
@@ -146,10 +84,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// What CoreDNS prints at start.
 fn banner(plan: &Plan) -> Vec<String> {
-    let BuildInfo { version, revision, toolchain } = BuildInfo::CURRENT;
     let listeners = plan.servers.iter().flat_map(|s| s.banner.iter().cloned());
-    let platform = format!("{}/{}, {toolchain}, {revision}", std::env::consts::OS, std::env::consts::ARCH);
-    listeners.chain([format!("outlast-{version}"), platform]).collect()
+    listeners.chain([format!("outlast-{}", BuildInfo::CURRENT.version), super::platform()]).collect()
 }
 
 fn serve(

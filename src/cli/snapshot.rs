@@ -7,11 +7,11 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 
-use crate::feed::position::Position;
 use crate::snapshot::decode::Verified;
 use crate::snapshot::disk::RealDisk;
+use crate::snapshot::folder::newest;
 use crate::snapshot::format::MAX_FILE_BYTES;
-use crate::snapshot::header::{Header, KindDigest};
+use crate::snapshot::header::{About, Header, KindDigest};
 use crate::snapshot::verify::{Recompute, verify};
 use crate::snapshot::{compare, export, show};
 use crate::source::Wanted;
@@ -110,20 +110,14 @@ fn run_to(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
             let found = file::read(&file, Wanted::ALL)?;
             let now = now_ms();
             let table = Table::build(found.objects, Wanted::ALL.kinds(), (now / 1000) as u32);
-            let header = Header {
+            let about = About {
                 zone,
-                cluster_uid: String::new(),
-                position: Position::UNKNOWN,
-                complete: table.complete(),
-                digest_version: digest::VERSION,
-                digests: KindDigest::of(&table),
-                written_at_ms: now,
-                proved_at_ms: now,
-                serial: table.serial(),
                 source: format!("file:{}", file.display()),
                 labels: true,
-                writer: format!("outlast {}", env!("CARGO_PKG_VERSION")),
+                written_at_ms: now,
+                proved_at_ms: now,
             };
+            let header = Header::of(&table, about);
             let written = export::import(&RealDisk, &target, &header, table.objects())?;
             writeln!(out, "{}: {} objects, {} bytes", target.display(), written.objects, written.bytes)?;
             ExitCode::SUCCESS
@@ -133,23 +127,17 @@ fn run_to(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
 
 /// A snapshot's path and bytes; of a folder, the newest generation's.
 pub(super) fn read(path: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
-    let path = if path.is_dir() { newest(path)? } else { path.to_owned() };
+    let path = if path.is_dir() {
+        newest(&RealDisk, path)?.with_context(|| format!("no snapshot in {}", path.display()))?.path
+    } else {
+        path.to_owned()
+    };
     let len = std::fs::metadata(&path).with_context(|| format!("reading {}", path.display()))?.len();
     if len > MAX_FILE_BYTES {
         bail!("reading {}: {len} bytes are more than any snapshot has", path.display());
     }
     let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
     Ok((path, bytes))
-}
-
-fn newest(folder: &Path) -> anyhow::Result<PathBuf> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
-    entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|e| e == "snap"))
-        // Numbers have leading zeros: the last by name is the newest.
-        .max()
-        .with_context(|| format!("no snapshot in {}", folder.display()))
 }
 
 /// A snapshot whose checksum is right.

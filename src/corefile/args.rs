@@ -3,7 +3,7 @@
 //! Every error carries the place of the word it is about, and says what would be right.
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -106,15 +106,6 @@ impl Directive {
 
 // === Words to values ===
 
-/// Where an HTTP server of a plugin listens: `:8080`, `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ListenAddr {
-    /// The address; `None` for every address of both families.
-    pub ip: Option<IpAddr>,
-    /// The port; 0 lets the system choose one.
-    pub port: u16,
-}
-
 impl Token {
     /// A duration as Go writes it, zero or longer: `300ms`, `1m30s`, `0`. A bare number is an error.
     pub fn duration(&self) -> Result<Duration, Error> {
@@ -158,27 +149,6 @@ impl Token {
                  [fd00::1]:{default_port}"
             ))
         })
-    }
-
-    /// Where to listen. The port must be given; of names only `localhost` is known, as 127.0.0.1: nothing is
-    /// looked up here.
-    pub fn listen_addr(&self) -> Result<ListenAddr, Error> {
-        let text = self.text.as_str();
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return Ok(ListenAddr { ip: Some(address.ip()), port: address.port() });
-        }
-        let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
-        let ip = match host {
-            "" => Some(None),
-            "localhost" => Some(Some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
-            _ => None,
-        };
-        match (ip, port.parse()) {
-            (Some(ip), Ok(port)) => Ok(ListenAddr { ip, port }),
-            _ => Err(self.error(format!(
-                "'{text}' is not an address to listen on: write :8080, 127.0.0.1:8080, [::1]:8080 or localhost:8080"
-            ))),
-        }
     }
 
     /// One of the words of `choices`, as the value that stands beside it.
@@ -260,15 +230,6 @@ mod tests {
         ] {
             assert_eq!(token(text).socket_addr(53), Ok(want.parse().unwrap()), "{text}");
         }
-        for (text, ip, port) in [
-            (":8080", None, 8080),
-            ("0.0.0.0:9153", Some("0.0.0.0"), 9153),
-            ("[::1]:0", Some("::1"), 0),
-            ("localhost:8181", Some("127.0.0.1"), 8181),
-        ] {
-            let want = ListenAddr { ip: ip.map(|ip| ip.parse().unwrap()), port };
-            assert_eq!(token(text).listen_addr(), Ok(want), "{text}");
-        }
     }
 
     #[test]
@@ -281,9 +242,6 @@ mod tests {
             (token("localhost").ip().unwrap_err(), "not an IP address"),
             (token("10.0.0.1").cidr().unwrap_err(), "invalid CIDR 10.0.0.1"),
             (token("a:53").socket_addr(53).unwrap_err(), "10.0.0.1:53"),
-            (token("8080").listen_addr().unwrap_err(), ":8080"),
-            (token("127.0.0.1").listen_addr().unwrap_err(), "127.0.0.1:8080"),
-            (token("host:8080").listen_addr().unwrap_err(), "localhost:8080"),
             (token("c").choice(&[("a", 1), ("b", 2)]).unwrap_err(), "one of: a, b"),
             (zones(&[token("a..b")]).unwrap_err(), "empty label"),
         ] {

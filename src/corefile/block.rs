@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::error::{Error, Position};
+use super::error::Position;
 use super::key::ServerKey;
 use super::token::Token;
 
@@ -35,20 +35,6 @@ impl ServerBlock {
     /// The instances of the plugin `name`, in order.
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Directive> {
         self.directives.iter().filter(move |d| d.name.text == name)
-    }
-
-    /// The one instance of a plugin that may be used once in a block, if it is used. A second one is an
-    /// error.
-    pub fn at_most_one(&self, name: &str) -> Result<Option<&Directive>, Error> {
-        let mut all = self.all(name);
-        let first = all.next();
-        match (first, all.next()) {
-            (Some(first), Some(second)) => Err(second.name.error(format!(
-                "plugin/{name}: this plugin can only be used once per Server Block; it is already at {}",
-                first.name.position
-            ))),
-            _ => Ok(first),
-        }
     }
 }
 

@@ -32,7 +32,7 @@ mod token;
 
 use std::path::{Path, PathBuf};
 
-pub use args::{ListenAddr, Statement, zones};
+pub use args::{Statement, zones};
 pub use block::{Directive, Line, ServerBlock};
 pub use duplicates::{Listener, check_duplicates};
 pub use error::{Error, ErrorKind, Position};
@@ -102,9 +102,4 @@ pub fn parse(text: &str, file: &str, options: &LoadOptions<'_>) -> Result<Corefi
     let mut stream = import::Stream::new(text, file, options)?;
     let blocks = parser::blocks(&mut stream, options)?;
     Ok(Corefile { blocks, warnings: stream.warnings, files: stream.files })
-}
-
-/// What CoreDNS serves without a Corefile and without `-conf`: `whoami` and `log` for the root zone.
-pub fn built_in(options: &LoadOptions<'_>) -> Result<Corefile, Error> {
-    parse(&format!(".:{} {{\nwhoami\nlog\n}}\n", options.default_port), "Corefile", options)
 }

@@ -11,43 +11,15 @@ use std::time::Duration;
 use metrics::{Counter, Histogram};
 
 use super::error::Cause;
+use crate::ops::catalogue as names;
 use crate::ops::metrics::Metrics;
+use crate::ops::rcode;
 
-const REQUEST_DURATION: &str = "coredns_proxy_request_duration_seconds";
-const ALIAS_REQUESTS: &str = "coredns_forward_requests_total";
-const ALIAS_RESPONSES: &str = "coredns_forward_responses_total";
-const ALIAS_DURATION: &str = "coredns_forward_request_duration_seconds";
-const REJECTS: &str = "coredns_forward_max_concurrent_rejects_total";
-const BROKEN: &str = "coredns_forward_healthcheck_broken_total";
 const OVERLOADS: &str = "outlast_forward_in_flight_rejects_total";
 const FAILURES: &str = "outlast_forward_failures_total";
 
 /// The value of `proxy_name` that CoreDNS's forward plugin sets.
 const PROXY_NAME: &str = "forward";
-
-/// Response codes by their number, as CoreDNS writes them; what is not here is counted as `OTHER`.
-const RCODES: [(u16, &str); 20] = [
-    (0, "NOERROR"),
-    (1, "FORMERR"),
-    (2, "SERVFAIL"),
-    (3, "NXDOMAIN"),
-    (4, "NOTIMP"),
-    (5, "REFUSED"),
-    (6, "YXDOMAIN"),
-    (7, "YXRRSET"),
-    (8, "NXRRSET"),
-    (9, "NOTAUTH"),
-    (10, "NOTZONE"),
-    (11, "DSOTYPENI"),
-    (16, "BADVERS"),
-    (17, "BADKEY"),
-    (18, "BADTIME"),
-    (19, "BADMODE"),
-    (20, "BADNAME"),
-    (21, "BADALG"),
-    (22, "BADTRUNC"),
-    (23, "BADCOOKIE"),
-];
 
 /// What is counted for a whole `forward`.
 pub(super) struct ForwardMetrics {
@@ -59,20 +31,16 @@ pub(super) struct ForwardMetrics {
 
 impl ForwardMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
-        metrics.describe_counter(REJECTS, "Counter of queries rejected because max_concurrent was reached.");
-        metrics.describe_counter(BROKEN, "Counter of times that all upstreams were found unhealthy.");
         metrics.describe_counter(OVERLOADS, "Queries turned away because too many forwards were in flight.");
         metrics.describe_counter(FAILURES, "Exchanges with an upstream that brought no reply, by cause.");
-        metrics.describe_counter(ALIAS_REQUESTS, "Replies of each upstream (older name).");
-        metrics.describe_counter(ALIAS_RESPONSES, "Replies of each upstream by response code (older name).");
         let present = |name| {
             let counter = metrics.counter(name, &[]);
             counter.increment(0);
             counter
         };
         // Alerts ask for it before the first health probe.
-        let _broken = present(BROKEN);
-        Self { rejects: present(REJECTS), overloads: present(OVERLOADS) }
+        let _broken = present(names::FORWARD_HEALTHCHECK_BROKEN);
+        Self { rejects: present(names::FORWARD_REJECTS), overloads: present(OVERLOADS) }
     }
 }
 
@@ -82,19 +50,19 @@ pub(super) struct UpstreamMetrics {
     metrics: Arc<Metrics>,
     /// `to`: the upstream as `ip:port`.
     to: String,
-    /// By index into [`RCODES`], the last for all others.
-    replies: [OnceLock<ReplyMetrics>; RCODES.len() + 1],
+    /// By rcode, the last for those without a mnemonic.
+    replies: [OnceLock<ReplyMetrics>; rcode::COUNT + 1],
 }
 
 /// What is counted for one response code of one upstream.
 struct ReplyMetrics {
-    /// [`REQUEST_DURATION`]
+    /// [`names::PROXY_DURATION`]
     duration: Histogram,
-    /// [`ALIAS_REQUESTS`], of all response codes together.
+    /// [`names::FORWARD_REQUESTS`], of all response codes together.
     alias_requests: Counter,
-    /// [`ALIAS_RESPONSES`]
+    /// [`names::FORWARD_RESPONSES`]
     alias_responses: Counter,
-    /// [`ALIAS_DURATION`]
+    /// [`names::FORWARD_DURATION`]
     alias_duration: Histogram,
 }
 
@@ -105,9 +73,9 @@ impl UpstreamMetrics {
 
     /// A reply came after `took`.
     pub(super) fn replied(&self, rcode: u16, took: Duration) {
-        let index = RCODES.iter().position(|&(number, _)| number == rcode).unwrap_or(RCODES.len());
-        let series =
-            self.replies[index].get_or_init(|| self.register(RCODES.get(index).map_or("OTHER", |r| r.1)));
+        let mnemonic = rcode::mnemonic(rcode);
+        let index = mnemonic.map_or(rcode::COUNT, |_| usize::from(rcode));
+        let series = self.replies[index].get_or_init(|| self.register(mnemonic.unwrap_or("OTHER")));
         series.duration.record(took);
         series.alias_requests.increment(1);
         series.alias_responses.increment(1);
@@ -123,10 +91,10 @@ impl UpstreamMetrics {
         let labels = [("to", self.to.as_str()), ("rcode", rcode)];
         let named = [("proxy_name", PROXY_NAME), labels[0], labels[1]];
         ReplyMetrics {
-            duration: self.metrics.histogram(REQUEST_DURATION, &named),
-            alias_requests: self.metrics.counter(ALIAS_REQUESTS, &labels[..1]),
-            alias_responses: self.metrics.counter(ALIAS_RESPONSES, &labels),
-            alias_duration: self.metrics.histogram(ALIAS_DURATION, &labels),
+            duration: self.metrics.histogram(names::PROXY_DURATION, &named),
+            alias_requests: self.metrics.counter(names::FORWARD_REQUESTS, &labels[..1]),
+            alias_responses: self.metrics.counter(names::FORWARD_RESPONSES, &labels),
+            alias_duration: self.metrics.histogram(names::FORWARD_DURATION, &labels),
         }
     }
 }
@@ -141,7 +109,7 @@ mod tests {
         let _forward = ForwardMetrics::new(&metrics);
         let upstream = UpstreamMetrics::new(metrics.clone(), "192.0.2.1:53".parse().unwrap());
         let text = metrics.render();
-        for name in [BROKEN, REJECTS, OVERLOADS] {
+        for name in [names::FORWARD_HEALTHCHECK_BROKEN, names::FORWARD_REJECTS, OVERLOADS] {
             assert!(text.contains(&format!("\n{name} 0\n")), "{name} in {text}");
         }
         assert!(!text.contains("192.0.2.1"), "{text}");

@@ -14,6 +14,11 @@ pub trait Plugin: Send + Sync {
     /// Its name in the Corefile.
     fn name(&self) -> &'static str;
 
+    /// Whether it may have answers to questions of other classes than IN.
+    fn takes_other_classes(&self) -> bool {
+        false
+    }
+
     /// Answers `query`, or passes it on to `next` and does what it will with what comes back.
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome;
 }

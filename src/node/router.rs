@@ -69,8 +69,7 @@ impl Router {
 
     /// Whether questions of other classes than IN go to the plugins: one of them may have an answer.
     pub fn takes_other_classes(&self) -> bool {
-        let opens = |p: &Arc<dyn Plugin>| matches!(p.name(), "forward" | "chaos");
-        self.routes.iter().any(|r| r.block.plugins.iter().any(opens))
+        self.routes.iter().any(|r| r.block.plugins.iter().any(|p| p.takes_other_classes()))
     }
 
     /// The block of the longest zone that the name is within. A DS record belongs to the parent's side of a

@@ -12,7 +12,7 @@ use super::listen::bind::{self, Sockets};
 use super::listen::tcp::TcpListener;
 use super::listen::udp::UdpListener;
 use super::router::Router;
-use super::setup::{Environment, Plan, ServerPlan, SourceConfig, StoreConfig};
+use super::setup::{Environment, Plan, ServerPlan, StoreConfig};
 use super::store::Store;
 use super::store::keeper::{Keeper, KeeperConfig};
 use super::store::writer::Writer;
@@ -23,8 +23,8 @@ use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
 use crate::ops::readiness::Readiness;
 use crate::snapshot::disk::RealDisk;
-use crate::source::UPDATE_QUEUE;
 use crate::source::file::FileSource;
+use crate::source::{SourceConfig, UPDATE_QUEUE};
 
 /// A node whose sockets are bound and answer.
 pub struct Running {

@@ -4,7 +4,6 @@
 //! done; `outlast check` stops here.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use super::chain::Plugin;
 use super::listen::bind::wildcard;
 use super::plugins::PLUGINS;
-use super::plugins::bind::{BindAddress, InterfaceAddress};
+use super::plugins::bind::{BindAddress, interfaces};
 use super::plugins::refused::REFUSED;
 use super::router::{Block, Route};
 use super::store::Store;
@@ -23,7 +22,7 @@ use crate::ops::admin::{Face, ListenAddress};
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Monitor;
-use crate::source::Wanted;
+use crate::source::{SourceConfig, Wanted};
 use crate::zone::name::Labels;
 
 /// What plugins are set up with.
@@ -53,32 +52,6 @@ pub struct Overrides {
     pub stale_after: Option<Duration>,
     /// `max_stale`
     pub max_stale: Option<Duration>,
-}
-
-/// Where a store gets its data.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SourceConfig {
-    /// A file or a folder of objects.
-    File(PathBuf),
-}
-
-impl fmt::Display for SourceConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "file:{}", path.display()),
-        }
-    }
-}
-
-impl std::str::FromStr for SourceConfig {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(PathBuf::from(path))),
-            _ => Err(format!("{text:?} is not a source: write file:PATH")),
-        }
-    }
 }
 
 /// A store and everything that feeds and keeps it.
@@ -194,30 +167,10 @@ impl Context<'_> {
         if !self.bound.is_empty() {
             return Ok(self.bound.iter().map(|b| b.ip).collect());
         }
-        let mut all: Vec<_> = self.environment.interfaces()?.into_iter().map(|i| i.address.ip).collect();
+        let mut all: Vec<_> = interfaces()?.into_iter().map(|i| i.address.ip).collect();
         all.retain(|ip| !ip.is_loopback());
         all.dedup();
         Ok(all)
-    }
-}
-
-impl Environment {
-    /// The addresses of this host's interfaces.
-    pub fn interfaces(&self) -> Result<Vec<InterfaceAddress>, Error> {
-        let all = nix::ifaddrs::getifaddrs().map_err(|e| {
-            Error::new(&Position::of_file("bind"), format!("reading interface addresses: {e}"))
-        })?;
-        let address = |entry: nix::ifaddrs::InterfaceAddress| {
-            let storage = entry.address?;
-            let address = if let Some(v4) = storage.as_sockaddr_in() {
-                BindAddress { ip: IpAddr::V4(v4.ip()), scope: 0 }
-            } else {
-                let v6 = storage.as_sockaddr_in6()?;
-                BindAddress { ip: IpAddr::V6(v6.ip()), scope: v6.scope_id() }
-            };
-            Some(InterfaceAddress { interface: entry.interface_name, address })
-        };
-        Ok(all.filter_map(address).collect())
     }
 }
 

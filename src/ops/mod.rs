@@ -11,6 +11,7 @@
 //!   tokio's clock, which tests pause.
 
 pub mod admin;
+pub mod age;
 pub mod backoff;
 pub mod catalogue;
 pub mod clock;
@@ -20,5 +21,6 @@ pub mod exposition;
 pub mod jitter;
 pub mod metrics;
 pub mod process;
+pub mod rcode;
 pub mod readiness;
 pub mod telemetry;

@@ -30,8 +30,6 @@ pub struct Folder {
     pub(super) access: Access,
     /// The highest generation that was seen or written; its number is never used again.
     pub(super) newest: u64,
-    /// `written_at_ms` of the newest generation that was loaded or saved.
-    pub(super) clock_floor_ms: Option<u64>,
 }
 
 /// Whether snapshots reach the disk.
@@ -68,7 +66,7 @@ impl Folder {
                 Access::MemoryOnly { why: DiskError::at("trying to write to", &dir)(error).to_string() }
             }
         };
-        let folder = Self { disk, dir, access, newest: 0, clock_floor_ms: None };
+        let folder = Self { disk, dir, access, newest: 0 };
         if let Ok(names) = folder.names() {
             folder.remove_abandoned(&names);
         }
@@ -85,24 +83,9 @@ impl Folder {
         &self.access
     }
 
-    /// The earliest that it can be, Unix milliseconds: when the newest generation was written that was loaded or
-    /// saved here. A clock that shows less is wrong. `None` before there is one.
-    pub const fn clock_floor_ms(&self) -> Option<u64> {
-        self.clock_floor_ms
-    }
-
     /// The generations in the folder, newest first.
     pub fn generations(&self) -> Result<Vec<Generation>, DiskError> {
-        let mut generations: Vec<_> = self
-            .names()?
-            .into_iter()
-            .filter_map(|(name, file, bytes)| match name {
-                Name::Generation(number) => Some(Generation { number, path: self.dir.join(file), bytes }),
-                _ => None,
-            })
-            .collect();
-        generations.sort_unstable_by_key(|g| std::cmp::Reverse(g.number));
-        Ok(generations)
+        Ok(generations(&self.dir, self.names()?))
     }
 
     // === Tidying ===
@@ -157,7 +140,54 @@ impl Folder {
 
     /// What is in the folder: what each file is, its name and its size.
     pub(super) fn names(&self) -> Result<Vec<(Name, String, u64)>, DiskError> {
-        let entries = self.disk.list(&self.dir).map_err(DiskError::at("listing", &self.dir))?;
-        Ok(entries.into_iter().map(|e| (Name::parse(&e.name), e.name, e.bytes)).collect())
+        names(&*self.disk, &self.dir)
+    }
+}
+
+/// The newest generation in the folder at `dir`, whole or not; `None` if it has none. Only reads: for those who
+/// look at a folder that a node is writing to.
+pub fn newest(disk: &dyn Disk, dir: &Path) -> Result<Option<Generation>, DiskError> {
+    Ok(generations(dir, names(disk, dir)?).into_iter().next())
+}
+
+/// The generations among these files, newest first.
+fn generations(dir: &Path, names: Vec<(Name, String, u64)>) -> Vec<Generation> {
+    let mut generations: Vec<_> = names
+        .into_iter()
+        .filter_map(|(name, file, bytes)| match name {
+            Name::Generation(number) => Some(Generation { number, path: dir.join(file), bytes }),
+            _ => None,
+        })
+        .collect();
+    generations.sort_unstable_by_key(|g| std::cmp::Reverse(g.number));
+    generations
+}
+
+fn names(disk: &dyn Disk, dir: &Path) -> Result<Vec<(Name, String, u64)>, DiskError> {
+    let entries = disk.list(dir).map_err(DiskError::at("listing", dir))?;
+    Ok(entries.into_iter().map(|e| (Name::parse(&e.name), e.name, e.bytes)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::RealDisk;
+    use super::*;
+
+    #[test]
+    fn the_newest_is_the_highest_number_among_our_own_names() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(newest(&RealDisk, dir.path()).unwrap(), None);
+        for name in [
+            "gen-00000000000000000009.snap",
+            "gen-00000000000000000010.snap",
+            "gen-00000000000000000011.snap.rejected-checksum",
+            "gen-12.snap",
+            "zz.snap",
+        ] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let found = newest(&RealDisk, dir.path()).unwrap().unwrap();
+        assert_eq!((found.number, found.bytes), (10, 1));
+        assert!(newest(&RealDisk, &dir.path().join("none")).is_err());
     }
 }

@@ -4,6 +4,7 @@
 use crate::feed::position::Position;
 use crate::feed::wire;
 use crate::zone::object::{Kind, Kinds};
+use crate::zone::{Table, digest};
 
 /// What a snapshot says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +50,52 @@ impl std::fmt::Display for KindDigest {
     }
 }
 
+impl KindDigest {
+    /// The digests of a table, by [`Kind::index`].
+    pub fn of(table: &Table) -> [Self; Kind::ALL.len()] {
+        Kind::ALL.map(|kind| {
+            let digest = table.digest(kind);
+            Self { hash: digest.hash, count: digest.count }
+        })
+    }
+}
+
+/// What the writer of a snapshot knows of a table and the table does not.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// The cluster's zone, lower case with the final dot.
+    pub zone: String,
+    /// Where the table came from, e.g. `file:/etc/outlast/cluster.yaml`.
+    pub source: String,
+    /// Whether its objects carry labels.
+    pub labels: bool,
+    /// The time now, Unix milliseconds.
+    pub written_at_ms: u64,
+    /// When the source last proved the table, Unix milliseconds.
+    pub proved_at_ms: u64,
+}
+
 impl Header {
+    /// The header of a snapshot that this program writes of a table. No source has a position or a cluster's
+    /// identity to say.
+    pub fn of(table: &Table, about: About) -> Self {
+        let About { zone, source, labels, written_at_ms, proved_at_ms } = about;
+        Self {
+            zone,
+            cluster_uid: String::new(),
+            position: Position::UNKNOWN,
+            complete: table.complete(),
+            digest_version: digest::VERSION,
+            digests: KindDigest::of(table),
+            written_at_ms,
+            proved_at_ms,
+            serial: table.serial(),
+            source,
+            labels,
+            writer: format!("outlast {}", env!("CARGO_PKG_VERSION")),
+        }
+    }
+
     /// How many objects the state had, by its digests.
     pub fn objects(&self) -> u64 {
         self.digests.iter().map(|d| d.count).fold(0, u64::saturating_add)

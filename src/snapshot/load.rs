@@ -20,8 +20,6 @@ pub struct Expect<'a> {
     pub zone: &'a str,
     /// The configured source, where it is known: a differing one only warns.
     pub source: Option<&'a str>,
-    /// The cluster's identity, where it is known: a differing one only warns.
-    pub cluster_uid: Option<&'a str>,
 }
 
 /// Takes objects one at a time while a snapshot is read.
@@ -94,14 +92,6 @@ pub enum Warning {
         /// Configured.
         now: String,
     },
-    /// The snapshot is of a cluster with another identity.
-    #[error("the snapshot is of cluster {was}, and this is cluster {now}")]
-    Cluster {
-        /// In the snapshot.
-        was: String,
-        /// What was expected.
-        now: String,
-    },
     /// A rejected file too many could not be removed.
     #[error(transparent)]
     Untidy(DiskError),
@@ -125,8 +115,7 @@ impl Folder {
         for generation in generations {
             match self.read(&generation, expect.zone, &mut new_sink) {
                 Ok(restored) => {
-                    warnings.extend(differences(&restored.header, expect));
-                    self.clock_floor_ms = Some(restored.header.written_at_ms);
+                    warnings.extend(differing_source(&restored.header, expect));
                     outcome = Outcome::Loaded(Box::new(restored));
                     break;
                 }
@@ -199,13 +188,8 @@ impl Folder {
     }
 }
 
-/// What in a header differs from what was expected, without being a reason to reject it.
-fn differences(header: &Header, expect: &Expect<'_>) -> Vec<Warning> {
-    let differs = |was: &str, now: Option<&str>| {
-        now.filter(|now| !was.is_empty() && *now != was).map(|now| (was.to_owned(), now.to_owned()))
-    };
-    let source = differs(&header.source, expect.source).map(|(was, now)| Warning::Source { was, now });
-    let cluster =
-        differs(&header.cluster_uid, expect.cluster_uid).map(|(was, now)| Warning::Cluster { was, now });
-    source.into_iter().chain(cluster).collect()
+/// The source in a header, if it differs from the one that was expected: no reason to reject the snapshot.
+fn differing_source(header: &Header, expect: &Expect<'_>) -> Option<Warning> {
+    let now = expect.source.filter(|now| !header.source.is_empty() && *now != header.source)?;
+    Some(Warning::Source { was: header.source.clone(), now: now.to_owned() })
 }

@@ -1,7 +1,7 @@
 //! The state of the zone on the node's own disk, so that a start needs no network.
 //!
-//! May depend on [`crate::zone`] and [`crate::feed`]; the only module that writes files, and of it only
-//! [`disk`]. Everything here blocks: it is called off the query path and off the data runtime.
+//! May depend on [`crate::zone`], [`crate::feed`] and [`crate::ops::age`]; the only module that writes files, and
+//! of it only [`disk`]. Everything here blocks: it is called off the query path and off the data runtime.
 //!
 //! # Data format
 //!

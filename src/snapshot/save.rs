@@ -73,7 +73,6 @@ impl Folder {
             Err(error) => Access::MemoryOnly { why: error.to_string() },
         };
         let (generation, Written { bytes, objects }) = result?;
-        self.clock_floor_ms = Some(header.written_at_ms);
         // Only now that the new one is durable may an old one go.
         let untidy = self.prune();
         Ok(Saved { generation, bytes, objects, elapsed: start.elapsed(), untidy })

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::decode::Verified;
+use crate::ops::age::Age;
 use crate::zone::object::{Kind, Object};
 
 /// Writes what a snapshot says of itself, and what is in it by kind. `bytes` is the size of the file, `now_ms`
@@ -66,21 +67,6 @@ impl fmt::Display for When {
         match self.now_ms.checked_sub(self.at_ms) {
             Some(age) => write!(f, "{} ago", seconds(age)),
             None => write!(f, "{} ahead of this clock", seconds(self.at_ms - self.now_ms)),
-        }
-    }
-}
-
-/// A duration in its two largest units.
-struct Age(Duration);
-
-impl fmt::Display for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let s = self.0.as_secs();
-        match (s / 86_400, s / 3600 % 24, s / 60 % 60, s % 60) {
-            (0, 0, 0, s) => write!(f, "{s}s"),
-            (0, 0, m, s) => write!(f, "{m}m{s}s"),
-            (0, h, m, _) => write!(f, "{h}h{m}m"),
-            (d, h, ..) => write!(f, "{d}d{h}h"),
         }
     }
 }

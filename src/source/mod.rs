@@ -6,12 +6,42 @@
 pub mod file;
 pub mod kubectl;
 
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
 use crate::zone::change::Change;
 use crate::zone::object::{Kinds, Object};
 
 /// How many updates may wait for the store before a source has to wait itself. A whole state is one update,
 /// so a few are plenty.
 pub const UPDATE_QUEUE: usize = 16;
+
+/// Where a follower gets its objects, as it is configured and shown: `file:/etc/outlast/cluster.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceConfig {
+    /// A file or a folder of objects.
+    File(PathBuf),
+}
+
+impl fmt::Display for SourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for SourceConfig {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(PathBuf::from(path))),
+            _ => Err(format!("{text:?} is not a source: write file:PATH")),
+        }
+    }
+}
 
 /// What the configuration needs of the objects; the rest is never kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

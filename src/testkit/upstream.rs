@@ -164,11 +164,6 @@ impl FakeUpstream {
         lock(&self.state).for_all = behaviour;
     }
 
-    /// From now on these are the records.
-    pub fn set_zone(&self, zone: &str) {
-        lock(&self.state).zone = Zone::parse(zone);
-    }
-
     /// From now on names that are not in the zone get REFUSED.
     pub fn refuse_unknown(&self) {
         lock(&self.state).mode = Mode::Refuse;

@@ -1,4 +1,4 @@
-//! Changes of single objects, and the difference between two states.
+//! What a source says of a single object; [`super::table`] applies it.
 
 use super::object::{Key, Object};
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::corefile::{Directive, Error, Statement, Token};
+use crate::corefile::{Directive, Error, Position, Statement, Token};
 use crate::node::chain::Plugin;
 use crate::node::setup::Context;
 
@@ -15,7 +15,7 @@ pub const OPTIONS: [&str; 1] = ["except"];
 
 /// Collects the addresses of all `bind` lines of a block.
 pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
-    let interfaces = cx.environment.interfaces()?;
+    let interfaces = interfaces()?;
     for directive in directives {
         let words = directive.args();
         if words.is_empty() {
@@ -64,6 +64,23 @@ pub struct BindAddress {
     pub scope: u32,
 }
 
+/// The addresses of this host's interfaces.
+pub fn interfaces() -> Result<Vec<InterfaceAddress>, Error> {
+    let all = nix::ifaddrs::getifaddrs()
+        .map_err(|e| Error::new(&Position::of_file("bind"), format!("reading interface addresses: {e}")))?;
+    let address = |entry: nix::ifaddrs::InterfaceAddress| {
+        let storage = entry.address?;
+        let address = if let Some(v4) = storage.as_sockaddr_in() {
+            BindAddress { ip: IpAddr::V4(v4.ip()), scope: 0 }
+        } else {
+            let v6 = storage.as_sockaddr_in6()?;
+            BindAddress { ip: IpAddr::V6(v6.ip()), scope: v6.scope_id() }
+        };
+        Some(InterfaceAddress { interface: entry.interface_name, address })
+    };
+    Ok(all.filter_map(address).collect())
+}
+
 /// The addresses that a word names.
 fn addresses(word: &Token, interfaces: &[InterfaceAddress]) -> Result<Vec<BindAddress>, Error> {
     if let Ok(ip) = word.text.parse::<IpAddr>() {
@@ -88,7 +105,6 @@ fn addresses(word: &Token, interfaces: &[InterfaceAddress]) -> Result<Vec<BindAd
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corefile::Position;
 
     fn interface(name: &str, address: &str, scope: u32) -> InterfaceAddress {
         let address = BindAddress { ip: address.parse().unwrap(), scope };

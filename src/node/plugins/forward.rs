@@ -166,6 +166,10 @@ impl Plugin for Forward {
         NAME
     }
 
+    fn takes_other_classes(&self) -> bool {
+        true
+    }
+
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {
         if !self.forwarder.matches(query.wire_name()) {
             return next.run(query).await;

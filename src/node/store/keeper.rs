@@ -8,19 +8,17 @@ use metrics::{Counter, Gauge};
 use tokio::task::JoinHandle;
 
 use super::Generation;
-use crate::feed::position::Position;
 use crate::ops::clock::WallClock;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
 use crate::snapshot::disk::Disk;
 use crate::snapshot::folder::{Access, Folder};
-use crate::snapshot::header::{Header, KindDigest};
+use crate::snapshot::header::{About, Header, KindDigest};
 use crate::snapshot::load::{Expect, Outcome};
 use crate::snapshot::save::{SaveError, Saved};
 use crate::snapshot::schedule::{Schedule, Why};
-use crate::zone::Table;
 use crate::zone::digest;
-use crate::zone::object::{Kind, Kinds};
+use crate::zone::object::Kinds;
 use crate::zone::table::Builder;
 
 /// What a keeper has to know of its node.
@@ -158,13 +156,12 @@ impl Keeper {
 
     /// Loads the newest snapshot that is whole.
     pub fn load(&mut self) -> Option<Booted> {
-        let expect = Expect { zone: &self.config.zone, source: Some(&self.config.source), cluster_uid: None };
+        let expect = Expect { zone: &self.config.zone, source: Some(&self.config.source) };
         let start = Instant::now();
         let loaded = self.folder.as_mut()?.load(&expect, |_| Builder::default());
         for rejected in &loaded.rejected {
             self.gauges.rejected.increment(1);
-            tracing::error!(file = %rejected.path.display(), reason = %rejected.reason, aside = ?rejected.aside,
-                "snapshot is not served");
+            tracing::error!(file = %rejected.path.display(), "snapshot is not served: {rejected}");
         }
         for warning in &loaded.warnings {
             tracing::warn!(%warning, "snapshot");
@@ -319,31 +316,14 @@ impl Keeper {
 
     fn header(&self, generation: &Generation, age: Duration) -> Header {
         let now = self.clock.now_unix_ms();
-        let table = &generation.table;
-        Header {
+        let about = About {
             zone: self.config.zone.clone(),
-            cluster_uid: String::new(),
-            position: Position::UNKNOWN,
-            complete: table.complete(),
-            digest_version: digest::VERSION,
-            digests: KindDigest::of(table),
-            written_at_ms: now,
-            proved_at_ms: now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-            serial: table.serial(),
             source: self.config.source.clone(),
             labels: self.config.labels,
-            writer: format!("outlast {}", env!("CARGO_PKG_VERSION")),
-        }
-    }
-}
-
-impl KindDigest {
-    /// The digests of a table, by kind.
-    pub fn of(table: &Table) -> [Self; Kind::ALL.len()] {
-        Kind::ALL.map(|kind| {
-            let digest = table.digest(kind);
-            Self { hash: digest.hash, count: digest.count }
-        })
+            written_at_ms: now,
+            proved_at_ms: now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        };
+        Header::of(&generation.table, about)
     }
 }
 
@@ -359,6 +339,7 @@ mod tests {
 
     use super::*;
     use crate::snapshot::disk::{DiskFile, Entry, RealDisk};
+    use crate::zone::Table;
     use crate::zone::object::{Namespace, Object};
 
     fn keeper(dir: &Path, labels: bool, disk: Arc<dyn Disk>) -> Keeper {

@@ -2,7 +2,10 @@
 //!
 //! Every set is closed, so that nobody can grow the number of series by asking for unusual things.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
+
+use crate::ops::rcode;
 
 /// The transport as labels name it; DNS over TLS counts as TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,45 +111,17 @@ pub(super) fn type_label(index: usize) -> &'static str {
     }
 }
 
-/// The rcodes with a label of their own, at their numbers (IANA, DNS RCODEs); those without a name are
-/// `RCODEn` as in CoreDNS, those beyond the list `other`.
-const RCODES: [&str; 24] = [
-    "NOERROR",
-    "FORMERR",
-    "SERVFAIL",
-    "NXDOMAIN",
-    "NOTIMP",
-    "REFUSED",
-    "YXDOMAIN",
-    "YXRRSET",
-    "NXRRSET",
-    "NOTAUTH",
-    "NOTZONE",
-    "RCODE11",
-    "RCODE12",
-    "RCODE13",
-    "RCODE14",
-    "RCODE15",
-    "BADVERS",
-    "BADKEY",
-    "BADTIME",
-    "BADMODE",
-    "BADNAME",
-    "BADALG",
-    "BADTRUNC",
-    "BADCOOKIE",
-];
-/// How many labels of rcodes there are: the list and `other`.
-pub(super) const RCODE_COUNT: usize = RCODES.len() + 1;
+/// How many labels of rcodes there are: those within the list of mnemonics, and `other`.
+pub(super) const RCODE_COUNT: usize = rcode::COUNT + 1;
 
 /// The place of an rcode (with its extended bits).
 pub(super) fn rcode_index(rcode: u16) -> usize {
     usize::from(rcode).min(RCODE_COUNT - 1)
 }
 
-/// The label at a place of [`rcode_index`].
-pub(super) fn rcode_label(index: usize) -> &'static str {
-    RCODES.get(index).copied().unwrap_or("other")
+/// The label at a place of [`rcode_index`]; within the list, what has no mnemonic is `RCODEn` as in CoreDNS.
+pub(super) fn rcode_label(index: usize) -> Cow<'static, str> {
+    if index < rcode::COUNT { rcode::text(index as u16) } else { "other".into() }
 }
 
 /// Who may write an answer; empty for the server itself. The most frequent come first.
@@ -218,6 +193,7 @@ mod tests {
             (2, "SERVFAIL"),
             (3, "NXDOMAIN"),
             (5, "REFUSED"),
+            (11, "DSOTYPENI"),
             (12, "RCODE12"),
             (16, "BADVERS"),
             (23, "BADCOOKIE"),

@@ -21,11 +21,7 @@ use super::metrics::{LabelPair, Metrics, help_of};
 /// The zone label of queries that were refused or failed before they reached a plugin.
 pub const DROPPED: &str = "dropped";
 
-/// A name on the wire has at most this many labels without the root: 127 of one byte fill 255 bytes (RFC 1035,
-/// section 3.1).
-const MAX_LABELS: usize = 127;
-
-/// The series of one listener and view.
+/// The series of one listener.
 pub struct ServerMetrics {
     /// By zone, the longest first, the root last.
     zones: Box<[Zone]>,
@@ -42,17 +38,12 @@ struct Zone {
 }
 
 impl ServerMetrics {
-    /// The series of a listener without a view.
+    /// The series of a listener.
     ///
     /// `server` is the listener's identity, e.g. `dns://:53`; `zones` the keys of the server blocks of its
     /// `prometheus` instance, e.g. `cluster.local.`, with or without the final dot. Queries for none of them
     /// count under `.`.
     pub fn new(metrics: &Arc<Metrics>, server: &str, zones: &[String]) -> Self {
-        Self::with_view(metrics, server, "", zones)
-    }
-
-    /// The same for a view; the label `view` is always there, empty for none.
-    pub fn with_view(metrics: &Arc<Metrics>, server: &str, view: &str, zones: &[String]) -> Self {
         let mut names: Vec<String> = zones.iter().map(|zone| canonical(zone)).collect();
         names.push(".".to_owned());
         let labels = |name: &str| -> Box<[Box<[u8]>]> {
@@ -66,31 +57,15 @@ impl ServerMetrics {
         // The longest match counts, so the longest zone is tried first; the root comes last and always matches.
         zones.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         zones.dedup();
-        let zone = |name: &str| ZoneMetrics::new(metrics, server, name, view);
+        let zone = |name: &str| ZoneMetrics::new(metrics, server, name);
         Self {
             zones: zones.into_iter().map(|(labels, name)| Zone { labels, metrics: zone(name) }).collect(),
             dropped: zone(DROPPED),
         }
     }
 
-    /// The series of the zone that `qname` belongs to. `qname` is in wire format, uncompressed, in any letter
-    /// case; what follows its end is not looked at, and a malformed name counts as far as it can be read.
-    pub fn zone_for(&self, qname: &[u8]) -> &ZoneMetrics {
-        let mut labels = [&[][..]; MAX_LABELS];
-        let (mut count, mut rest) = (0, qname);
-        while let Some((&len, tail)) = rest.split_first()
-            && len > 0
-            && let Some((label, tail)) = tail.split_at_checked(usize::from(len))
-            && let Some(slot) = labels.get_mut(count)
-        {
-            *slot = label;
-            count += 1;
-            rest = tail;
-        }
-        self.zone_for_labels(labels.iter().take(count).copied())
-    }
-
-    /// The same for a name given as its labels in their order, without the root, in any letter case.
+    /// The series of the zone that a name belongs to, given as its labels in their order, without the root, in
+    /// any letter case.
     pub fn zone_for_labels<'a, L>(&self, qname: L) -> &ZoneMetrics
     where
         L: DoubleEndedIterator<Item = &'a [u8]> + Clone,
@@ -152,15 +127,9 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// `a.b.` in wire format.
-    fn wire(name: &str) -> Vec<u8> {
-        let mut wire = Vec::new();
-        for label in name.split('.').filter(|label| !label.is_empty()) {
-            wire.push(label.len() as u8);
-            wire.extend_from_slice(label.as_bytes());
-        }
-        wire.push(0);
-        wire
+    /// The labels of a name.
+    fn labels(name: &str) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
+        name.split('.').filter(|label| !label.is_empty()).map(str::as_bytes)
     }
 
     fn server(zones: &[&str]) -> (Arc<Metrics>, ServerMetrics) {
@@ -215,25 +184,15 @@ mod tests {
         let (_, server) =
             server(&["Cluster.Local", "deep.cluster.local.", "10.in-addr.arpa.", "cluster.local."]);
         for Case { qname, want } in cases {
-            assert_eq!(server.zone_for(&wire(qname)).zone(), want, "{qname}");
-            let labels = qname.split('.').filter(|l| !l.is_empty()).map(str::as_bytes);
-            assert_eq!(server.zone_for_labels(labels).zone(), want, "{qname} by labels");
+            assert_eq!(server.zone_for_labels(labels(qname)).zone(), want, "{qname}");
         }
         assert_eq!(server.dropped().zone(), "dropped");
     }
 
     #[test]
-    fn malformed_names_are_counted_somewhere() {
-        let (_, server) = server(&["cluster.local"]);
-        for wire in [&b""[..], b"\x05ab", b"\xff", b"\xc0\x0c", &[1; 300]] {
-            assert_eq!(server.zone_for(wire).zone(), ".", "{wire:?}");
-        }
-    }
-
-    #[test]
     fn a_query_counts_once_in_each_family() {
         let (metrics, server) = server(&["."]);
-        server.zone_for(&wire("a.")).record(&SEEN);
+        server.zone_for_labels(labels("a.")).record(&SEEN);
         let zone = r#"server="dns://:53",zone=".",view="""#;
         assert_eq!(
             series(&metrics, "coredns_dns_"),
@@ -255,7 +214,7 @@ mod tests {
     #[test]
     fn each_difference_has_its_own_series() {
         let (metrics, server) = server(&["cluster.local"]);
-        let zone = server.zone_for(&wire("a.cluster.local."));
+        let zone = server.zone_for_labels(labels("a.cluster.local."));
         let other_type = Observation { qtype: 99, ..SEEN };
         let tcp = Observation { proto: Proto::Tcp, family: Family::V6, do_bit: true, ..SEEN };
         let failed = Observation { rcode: 2, plugin: "", ..SEEN };
@@ -299,7 +258,7 @@ mod tests {
         let (metrics, server) = server(&["."]);
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..1_000).for_each(|_| server.zone_for(b"\0").record(&SEEN)));
+                scope.spawn(|| (0..1_000).for_each(|_| server.zone_for_labels(labels(".")).record(&SEEN)));
             }
         });
         let requests = series(&metrics, "coredns_dns_requests_total");

@@ -1,4 +1,4 @@
-//! The series of one (server, zone, view), resolved on first use.
+//! The series of one (server, zone), resolved on first use.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub struct Observation<'a> {
     pub elapsed: Duration,
 }
 
-/// Handles of one (server, zone, view).
+/// Handles of one (server, zone).
 pub struct ZoneMetrics {
     /// Where handles come from.
     metrics: Arc<Metrics>,
@@ -61,15 +61,13 @@ struct SharedLabels {
     server: Box<str>,
     /// The zone, lower case with its final dot, or `dropped`.
     zone: Box<str>,
-    /// The view, or empty.
-    view: Box<str>,
 }
 
 impl ZoneMetrics {
-    pub(super) fn new(metrics: &Arc<Metrics>, server: &str, zone: &str, view: &str) -> Self {
+    pub(super) fn new(metrics: &Arc<Metrics>, server: &str, zone: &str) -> Self {
         Self {
             metrics: Arc::clone(metrics),
-            shared: SharedLabels { server: server.into(), zone: zone.into(), view: view.into() },
+            shared: SharedLabels { server: server.into(), zone: zone.into() },
             requests: Default::default(),
             duration: OnceLock::new(),
             request_size: Default::default(),
@@ -107,8 +105,11 @@ impl ZoneMetrics {
         let (rcode, plugin) = (labels::rcode_index(seen.rcode), labels::plugin_index(seen.plugin));
         self.responses[rcode].get_or_init(Box::default)[plugin]
             .get_or_init(|| {
-                let rcode = ("rcode", labels::rcode_label(rcode));
-                self.counter(names::DNS_RESPONSES, &[rcode, ("plugin", labels::plugin_label(plugin))])
+                let rcode = labels::rcode_label(rcode);
+                self.counter(
+                    names::DNS_RESPONSES,
+                    &[("rcode", &rcode), ("plugin", labels::plugin_label(plugin))],
+                )
             })
             .increment(1);
     }
@@ -123,9 +124,10 @@ impl ZoneMetrics {
 }
 
 impl SharedLabels {
-    /// These labels and a family's own, exactly CoreDNS's set: one more would split sums in alerts.
+    /// These labels and a family's own, exactly CoreDNS's set: one more would split sums in alerts. There
+    /// are no views here, and CoreDNS has the label without them too.
     fn with<'a>(&'a self, own: &[LabelPair<'a>]) -> Vec<LabelPair<'a>> {
-        let shared = [("server", &*self.server), ("zone", &*self.zone), ("view", &*self.view)];
+        let shared = [("server", &*self.server), ("zone", &*self.zone), ("view", "")];
         [&shared[..], own].concat()
     }
 }

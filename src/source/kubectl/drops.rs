@@ -95,11 +95,6 @@ impl Drops {
         self.0.get(&(kind, reason)).map_or(0, |d| d.count)
     }
 
-    /// How many units were left out.
-    pub fn total(&self) -> u64 {
-        self.0.values().map(|d| d.count).sum()
-    }
-
     /// By kind and reason, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (Kind, Reason, &Dropped)> {
         self.0.iter().map(|((kind, reason), dropped)| (*kind, *reason, dropped))
@@ -174,7 +169,6 @@ mod tests {
         more.note(Kind::Pod, Reason::Address, || "more".to_owned());
         more.note(Kind::Service, Reason::Port, || "port".to_owned());
         drops.absorb(more);
-        assert_eq!(drops.total(), 12);
         let seen: Vec<_> = drops.iter().map(|(k, r, d)| (k, r, d.count, d.examples.join(" "))).collect();
         assert_eq!(
             seen,

@@ -14,7 +14,6 @@ pub mod options;
 pub mod records;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
@@ -28,6 +27,7 @@ use crate::node::query::Query;
 use crate::node::reply::{Ede, EdeCode, Reply};
 use crate::node::store::state::{DataState, Limits};
 use crate::node::store::{Generation, Store};
+use crate::ops::age::Age;
 use crate::ops::clock::WallClock;
 use crate::ops::jitter::answer_ttl;
 use crate::ops::metrics::Metrics;
@@ -126,7 +126,7 @@ impl Plugin for Kubernetes {
                 return next.run(query).await;
             }
             self.counters.expired.increment(1);
-            let text = format!("data is {} old, more than max_stale", seconds(age));
+            let text = format!("data is {} old, more than max_stale", Age(age));
             return self.failure(query, zone, &generation, EdeCode::NoReachableAuthority, text).into();
         }
         let encoder = self.encoder(query, zone, &generation, state);
@@ -281,7 +281,7 @@ impl Kubernetes {
             Sign::Negative => (EdeCode::StaleNxDomain, &self.counters.stale_negative),
         };
         counter.increment(1);
-        reply.ede = Some(Ede { code, text: format!("cluster data last verified {} ago", seconds(age)) });
+        reply.ede = Some(Ede { code, text: format!("cluster data last verified {} ago", Age(age)) });
     }
 
     /// SERVFAIL because these kinds have never been seen whole.
@@ -306,28 +306,9 @@ impl Kubernetes {
     }
 }
 
-/// A duration as people read it: whole seconds, minutes and seconds, or hours and minutes.
-pub fn seconds(age: Duration) -> String {
-    match age.as_secs() {
-        s @ 0..60 => format!("{s}s"),
-        s @ 60..3600 => format!("{}m{}s", s / 60, s % 60),
-        s => format!("{}h{}m", s / 3600, s % 3600 / 60),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ages_as_people_read_them() {
-        for (age, text) in
-            [(0, "0s"), (59, "59s"), (60, "1m0s"), (3599, "59m59s"), (3600, "1h0m"), (90_061, "25h1m")]
-        {
-            assert_eq!(seconds(Duration::from_secs(age)), text);
-        }
-        assert_eq!(seconds(Duration::from_millis(1999)), "1s", "no age is overstated");
-    }
 
     #[test]
     fn only_what_objects_say_can_be_stale() {

@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{DNSClass, RecordType};
 
+use crate::ops::rcode;
 use crate::zone::name::Labels;
 
 /// A name with its final dot. Its own special characters have a backslash (RFC 1035 §5.1), unprintable bytes are
@@ -64,29 +65,11 @@ pub(super) struct RcodeText(pub(super) ResponseCode);
 
 impl fmt::Display for RcodeText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            ResponseCode::NoError => "NOERROR",
-            ResponseCode::FormErr => "FORMERR",
-            ResponseCode::ServFail => "SERVFAIL",
-            ResponseCode::NXDomain => "NXDOMAIN",
-            ResponseCode::NotImp => "NOTIMP",
-            ResponseCode::Refused => "REFUSED",
-            ResponseCode::YXDomain => "YXDOMAIN",
-            ResponseCode::YXRRSet => "YXRRSET",
-            ResponseCode::NXRRSet => "NXRRSET",
-            ResponseCode::NotAuth => "NOTAUTH",
-            ResponseCode::NotZone => "NOTZONE",
-            ResponseCode::BADVERS => "BADVERS",
-            ResponseCode::BADSIG => "BADSIG",
-            ResponseCode::BADKEY => "BADKEY",
-            ResponseCode::BADTIME => "BADTIME",
-            ResponseCode::BADMODE => "BADMODE",
-            ResponseCode::BADNAME => "BADNAME",
-            ResponseCode::BADALG => "BADALG",
-            ResponseCode::BADTRUNC => "BADTRUNC",
-            ResponseCode::BADCOOKIE => "BADCOOKIE",
-            ResponseCode::Unknown(number) => return write!(f, "{number}"),
-        })
+        let number = u16::from(self.0);
+        match rcode::mnemonic(number) {
+            Some(mnemonic) => f.write_str(mnemonic),
+            None => write!(f, "{number}"),
+        }
     }
 }
 

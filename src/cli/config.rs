@@ -1,0 +1,127 @@
+//! The arguments that say what a node serves: the same for `outlast node`, which does it, and `outlast check`,
+//! which says whether it could.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::corefile::{self, Corefile, LoadOptions};
+use crate::node::setup::{Environment, Overrides, directive_names};
+use crate::ops::clock::WallClock;
+use crate::ops::metrics::Metrics;
+use crate::source::SourceConfig;
+
+/// The Corefile, and what is ahead of it.
+#[derive(clap::Args)]
+pub(super) struct ConfigArgs {
+    /// The Corefile, or `stdin`
+    #[arg(long, default_value = "Corefile", value_name = "FILE")]
+    pub(super) conf: PathBuf,
+    /// Port of server blocks that name none
+    #[arg(long, default_value_t = 53, value_name = "PORT")]
+    dns_port: u16,
+    /// Where the cluster's objects come from: file:PATH
+    #[arg(long, env = "OUTLAST_SOURCE", value_name = "SOURCE")]
+    source: Option<SourceConfig>,
+    /// Folder of the snapshots that answers survive in
+    #[arg(long, env = "OUTLAST_SNAPSHOT", value_name = "DIR")]
+    snapshot: Option<PathBuf>,
+    /// Time between two snapshots of changed data, 1s to 1h [default: 60s]
+    #[arg(long, env = "OUTLAST_SNAPSHOT_INTERVAL", value_name = "DURATION", value_parser = snapshot_interval)]
+    snapshot_interval: Option<Duration>,
+    /// Data not proved for this long is stale [default: 30s]
+    #[arg(long, env = "OUTLAST_STALE_AFTER", value_name = "DURATION", value_parser = duration)]
+    stale_after: Option<Duration>,
+    /// Data older than this is not served any more [default: no limit]
+    #[arg(long, env = "OUTLAST_MAX_STALE", value_name = "DURATION", value_parser = duration)]
+    max_stale: Option<Duration>,
+    /// Name of this node, for the jitter of TTLs [default: the host's name]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    node_name: Option<String>,
+}
+
+impl ConfigArgs {
+    /// Reads the Corefile.
+    pub(super) fn load(&self) -> Result<Corefile, corefile::Error> {
+        load(&self.conf, self.dns_port)
+    }
+
+    /// What plugins are set up with.
+    pub(super) fn environment(&self, metrics: Arc<Metrics>) -> Environment {
+        let overrides = Overrides {
+            source: self.source.clone(),
+            snapshot: self.snapshot.clone(),
+            snapshot_interval: self.snapshot_interval,
+            stale_after: self.stale_after,
+            max_stale: self.max_stale,
+        };
+        environment(metrics, overrides, self.node_name.clone())
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    corefile::parse_duration(text)
+}
+
+fn snapshot_interval(text: &str) -> Result<Duration, String> {
+    use crate::snapshot::schedule::{MAX_INTERVAL, MIN_INTERVAL};
+    let interval = duration(text)?;
+    let allowed = MIN_INTERVAL..=MAX_INTERVAL;
+    if allowed.contains(&interval) { Ok(interval) } else { Err("write a duration from 1s to 1h".to_owned()) }
+}
+
+/// What plugins are set up with.
+pub(super) fn environment(
+    metrics: Arc<Metrics>,
+    overrides: Overrides,
+    node_name: Option<String>,
+) -> Environment {
+    let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    Environment {
+        metrics,
+        clock: Arc::new(WallClock::new(0)),
+        node_name: node_name.or_else(host).unwrap_or_default(),
+        overrides,
+        own_addresses: None,
+    }
+}
+
+/// Reads a Corefile; directives have to be plugins that are known by name.
+pub(super) fn load(path: &Path, default_port: u16) -> Result<Corefile, corefile::Error> {
+    let names = directive_names();
+    corefile::load(path, &LoadOptions { default_port, directives: Some(&names), ..LoadOptions::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What both subcommands flatten.
+    #[derive(clap::Parser)]
+    struct Flags {
+        /// The arguments.
+        #[command(flatten)]
+        config: ConfigArgs,
+    }
+
+    #[test]
+    fn every_flag_reaches_the_plugins() {
+        let words = [
+            "outlast",
+            "--source=file:b.yaml",
+            "--snapshot=/b",
+            "--snapshot-interval=5m",
+            "--stale-after=20s",
+            "--max-stale=2h",
+            "--node-name=n1",
+        ];
+        let flags = <Flags as clap::Parser>::try_parse_from(words).unwrap_or_else(|e| panic!("{e}"));
+        let environment = flags.config.environment(Arc::new(Metrics::new()));
+        let Overrides { source, snapshot, snapshot_interval, stale_after, max_stale } = environment.overrides;
+        assert_eq!(source, Some(SourceConfig::File("b.yaml".into())));
+        assert_eq!(snapshot, Some("/b".into()));
+        let seconds = |s| Some(Duration::from_secs(s));
+        assert_eq!((snapshot_interval, stale_after, max_stale), (seconds(300), seconds(20), seconds(7200)));
+        assert_eq!(environment.node_name, "n1");
+    }
+}
