@@ -4,13 +4,13 @@
 
 #[path = "options/http.rs"]
 mod http;
-#[path = "options/process.rs"]
+#[path = "common/process.rs"]
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod process;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use outlast::testkit::client::Query;
 use process::{Process, outlast, run};
 
@@ -116,7 +116,7 @@ fn flags_of_coredns_serve() {
     assert_ne!(process.dns().port(), 53);
     let id = process.wait_for("the pidfile", |_| std::fs::read_to_string(&pidfile).ok());
     assert_eq!(id.trim(), process.id().to_string());
-    process.signal("TERM");
+    process.signal(Signal::SIGTERM);
     let (code, output) = process.wait();
     assert_eq!(code, 0, "{output}");
     assert!(!pidfile.exists());
@@ -139,41 +139,40 @@ fn a_corefile_from_standard_input() {
     serves_storefront(&Process::start(outlast().args(["-conf", "stdin", "-p", "0"]).stdin(text)));
 }
 
+/// What is seen while it drains. That it ends after that time by itself: `health_lameduck` in `tests/options`.
 #[test]
 fn sigterm_drains() {
-    const LAMEDUCK: Duration = Duration::from_secs(6);
     let folder = tempfile::tempdir().unwrap();
-    let path = corefile(folder.path(), "health 127.0.0.1:0 {\n lameduck 6s\n }\n ready 127.0.0.1:0");
+    // Longer than any machine takes to look at it.
+    let path = corefile(folder.path(), "health 127.0.0.1:0 {\n lameduck 1h\n }\n ready 127.0.0.1:0");
     let process = Process::start(outlast().args(["node", "--dns-port", "0", "--conf"]).arg(path));
     serves_storefront(&process);
     let (health, ready) = (process.address("serving /health"), process.address("serving /ready"));
     process.wait_for("readiness", |_| (http::get(ready, "/ready") == (200, "OK".to_owned())).then_some(()));
 
-    process.signal("TERM");
-    let start = Instant::now();
+    process.signal(Signal::SIGTERM);
     process.wait_for("the end of readiness", |_| (http::get(ready, "/ready").0 == 503).then_some(()));
     assert_eq!(http::get(ready, "/ready"), (503, "Shutting down".to_owned()));
     assert_eq!(http::get(health, "/health"), (200, "OK".to_owned()));
     serves_storefront(&process);
-    assert!(start.elapsed() < LAMEDUCK, "this machine is too slow for what it has to see");
     let dns = process.dns();
+    process.signal(Signal::SIGQUIT);
     let (code, output) = process.wait();
-    assert!(start.elapsed() >= LAMEDUCK, "{:?}", start.elapsed());
     assert_eq!(code, 0, "{output}");
-    assert!(output.contains("stopped"), "{output}");
+    assert!(!output.contains("stopped"), "it was still draining: {output}");
     assert!(process::ask(dns, &Query::a(STOREFRONT)).is_none());
 }
 
 #[test]
 fn signals_end_it() {
     let folder = tempfile::tempdir().unwrap();
-    for (signal, code) in [("TERM", 0), ("INT", 0), ("QUIT", 0)] {
+    for (signal, code) in [(Signal::SIGTERM, 0), (Signal::SIGINT, 0), (Signal::SIGQUIT, 0)] {
         let path = corefile(folder.path(), "errors");
         let process = Process::start(outlast().args(["node", "--dns-port", "0", "--conf"]).arg(path));
         process.dns();
         // Nothing is ended by these.
-        process.signal("HUP");
-        process.signal("USR2");
+        process.signal(Signal::SIGHUP);
+        process.signal(Signal::SIGUSR2);
         serves_storefront(&process);
         process.signal(signal);
         assert_eq!(process.wait().0, code, "{signal}");
@@ -198,7 +197,7 @@ fn json_logs_are_json_and_nothing_else() {
         outlast().args(["node", "--dns-port", "0", "--log-format", "json", "--conf"]).arg(path),
     );
     serves_storefront(&process);
-    process.signal("TERM");
+    process.signal(Signal::SIGTERM);
     let (code, output) = process.wait();
     assert_eq!(code, 0);
     for line in output.lines() {

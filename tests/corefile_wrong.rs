@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
-#[path = "options/process.rs"]
+#[path = "common/process.rs"]
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod process;
 

@@ -1,6 +1,6 @@
 //! `src/feed/generated.rs` is what `src/feed/feed.proto` says: it is checked in, so that a build needs neither
 //! protoc nor a build script, and made anew here. After a change of the schema:
-//! `UPDATE=1 cargo nextest run -p outlast --test feed_codegen`.
+//! `UPDATE=1 cargo test --test feed_codegen`.
 
 use std::path::Path;
 

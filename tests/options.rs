@@ -15,7 +15,7 @@ mod forward;
 mod http;
 #[path = "options/kubernetes.rs"]
 mod kubernetes;
-#[path = "options/process.rs"]
+#[path = "common/process.rs"]
 mod process;
 
 use std::collections::BTreeSet;

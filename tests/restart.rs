@@ -8,9 +8,12 @@ mod disks;
 mod kills;
 #[path = "restart/load.rs"]
 mod load;
+#[path = "restart/node.rs"]
+mod node;
 #[path = "restart/place.rs"]
 mod place;
-#[path = "restart/process.rs"]
+#[path = "common/process.rs"]
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod process;
 #[path = "restart/stops.rs"]
 mod stops;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use outlast::ops::admin::Face;
 use outlast::ops::readiness::{Readiness, State};
 use outlast::testkit::client::Query;
@@ -64,7 +65,7 @@ fn debug_alone() {
         std::fs::write(cluster.path("Corefile"), text).unwrap();
         let process = Process::start(outlast().args(["node", "--conf"]).arg(cluster.path("Corefile")));
         process.wait_for("a snapshot", |_| (super::cluster::snapshots(&folder) > 0).then_some(()));
-        process.signal("TERM");
+        process.signal(Signal::SIGTERM);
         let (code, output) = process.wait();
         assert_eq!(code, 0);
         assert_eq!(output.contains("[DEBUG] "), want, "{line:?}: {output}");
@@ -86,18 +87,21 @@ async fn health_address() {
 #[test]
 fn health_lameduck() {
     let cluster = Cluster::new();
-    for (block, least, most) in [("", 0, 4), ("{\n lameduck 4s\n }", 4, 60)] {
+    for (block, said, least) in
+        [("", "lameduck=0ns", Duration::ZERO), ("{\n lameduck 2s\n }", "lameduck=2s", Duration::from_secs(2))]
+    {
         let text = cluster.corefile("").replace(" bind", &format!(" health 127.0.0.1:0 {block}\n bind"));
         std::fs::write(cluster.path("Corefile"), text).unwrap();
         let process = Process::start(outlast().args(["node", "--conf"]).arg(cluster.path("Corefile")));
         process.address("serving /health");
         let start = Instant::now();
-        process.signal("TERM");
-        process.wait_for("the shutdown", |p| p.output().contains("shutting down").then_some(()));
+        process.signal(Signal::SIGTERM);
         let (code, output) = process.wait();
         let took = start.elapsed();
         assert_eq!(code, 0, "{output}");
-        assert!(took >= Duration::from_secs(least) && took < Duration::from_secs(most), "{block}: {took:?}");
+        // That it waits no longer is what it says; how long the rest takes is the machine's affair.
+        assert!(output.contains(&format!("shutting down {said}")), "{block}: {output}");
+        assert!(took >= least && output.contains("stopped"), "{block}: {took:?} {output}");
     }
 }
 

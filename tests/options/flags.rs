@@ -4,6 +4,7 @@
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::sys::signal::Signal;
 use outlast::ops::jitter::{answer_ttl, node_hash};
 use outlast::testkit::client::{Answer, Query};
 use outlast::zone::name::Labels;
@@ -172,7 +173,7 @@ fn variable_outlast_log() {
     quiet.env("OUTLAST_LOG", "off").arg("--quiet");
     let process = Process::start(quiet.args(["--pidfile"]).arg(cluster.path("pid")));
     process.wait_for("the pidfile", |_| cluster.path("pid").exists().then_some(()));
-    process.signal("TERM");
+    process.signal(Signal::SIGTERM);
     assert_eq!(process.wait(), (0, String::new()));
 
     let (code, _, error) = run(command(&cluster, "").env("OUTLAST_LOG", "loud"));
@@ -185,7 +186,7 @@ fn flag_quiet() {
     for (arguments, want) in [(&[][..], true), (&["--quiet"], false)] {
         let process = Process::start(command(&cluster, "").args(arguments));
         process.dns();
-        process.signal("TERM");
+        process.signal(Signal::SIGTERM);
         let (_, output) = process.wait();
         assert_eq!(output.contains(".:0 on 127.0.0.1"), want, "{output}");
         assert_eq!(output.contains(&format!("outlast-{}", env!("CARGO_PKG_VERSION"))), want, "{output}");
@@ -237,7 +238,7 @@ fn flag_pidfile() {
     assert!(code == 1 && error.contains(&format!("listening on {address}")), "{error}");
     assert!(pidfile.exists());
 
-    process.signal("TERM");
+    process.signal(Signal::SIGTERM);
     assert_eq!(process.wait().0, 0);
     assert!(!pidfile.exists());
 }

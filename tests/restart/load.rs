@@ -1,24 +1,22 @@
 //! What happens to a node while it is tested: its source changes all the time, and a client asks all the time.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use outlast::testkit::client::{Answer, Query};
 
+use super::node::{ask, socket};
 use super::place::{Place, marker};
-use super::process::ask;
+use super::process::PATIENCE;
 
 /// Time between two versions of the source: longer than a file has to be left alone before it is read.
 const PUBLISH: Duration = Duration::from_millis(350);
 
 /// Time between two questions of the client: it is not the load that is tested.
 const PAUSE: Duration = Duration::from_millis(1);
-
-/// How long the client waits for a node that is supposed to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Replaces the source again and again, each time with the next marker, until it is dropped.
 pub(super) struct Publisher {
@@ -63,8 +61,8 @@ pub(super) struct Seen {
     pub(super) answers: u64,
     /// Wrong answers, and questions without one.
     pub(super) failures: Vec<String>,
-    /// The first sight of each marker in this life: a newer one is a later one.
-    live: Vec<(Instant, u32)>,
+    /// The newest marker of this life.
+    newest: Option<u32>,
 }
 
 /// Asks all the time.
@@ -83,8 +81,10 @@ impl Client {
         let thread = std::thread::spawn({
             let (seen, life, stop) = (seen.clone(), life.clone(), stop.clone());
             move || {
+                // One for all questions: with new ones all the time, one could get the node's own port one day.
+                let socket = socket(server);
                 while !stop.load(Ordering::Relaxed) {
-                    question(server, &life, &seen);
+                    question(&socket, &life, &seen);
                     std::thread::sleep(PAUSE);
                 }
             }
@@ -94,16 +94,18 @@ impl Client {
 
     /// From now on a node is supposed to answer.
     pub(super) fn born(&self) {
-        self.seen.lock().unwrap().live.clear();
+        self.seen.lock().unwrap().newest = None;
         self.life.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// From now on it is not. Returns the newest marker that it had served `before` now.
-    pub(super) fn dies(&self, before: Duration) -> Option<u32> {
+    /// The newest marker that it was served in this life.
+    pub(super) fn newest(&self) -> Option<u32> {
+        self.seen.lock().unwrap().newest
+    }
+
+    /// From now on the node is not supposed to answer.
+    pub(super) fn dies(&self) {
         self.life.fetch_add(1, Ordering::SeqCst);
-        let now = Instant::now();
-        let seen = self.seen.lock().unwrap();
-        seen.live.iter().rev().find(|(at, _)| now - *at >= before).map(|(_, marker)| *marker)
     }
 
     /// Stops asking.
@@ -115,10 +117,10 @@ impl Client {
 }
 
 /// One question, and what comes of it.
-fn question(server: SocketAddr, life: &AtomicU32, seen: &Mutex<Seen>) {
+fn question(socket: &UdpSocket, life: &AtomicU32, seen: &Mutex<Seen>) {
     let born = life.load(Ordering::SeqCst);
     let over = || life.load(Ordering::SeqCst) != born;
-    let reply = ask(server, &query(), PATIENCE, over);
+    let reply = ask(socket, &query(), PATIENCE, over);
     let mut seen = seen.lock().unwrap();
     match reply {
         // An answer is judged whenever it comes.
@@ -128,13 +130,10 @@ fn question(server: SocketAddr, life: &AtomicU32, seen: &Mutex<Seen>) {
                 if over() || born.is_multiple_of(2) {
                     return;
                 }
-                match seen.live.last().copied() {
-                    Some((_, last)) if marker < last => {
-                        seen.failures.push(format!("marker {marker} after {last} in one life"));
-                    }
-                    Some((_, last)) if marker == last => {}
-                    _ => seen.live.push((Instant::now(), marker)),
+                if let Some(last) = seen.newest.filter(|last| marker < *last) {
+                    seen.failures.push(format!("marker {marker} after {last} in one life"));
                 }
+                seen.newest = seen.newest.max(Some(marker));
             }
             Err(wrong) => seen.failures.push(wrong),
         },

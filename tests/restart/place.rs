@@ -2,23 +2,27 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
 
+use outlast::snapshot::decode::Verified;
 use outlast::testkit::cluster::{ns, slice, svc, write_json};
+use outlast::zone::object::{Object, Shape};
 
-/// Counts the places of this process.
-static PLACES: AtomicU8 = AtomicU8::new(0);
+/// The address of all places; each has ports of its own.
+const IP: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// Ports tried until one is free for UDP and TCP both.
+const PORT_TRIES: usize = 64;
 
 /// A place for one node at a time. Everything of it goes with it.
 pub(super) struct Place {
     /// Holds everything.
     folder: tempfile::TempDir,
-    /// An address of its own.
-    ip: IpAddr,
-    /// For its ports: places of one process share the address.
-    number: u16,
+    /// Where DNS is answered.
+    dns: SocketAddr,
+    /// Where `/ready` and `/metrics` are.
+    http: SocketAddr,
 }
 
 impl Place {
@@ -27,17 +31,14 @@ impl Place {
         // Memory where there is some: what is tested is what is written when, not how fast the disk is.
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        let [_, high, middle, low] = std::process::id().to_be_bytes();
-        // A restarted node needs its ports back. In a /32 of its own within 127.0.0.0/8 nobody else takes them.
-        let ip = IpAddr::V4(Ipv4Addr::new(127, 64 | high, middle, low));
-        let number = u16::from(PLACES.fetch_add(1, Ordering::Relaxed));
-        let place = Self { folder: folder.unwrap(), ip, number };
+        let (dns, http) = free();
+        let place = Self { folder: folder.unwrap(), dns, http };
         fs::create_dir(place.folder.path().join("source")).unwrap();
-        let (dns, http) = (place.dns().port(), place.http());
         let (source, snapshots) = (place.source(), place.snapshots());
         let corefile = format!(
-            ".:{dns} {{\nbind {ip}\nready {http}\nprometheus {http}\n\
+            ".:{} {{\nbind {IP}\nready {http}\nprometheus {http}\n\
              kubernetes cluster.local in-addr.arpa {{\nttl 30\nsource file {}\nsnapshot {}\n{options}\n}}\n}}\n",
+            dns.port(),
             source.display(),
             snapshots.display(),
         );
@@ -47,12 +48,12 @@ impl Place {
 
     /// Where DNS is answered.
     pub(super) fn dns(&self) -> SocketAddr {
-        SocketAddr::new(self.ip, 5300 + self.number)
+        self.dns
     }
 
     /// Where `/ready` and `/metrics` are.
     pub(super) fn http(&self) -> SocketAddr {
-        SocketAddr::new(self.ip, 9300 + self.number)
+        self.http
     }
 
     /// The Corefile.
@@ -71,6 +72,19 @@ impl Place {
         let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    /// The marker in the newest snapshot, which has to be whole.
+    pub(super) fn on_disk(&self) -> Option<u32> {
+        loop {
+            let files = self.snapshot_files();
+            let newest = files.iter().rev().find(|name| name.ends_with(".snap"))?;
+            match fs::read(self.snapshots().join(newest)) {
+                Ok(bytes) => return Some(in_snapshot(&bytes)),
+                // Newer ones have taken its place since.
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::NotFound, "{newest}"),
+            }
+        }
     }
 
     // === The source ===
@@ -107,6 +121,34 @@ impl Place {
     pub(super) fn show_source(&self) {
         fs::rename(self.hidden(), self.source()).unwrap();
     }
+}
+
+/// The marker in a snapshot's file.
+fn in_snapshot(file: &[u8]) -> u32 {
+    let mut found = None;
+    let take = |object| match object {
+        Object::Service(service) if &*service.name == "web" => match &service.shape {
+            Shape::ClusterIp(addresses) => found = addresses.first().map(|a| marker(&a.to_string()).unwrap()),
+            shape => panic!("{shape:?}"),
+        },
+        _ => {}
+    };
+    Verified::new(file).unwrap().objects(take).unwrap();
+    found.expect("every version of the source has shop/web")
+}
+
+/// Where nobody listens now: an address that is free for UDP and TCP, and one for TCP. A restarted node needs
+/// its ports back, so that they cannot be the kernel's choice of each start.
+fn free() -> (SocketAddr, SocketAddr) {
+    for _ in 0..PORT_TRIES {
+        let (dns, http) = (TcpListener::bind((IP, 0)).unwrap(), TcpListener::bind((IP, 0)).unwrap());
+        let dns = dns.local_addr().unwrap();
+        // For UDP somebody may have it.
+        if UdpSocket::bind(dns).is_ok() {
+            return (dns, http.local_addr().unwrap());
+        }
+    }
+    panic!("no port is free for UDP and TCP both")
 }
 
 /// The address that stands for a marker.

@@ -83,6 +83,17 @@ impl Followed {
         assert!(matches!(update, Update::Fresh), "{update:?}");
     }
 
+    /// This many versions of the file were found broken.
+    async fn broken(&self, versions: u32) {
+        let line = format!("outlast_source_reads_total{{result=\"broken\"}} {versions}\n");
+        let counted = async {
+            while !self.metrics.render().contains(&line) {
+                tokio::time::sleep(INTERVAL).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, counted).await.expect("it is read");
+    }
+
     /// Several looks go by in silence.
     async fn silence(&mut self) {
         let looks = tokio::time::timeout(INTERVAL * 8, self.updates.recv()).await;
@@ -157,8 +168,10 @@ async fn a_broken_file_takes_nothing_away_and_heals() {
     followed.silence().await;
     // Empty, then another kind only: still the same loss.
     replace(&path, "");
+    followed.broken(2).await;
     followed.silence().await;
     replace(&path, "kind: Deployment\n");
+    followed.broken(3).await;
     followed.silence().await;
     replace(&path, &namespace("healed"));
     assert_eq!(followed.state().await, "healed");
@@ -217,11 +230,15 @@ async fn what_is_left_out_is_counted() {
     }
 }
 
-#[tokio::test]
+/// In paused time, which moves on only once nothing else can happen: when the sleep is over, the looks that were
+/// due have been made, however slow the machine is.
+#[tokio::test(start_paused = true)]
 async fn it_stops_when_told_even_while_nobody_receives() {
     let followed = Followed::new("a.yaml", Wanted::default(), with_text(namespace("shop")));
     // The channel holds one update: the source waits to send its second.
     tokio::time::sleep(INTERVAL * 4).await;
+    assert_eq!(followed.updates.capacity(), 0, "no room for another");
+    assert!(!followed.task.is_finished());
     followed.shutdown.cancel();
     tokio::time::timeout(PATIENCE, followed.task).await.expect("it stops").unwrap();
 }

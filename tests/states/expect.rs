@@ -6,7 +6,9 @@ use std::time::Duration;
 use outlast::corefile::parse_duration;
 use outlast::testkit::client::Answer;
 
-/// How far the time that an answer takes may be from what is expected: timers have a resolution of 1 ms.
+/// How far the time that an answer takes may be from what is expected: timers have a resolution of 1 ms. This is
+/// paused time, which stands still while anything can go on, so that a slow machine cannot exceed it: every
+/// script is played with `start_paused`, and answers over sockets are waited for while time is held.
 const CLOSE: Duration = Duration::from_millis(5);
 
 /// An expectation: `RCODE [DATA...] [ttl RANGE] [soa RANGE] [outside] [took DURATION] [ede CODE TEXT...]`.
