@@ -86,7 +86,7 @@ fn the_zone_is_pure() {
 const MAY_USE: [(&str, &[&str]); 8] = [
     ("zone", &[]),
     ("feed", &["zone"]),
-    ("snapshot", &["zone", "feed"]),
+    ("snapshot", &["zone", "feed", "ops"]),
     ("source", &["zone", "ops"]),
     ("forward", &["ops"]),
     ("corefile", &[]),
