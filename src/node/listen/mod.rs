@@ -213,15 +213,19 @@ mod fixture {
     /// with one.
     #[derive(Default)]
     pub(super) struct Scripted {
-        /// Whether the gate's question for its name panics: before any plugin, outside of the router's care.
+        /// Whether the gate's question for its classes panics: before any plugin, outside of the router's care.
         pub(super) breaks_the_gate: AtomicBool,
     }
 
     #[async_trait]
     impl Plugin for Scripted {
         fn name(&self) -> &'static str {
-            assert!(!self.breaks_the_gate.load(Ordering::Relaxed), "as scripted");
             "scripted"
+        }
+
+        fn takes_other_classes(&self) -> bool {
+            assert!(!self.breaks_the_gate.load(Ordering::Relaxed), "as scripted");
+            false
         }
 
         async fn serve(&self, query: &Query, _next: Next<'_>) -> Outcome {
