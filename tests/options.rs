@@ -54,9 +54,12 @@ const ARGUMENTS: [&str; 7] = [
 
 fn has_test(option: &str) -> bool {
     let test = TOGETHER.iter().find(|(name, _)| *name == option).map_or(option, |(_, test)| test);
-    let (plain, asynchronous) =
-        (format!("#[test]\nfn {test}()"), format!("#[tokio::test]\nasync fn {test}()"));
-    TESTS.iter().any(|text| text.contains(&plain) || text.contains(&asynchronous))
+    let forms = [
+        format!("#[test]\nfn {test}()"),
+        format!("#[tokio::test]\nasync fn {test}()"),
+        format!("#[tokio::test(flavor = \"multi_thread\")]\nasync fn {test}()"),
+    ];
+    TESTS.iter().any(|text| forms.iter().any(|form| text.contains(form)))
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The arguments that say what a node serves: the same for `outlast node`, which does it, and `outlast check`,
 //! which says whether it could.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,9 @@ pub(super) struct ConfigArgs {
     /// Data older than this is not served any more [default: no limit]
     #[arg(long, env = "OUTLAST_MAX_STALE", value_name = "DURATION", value_parser = duration)]
     max_stale: Option<Duration>,
+    /// Servers that are asked for names missing from stale data: IP or IP:PORT, with commas between
+    #[arg(long, env = "OUTLAST_FALLBACK", value_name = "ADDRESS", value_delimiter = ',', value_parser = address)]
+    fallback: Vec<SocketAddr>,
     /// Name of this node, for the jitter of TTLs [default: the host's name]
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
@@ -54,9 +58,15 @@ impl ConfigArgs {
             snapshot_interval: self.snapshot_interval,
             stale_after: self.stale_after,
             max_stale: self.max_stale,
+            fallback: self.fallback.clone(),
         };
         environment(metrics, overrides, self.node_name.clone())
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let with_port = text.parse().or_else(|_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
+    with_port.map_err(|_| "write IP, IP:PORT or [IPV6]:PORT".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -117,7 +127,8 @@ mod tests {
         ];
         let flags = <Flags as clap::Parser>::try_parse_from(words).unwrap_or_else(|e| panic!("{e}"));
         let environment = flags.config.environment(Arc::new(Metrics::new()));
-        let Overrides { source, snapshot, snapshot_interval, stale_after, max_stale } = environment.overrides;
+        let Overrides { source, snapshot, snapshot_interval, stale_after, max_stale, fallback: _ } =
+            environment.overrides;
         assert_eq!(source, Some(SourceConfig::File("b.yaml".into())));
         assert_eq!(snapshot, Some("/b".into()));
         let seconds = |s| Some(Duration::from_secs(s));

@@ -19,6 +19,7 @@ use crate::node::plugins::forward;
 use crate::node::reply::Reply;
 use crate::node::router::{Block, Route, Router};
 use crate::node::setup::{Overrides, Plan, ServerPlan, plan};
+use crate::ops::catalogue;
 use crate::ops::dns_metrics::ServerMetrics;
 use crate::ops::metrics::Metrics;
 use crate::ops::rcode;
@@ -116,7 +117,7 @@ async fn answer(plan: Plan, name: &Name, kind: RecordType) -> anyhow::Result<Rep
     };
     let server_metrics = Arc::new(ServerMetrics::new(&metrics, &server.identity, &[]));
     let routes = server.routes.into_iter().map(offline).collect();
-    let panics = metrics.counter("panics", &[]);
+    let panics = metrics.counter(catalogue::PANICS, &[]);
     let router = Router::new(server.identity, routes, server_metrics, panics);
     match gate::judge(&bytes, here, here, Protocol::Tcp, &router) {
         Gate::Pass(query) => Ok(router.answer(&query).await),

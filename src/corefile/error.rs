@@ -32,7 +32,7 @@ impl fmt::Display for Position {
 /// What a caller may want to tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The Corefile itself is not there; without `-conf` the built-in one takes its place.
+    /// The Corefile itself is not there.
     Missing,
     /// The Corefile itself is there and cannot be read.
     Unreadable,

@@ -52,6 +52,8 @@ pub struct Overrides {
     pub stale_after: Option<Duration>,
     /// `max_stale`
     pub max_stale: Option<Duration>,
+    /// `fallback`; empty leaves it to the Corefile.
+    pub fallback: Vec<SocketAddr>,
 }
 
 /// A store and everything that feeds and keeps it.

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::sys::signal::Signal;
 use outlast::ops::jitter::{answer_ttl, node_hash};
 use outlast::testkit::client::{Answer, Query};
+use outlast::testkit::upstream::FakeUpstream;
 use outlast::zone::name::Labels;
 
 use super::cluster::{Cluster, said, snapshots};
@@ -121,6 +122,23 @@ fn flag_max_stale() {
         let process = Process::start(command.args(["--stale-after", "1ms"]));
         process.ask_until("an expired answer", &web(), |a| has_ede(a, 22) && said(a) == "ServFail");
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flag_fallback() {
+    let cluster = Cluster::new();
+    let new = "new.shop.svc.cluster.local.";
+    let good = FakeUpstream::start(&format!("{new} 60 A 10.0.0.77\n")).await;
+    let bad = FakeUpstream::start(&format!("{new} 60 A 10.0.0.66\n")).await;
+    let (good, bad) = (good.addr().to_string(), bad.addr().to_string());
+    each_place(&cluster, "fallback", &good, &bad, |_, mut command| {
+        let process = Process::start(command.args(["--stale-after", "1ms"]));
+        process.ask_until("the fallback's answer", &Query::a(new).edns(1232), |a| {
+            said(a) == "NoError 10.0.0.77"
+        });
+    });
+    let (code, _, error) = run(command(&cluster, "").args(["--fallback", "nowhere"]));
+    assert!(code == 2 && error.contains("write IP, IP:PORT"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The `kubernetes` block: CoreDNS's options and our own.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,13 +110,22 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     });
     let store = store.map_err(|e| directive.error(format!("plugin/kubernetes: {e}")))?;
     let metrics = &cx.environment.metrics;
-    let fallback = options.fallback.map(|config| Fallback::new(config, metrics)).transpose();
+    let fallback = match overrides.fallback.as_slice() {
+        [] => options.fallback,
+        servers => Some(fallback_config(servers.to_vec())),
+    };
+    let fallback = fallback.map(|config| Fallback::new(config, metrics)).transpose();
     let fallback = fallback.map_err(|e| directive.error(format!("plugin/kubernetes: fallback: {e}")))?;
     let node = node_hash(&cx.environment.node_name);
     let policy = Policy { ttl: options.ttl, fallthrough: options.fallthrough, limits, node };
     let clock = cx.environment.clock.clone();
     let counters = Counters::new(metrics);
     Ok(vec![Arc::new(Kubernetes::new(rules, policy, store, fallback, clock, counters))])
+}
+
+/// Servers that are asked one after the other.
+fn fallback_config(servers: Vec<SocketAddr>) -> ForwardConfig {
+    ForwardConfig { policy: Order::Sequential, ..ForwardConfig::new(".", servers) }
 }
 
 fn read(directive: &Directive, cx: &Context<'_>) -> Result<Options, Error> {
@@ -228,8 +238,7 @@ fn option(line: &Line, options: &mut Options) -> Result<(), Error> {
             for word in words {
                 upstreams.extend(forward::addresses(word)?);
             }
-            let config = ForwardConfig { policy: Order::Sequential, ..ForwardConfig::new(".", upstreams) };
-            options.fallback = Some(config);
+            options.fallback = Some(fallback_config(upstreams));
         }
         _ => return Err(refusal(line)),
     }
@@ -338,6 +347,7 @@ mod tests {
                 snapshot_interval: Some(second(11)),
                 stale_after: Some(second(21)),
                 max_stale: Some(second(7200)),
+                fallback: Vec::new(),
             },
         );
         assert_eq!((flags.source, flags.snapshot), (SourceConfig::File("b.yaml".into()), Some("/b".into())));
