@@ -24,11 +24,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::Rng;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::{Update, Wanted};
+use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
 use follow::{Follower, Look, Step};
 use report::Report;
@@ -55,6 +55,8 @@ pub struct FileSource {
     interval: Duration,
     /// How long a changed file has to be left alone.
     settle: Duration,
+    /// Spreads the looks, so that nodes that share a disk do not look in step.
+    jitter: Jitter,
     /// Counts and logs.
     report: Report,
 }
@@ -64,7 +66,7 @@ impl FileSource {
     pub fn new(path: impl Into<PathBuf>, wanted: Wanted, metrics: Arc<Metrics>) -> Self {
         let path = path.into();
         let report = Report::new(&path, metrics);
-        Self { path, wanted, interval: INTERVAL, settle: SETTLE, report }
+        Self { path, wanted, interval: INTERVAL, settle: SETTLE, jitter: Jitter::for_process(), report }
     }
 
     /// Looks about every `interval` instead of every [`INTERVAL`].
@@ -98,7 +100,7 @@ impl FileSource {
             let wait = match &step {
                 // Somebody is writing: look again as soon as he can be done.
                 Step::Wait => self.settle,
-                Step::Tell(_) | Step::Nothing => jittered(self.interval),
+                Step::Tell(_) | Step::Nothing => self.jitter.spread(self.interval, JITTER),
             };
             if let Step::Tell(update) = step
                 && tx.send(update).await.is_err()
@@ -120,9 +122,4 @@ impl FileSource {
             Look::Failed(ReadError::Io { path: self.path.clone(), source })
         })
     }
-}
-
-/// `interval` with its jitter.
-fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER))
 }
