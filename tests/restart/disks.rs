@@ -30,7 +30,7 @@ fn a_folder_that_cannot_be_written_costs_the_snapshots_and_nothing_else() {
     // Somebody puts it right: no restart needed.
     fs::remove_file(place.snapshots()).unwrap();
     node.until("written again", |node| node.metric(MEMORY_ONLY) == Some(0.0));
-    assert!(node.log().contains("snapshots are written again"), "{}", node.log());
+    node.until("said", |node| node.log().contains("snapshots are written again"));
     node.kill();
     place.hide_source();
     assert_eq!(served(&Node::start(&place).first_answer(&query())), Ok(2));
