@@ -249,7 +249,7 @@ async fn kubernetes_fallback() {
         upstream.forget();
         let node = cluster.node(&lines).await;
         let mut seen = String::new();
-        for _ in 0..20 {
+        for _ in 0..500 {
             tokio::time::sleep(Duration::from_millis(10)).await;
             seen = a(&node, new).await;
             if seen == want {
