@@ -1,6 +1,6 @@
 //! What a source says of a single object; [`super::table`] applies it.
 
-use super::object::{Key, Object};
+use super::object::{Key, Kind, Object, ObjectRef};
 
 /// A change of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,4 +9,22 @@ pub enum Change {
     Upsert(Object),
     /// The object is gone.
     Delete(Key),
+}
+
+impl Change {
+    /// The kind of the object.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Upsert(object) => object.kind(),
+            Self::Delete(key) => key.kind,
+        }
+    }
+
+    /// The namespace that the object is in; empty for a Namespace.
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::Upsert(object) => ObjectRef::from(object).parts().0,
+            Self::Delete(key) => &key.namespace,
+        }
+    }
 }

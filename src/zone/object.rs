@@ -178,20 +178,22 @@ impl ObjectRef<'_> {
         }
     }
 
+    /// What identifies the object within its cluster.
+    pub fn key(&self) -> Key {
+        let (namespace, name) = self.parts();
+        Key { kind: self.kind(), namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl<'a> ObjectRef<'a> {
     /// The object's namespace (empty for a Namespace) and name.
-    pub fn parts(&self) -> (&str, &str) {
+    pub fn parts(&self) -> (&'a str, &'a str) {
         match self {
             Self::Namespace(o) => ("", &o.name),
             Self::Service(o) => (&o.namespace, &o.name),
             Self::EndpointSlice(o) => (&o.namespace, &o.name),
             Self::Pod(o) => (&o.namespace, &o.name),
         }
-    }
-
-    /// What identifies the object within its cluster.
-    pub fn key(&self) -> Key {
-        let (namespace, name) = self.parts();
-        Key { kind: self.kind(), namespace: namespace.into(), name: name.into() }
     }
 }
 

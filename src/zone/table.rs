@@ -11,6 +11,8 @@
 
 mod build;
 mod change;
+mod relist;
+mod shared;
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -19,6 +21,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub use self::build::Builder;
 pub use self::change::{Difference, Effect};
+pub use self::relist::Relist;
 use super::digest::Digest;
 use super::object::{EndpointSlice, Key, Kind, Kinds, Namespace, ObjectRef, Pod, Service, Shape};
 use super::trie::{Item, Trie};
@@ -348,7 +351,7 @@ mod tests {
     }
 
     /// Few names and addresses, so that objects meet.
-    fn any_object() -> impl Strategy<Value = Object> {
+    pub(super) fn any_object() -> impl Strategy<Value = Object> {
         let name = |n: u8| Box::<str>::from(format!("o{n}"));
         let label = (0u8..3).prop_map(|n| Labels::from([("l".into(), n.to_string().into())]));
         let port =
@@ -394,7 +397,7 @@ mod tests {
     use crate::zone::object::Labels;
 
     /// What any index must say, worked out from the objects alone.
-    fn check(table: &Table, model: &BTreeMap<Key, Object>) {
+    pub(super) fn check(table: &Table, model: &BTreeMap<Key, Object>) {
         let mut have: Vec<_> = table.objects().map(|o| (o.key(), o.to_object())).collect();
         have.sort_by(|a, b| a.0.cmp(&b.0));
         assert_eq!(have, model.iter().map(|(k, o)| (k.clone(), o.clone())).collect::<Vec<_>>());
@@ -459,37 +462,5 @@ mod tests {
                 check(&table, &model);
             }
         }
-
-        #[test]
-        fn replacing_a_state_gives_that_state_and_leaves_the_old_one(
-            old in proptest::collection::vec(any_object(), 0..30),
-            new in proptest::collection::vec(any_object(), 0..30),
-        ) {
-            let model = |objects: &[Object]| -> BTreeMap<Key, Object> {
-                objects.iter().map(|o| (o.key(), o.clone())).collect()
-            };
-            let before = Table::build(old.clone(), Kinds::ALL, 1);
-            let mut after = before.clone();
-            let difference = after.replace(Kinds::ALL, new.clone(), 2);
-            check(&before, &model(&old));
-            check(&after, &model(&new));
-            prop_assert_eq!(difference.is_empty(), model(&old) == model(&new));
-            prop_assert_eq!(after.replace(Kinds::ALL, new, 3), Difference::default());
-        }
-    }
-
-    #[test]
-    fn a_state_of_some_kinds_leaves_the_others() {
-        let ns = |n: &str| Object::Namespace(Namespace { name: n.into(), labels: Labels::default() });
-        let pod = Object::Pod(Pod {
-            namespace: "a".into(),
-            name: "p".into(),
-            ip: ip(1),
-            labels: Labels::default(),
-        });
-        let mut table = Table::build([ns("a"), pod], Kinds::ALL, 5);
-        let difference = table.replace(Kinds::NONE.with(Kind::Namespace), vec![ns("b")], 9);
-        assert_eq!(difference, Difference { upserts: 1, deletes: 1 });
-        assert_eq!((table.count(Kind::Namespace), table.count(Kind::Pod), table.serial()), (1, 1, 9));
     }
 }

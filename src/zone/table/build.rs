@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::shared::Shared;
 use super::{
     ByKey, Keyed, PodByIp, Reverse, ServiceEntry, Table, address_bits, cluster_ips, hash_address, hash_key,
 };
@@ -29,11 +30,16 @@ pub struct Builder {
 impl Builder {
     /// Takes one more object; of two objects of one key the later one counts.
     pub fn add(&mut self, object: Object) {
+        self.share(object.into());
+    }
+
+    /// [`Self::add`] for an object that another table may have, too.
+    pub(super) fn share(&mut self, object: Shared) {
         match object {
-            Object::Namespace(o) => self.namespaces.push(Arc::new(o)),
-            Object::Service(o) => self.services.push(Arc::new(o)),
-            Object::EndpointSlice(o) => self.slices.push(Arc::new(o)),
-            Object::Pod(o) => self.pods.push(Arc::new(o)),
+            Shared::Namespace(o) => self.namespaces.push(o),
+            Shared::Service(o) => self.services.push(o),
+            Shared::EndpointSlice(o) => self.slices.push(o),
+            Shared::Pod(o) => self.pods.push(o),
         }
     }
 

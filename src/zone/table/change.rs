@@ -1,10 +1,8 @@
 //! Making the next generation out of one: every index follows every change, and shares what did not change.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_128;
-
+use super::shared::Shared;
 use super::{
     Builder, ByKey, Keyed, PodByIp, ServiceEntry, Table, add_reverse, cluster_ips, has_endpoint, hash_key,
     hash_pod, remove_reverse, same_key,
@@ -21,7 +19,7 @@ pub enum Effect {
     Changed,
 }
 
-/// What replacing a whole state did.
+/// What a list changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Objects that are new or different.
@@ -51,7 +49,7 @@ impl Table {
         let mut effect = Effect::None;
         for change in changes {
             let this = match change {
-                Change::Upsert(object) => self.upsert(object),
+                Change::Upsert(object) => self.upsert(object.into()),
                 Change::Delete(key) => self.delete(&key),
             };
             if this == Effect::Changed {
@@ -64,68 +62,39 @@ impl Table {
         effect
     }
 
-    /// Makes the state of `kinds` exactly `objects`: upserts what differs, deletes what is not there, and
-    /// leaves (and shares) everything else. Objects of other kinds are ignored.
-    pub fn replace(&mut self, kinds: Kinds, objects: Vec<Object>, now: u32) -> Difference {
-        let mut difference = Difference::default();
-        // Of two objects of one key the later one counts, so that the same list never differs from itself.
-        let mut seen = HashMap::with_capacity(objects.len());
-        for (at, object) in objects.iter().enumerate().filter(|(_, o)| kinds.has(o.kind())) {
-            seen.insert(key_fingerprint(ObjectRef::from(object)), at);
-        }
-        for (at, object) in objects.into_iter().enumerate() {
-            if seen.get(&key_fingerprint(ObjectRef::from(&object))) == Some(&at) {
-                difference.upserts += usize::from(self.upsert(object) == Effect::Changed);
-            }
-        }
-        let gone: Vec<Key> = self
-            .objects()
-            .filter(|o| kinds.has(o.kind()) && !seen.contains_key(&key_fingerprint(*o)))
-            .map(|o| o.key())
-            .collect();
-        difference.deletes = gone.len();
-        for key in &gone {
-            self.delete(key);
-        }
-        self.complete = self.complete.union(kinds);
-        if !difference.is_empty() {
-            self.touch(now);
-        }
-        difference
-    }
-
     /// Serials only grow, also when the clock does not (RFC 1912 §2.2).
-    fn touch(&mut self, now: u32) {
+    pub(super) fn touch(&mut self, now: u32) {
         self.serial = self.serial.max(now);
     }
 
-    fn upsert(&mut self, object: Object) -> Effect {
-        let kind = object.kind();
-        let new = ObjectRef::from(&object);
-        let (namespace, name) = new.parts();
-        if self.find(kind, namespace.as_bytes(), name.as_bytes()) == Some(new) {
+    /// Whether this is what the table has under its key.
+    pub(super) fn same_as(&self, object: ObjectRef<'_>) -> bool {
+        let (namespace, name) = object.parts();
+        self.find(object.kind(), namespace.as_bytes(), name.as_bytes()) == Some(object)
+    }
+
+    pub(super) fn upsert(&mut self, object: Shared) -> Effect {
+        let new = object.as_ref();
+        let kind = new.kind();
+        if self.same_as(new) {
             return Effect::None;
         }
         self.digests[kind.index()].add(new);
         match object {
-            Object::Namespace(new) => {
-                let new = Arc::new(new);
+            Shared::Namespace(new) => {
                 let old = self.namespaces.insert(ByKey(new.clone()), |o| o.0.name == new.name);
                 self.forget(kind, old.as_ref().map(|o| ObjectRef::Namespace(&o.0)));
             }
-            Object::Service(new) => {
-                let new = Arc::new(new);
+            Shared::Service(new) => {
                 let old = self.set_service(&new.namespace, &new.name, Some(new.clone()));
                 self.forget(kind, old.as_deref().map(ObjectRef::Service));
             }
-            Object::EndpointSlice(new) => {
-                let new = Arc::new(new);
+            Shared::EndpointSlice(new) => {
                 let old = self.slices.insert(ByKey(new.clone()), |o| same_key(&*o.0, &*new)).map(|o| o.0);
                 self.move_slice(old.as_ref(), Some(&new));
                 self.forget(kind, old.as_deref().map(ObjectRef::EndpointSlice));
             }
-            Object::Pod(new) => {
-                let new = Arc::new(new);
+            Shared::Pod(new) => {
                 let old = self.pods.insert(ByKey(new.clone()), |o| same_key(&*o.0, &*new)).map(|o| o.0);
                 self.move_pod(old.as_ref(), Some(&new));
                 self.forget(kind, old.as_deref().map(ObjectRef::Pod));
@@ -134,7 +103,7 @@ impl Table {
         Effect::Changed
     }
 
-    fn delete(&mut self, key: &Key) -> Effect {
+    pub(super) fn delete(&mut self, key: &Key) -> Effect {
         let (ns, name) = (key.namespace.as_bytes(), key.name.as_bytes());
         let hash = hash_key(ns, name);
         let kind = key.kind;
@@ -267,16 +236,4 @@ impl Table {
             self.pods_by_ip.insert(PodByIp(new.clone()), |p| Arc::ptr_eq(&p.0, new));
         }
     }
-}
-
-/// Identifies an object among all others; 128 bits, so that a collision (which would keep a deleted object)
-/// does not happen in practice.
-fn key_fingerprint(object: ObjectRef<'_>) -> u128 {
-    let (namespace, name) = object.parts();
-    let mut bytes = Vec::with_capacity(namespace.len() + name.len() + 2);
-    bytes.push(object.kind().index() as u8);
-    bytes.extend_from_slice(namespace.as_bytes());
-    bytes.push(b'/');
-    bytes.extend_from_slice(name.as_bytes());
-    xxh3_128(&bytes)
 }
