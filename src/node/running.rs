@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyhow::Context;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, Sender};
 use tokio_util::sync::CancellationToken;
 
 use super::listen::Shared;
@@ -23,8 +24,9 @@ use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
 use crate::ops::readiness::Readiness;
 use crate::snapshot::disk::RealDisk;
+use crate::source::apiserver::ApiServerSource;
 use crate::source::file::FileSource;
-use crate::source::{SourceConfig, UPDATE_QUEUE};
+use crate::source::{Resume, SourceConfig, UPDATE_QUEUE, Update};
 
 /// A node whose sockets are bound and answer.
 pub struct Running {
@@ -44,7 +46,7 @@ pub struct Running {
 /// within `data`.
 ///
 /// # Errors
-/// An address that cannot be bound; nothing runs then.
+/// An address that cannot be bound, or a thread that the system does not give.
 pub fn start(
     plan: Plan,
     environment: &Environment,
@@ -63,8 +65,8 @@ pub fn start(
         if config.watched {
             writer = writer.with_readiness(readiness.register(super::plugins::kubernetes::NAME));
         }
-        writer.boot();
-        writers.push((config, writer));
+        let resume = writer.boot();
+        writers.push((config, writer, resume));
     }
 
     let shared = Shared::new(metrics);
@@ -111,11 +113,9 @@ pub fn start(
     let serving = drain.clone();
     control.spawn(drain.track(admin.serve(serving)));
     control.spawn(metrics.clone().run_upkeep(drain.closing().clone()));
-    for (config, writer) in writers {
+    for (config, writer, resume) in writers {
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
-        let SourceConfig::File(path) = &config.source;
-        let source = FileSource::new(path, config.wanted, metrics.clone());
-        control.spawn(source.run(updates, sources.clone()));
+        start_source(&config, resume, updates, &sources, environment, control)?;
         control.spawn(tracker.track_future(writer.run(queue, sources.clone())));
     }
     tracker.close();
@@ -128,6 +128,52 @@ impl Running {
         self.sources.cancel();
         self.writers.wait().await;
     }
+}
+
+/// Starts the source of a store; it ends with `stop`.
+fn start_source(
+    config: &StoreConfig,
+    resume: Resume,
+    updates: Sender<Update>,
+    stop: &CancellationToken,
+    environment: &Environment,
+    control: &Handle,
+) -> anyhow::Result<()> {
+    let (metrics, wanted, stop) = (environment.metrics.clone(), config.wanted, stop.clone());
+    match &config.source {
+        SourceConfig::File(path) => {
+            control.spawn(FileSource::new(path, wanted, metrics).run(updates, stop));
+            Ok(())
+        }
+        SourceConfig::ApiServer(access) => {
+            let source = ApiServerSource::new(access.clone(), wanted, resume, metrics);
+            let run = stop.clone();
+            run_apart(stop, move || source.run(updates, run))
+        }
+    }
+}
+
+/// Runs a source on a thread of its own until `stop`: what it decodes holds up neither answers nor `/health`.
+///
+/// Nobody waits for the thread: a source holds nothing half done, and what it has started (a look-up of a name, a
+/// read of a file) may hang for as long as it likes.
+fn run_apart<F: Future<Output = ()>>(
+    stop: CancellationToken,
+    source: impl FnOnce() -> F + Send + 'static,
+) -> anyhow::Result<()> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build().context("starting a runtime for the source")?;
+    // In tests the log belongs to a thread.
+    let log = tracing::dispatcher::get_default(Clone::clone);
+    let run = move || {
+        tracing::dispatcher::with_default(&log, || runtime.block_on(stop.run_until_cancelled(source())));
+        runtime.shutdown_background();
+    };
+    std::thread::Builder::new()
+        .name("source".to_owned())
+        .spawn(run)
+        .context("starting a thread for the source")?;
+    Ok(())
 }
 
 /// The writer of a store, with its keeper if there is a folder.
@@ -170,4 +216,29 @@ fn open(server: ServerPlan, environment: &Environment) -> anyhow::Result<(Arc<Ro
         }
     }
     Ok((Router::new(identity, routes, server_metrics, panics), sockets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_apart_ends_with_its_stop_whatever_it_waits_for() {
+        let stop = CancellationToken::new();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (alive, mut ended) = mpsc::channel::<()>(1);
+        let (_held, hangs) = std::sync::mpsc::channel::<()>();
+        run_apart(stop.clone(), move || async move {
+            let _alive = alive;
+            let name = std::thread::current().name().map(str::to_owned);
+            begun.send(name).expect("the test waits for it");
+            // As a look-up of a name may.
+            let _ = tokio::task::spawn_blocking(move || hangs.recv()).await;
+        })
+        .expect("the system has a thread left");
+        assert_eq!(has_begun.await.expect("it runs").as_deref(), Some("source"));
+        assert!(ended.try_recv().is_err(), "it still runs");
+        stop.cancel();
+        assert_eq!(ended.recv().await, None, "it was dropped");
+    }
 }

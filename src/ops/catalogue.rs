@@ -11,6 +11,11 @@ pub const BUCKETS_TIME: [f64; 16] = [
     0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048,
     4.096, 8.192,
 ];
+/// Buckets P: 0.001 s doubling to 524.288 s, for what spans the whole control plane.
+pub const BUCKETS_PROGRAMMING: [f64; 20] = [
+    0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384,
+    32.768, 65.536, 131.072, 262.144, 524.288,
+];
 /// Buckets S: 0.00025 s to 2.5 s in five steps, for self-probes.
 pub const BUCKETS_SLIM: [f64; 5] = [0.00025, 0.0025, 0.025, 0.25, 2.5];
 /// Buckets B: sizes of messages in bytes.
@@ -74,6 +79,11 @@ families! {
     DNS_RESPONSE_SIZE = "coredns_dns_response_size_bytes", Histogram(&BUCKETS_BYTES), "Size of answers in bytes.";
     DNS_RESPONSES = "coredns_dns_responses_total", Counter, "Answers by zone, rcode and plugin.";
 
+    // === kubernetes ===
+    PROGRAMMING_DURATION = "coredns_kubernetes_dns_programming_duration_seconds",
+        Histogram(&BUCKETS_PROGRAMMING),
+        "Time from what set a change of endpoints off until it is served, by kind of service.";
+
     // === forward ===
     FORWARD_HEALTHCHECK_BROKEN = "coredns_forward_healthcheck_broken_total", Counter,
         "Times that every upstream was unhealthy.";
@@ -88,6 +98,14 @@ families! {
     /// Renamed in CoreDNS 1.11; popular dashboards and alerts still ask for it.
     FORWARD_DURATION = "coredns_forward_request_duration_seconds", Histogram(&BUCKETS_TIME),
         "Time that an upstream took.";
+
+    // === The API server's client ===
+    REST_REQUESTS = "coredns_kubernetes_rest_client_requests_total", Counter,
+        "Requests to the API server by status code, method and host.";
+    REST_DURATION = "coredns_kubernetes_rest_client_request_duration_seconds", Histogram(&BUCKETS_DEFAULT),
+        "Time that an answer of the API server took.";
+    REST_LIMITER_DURATION = "coredns_kubernetes_rest_client_rate_limiter_duration_seconds",
+        Histogram(&BUCKETS_DEFAULT), "Time that a request waited for the client's own limit.";
 }
 
 #[cfg(test)]
@@ -110,6 +128,8 @@ mod tests {
 
     #[test]
     fn doubling_buckets_double() {
-        assert!(BUCKETS_TIME.windows(2).all(|b| (b[1] / b[0] - 2.0).abs() < 1e-9));
+        for buckets in [&BUCKETS_TIME[..], &BUCKETS_PROGRAMMING] {
+            assert!(buckets.windows(2).all(|b| (b[1] / b[0] - 2.0).abs() < 1e-9));
+        }
     }
 }

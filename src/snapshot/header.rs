@@ -69,6 +69,10 @@ pub struct About {
     pub source: String,
     /// Whether its objects carry labels.
     pub labels: bool,
+    /// uid of the kube-system namespace; empty where the source has none.
+    pub cluster_uid: String,
+    /// How far the source had come with the table.
+    pub position: Position,
     /// The time now, Unix milliseconds.
     pub written_at_ms: u64,
     /// When the source last proved the table, Unix milliseconds.
@@ -76,14 +80,13 @@ pub struct About {
 }
 
 impl Header {
-    /// The header of a snapshot that this program writes of a table. No source has a position or a cluster's
-    /// identity to say.
+    /// The header of a snapshot that this program writes of a table.
     pub fn of(table: &Table, about: About) -> Self {
-        let About { zone, source, labels, written_at_ms, proved_at_ms } = about;
+        let About { zone, source, labels, cluster_uid, position, written_at_ms, proved_at_ms } = about;
         Self {
             zone,
-            cluster_uid: String::new(),
-            position: Position::UNKNOWN,
+            cluster_uid,
+            position,
             complete: table.complete(),
             digest_version: digest::VERSION,
             digests: KindDigest::of(table),

@@ -1,20 +1,26 @@
-//! Where a follower gets its objects: a file, (later) the API server or a hub.
+//! Where a follower gets its objects: a file, the API server or (later) a hub.
 //!
 //! A source runs in a task of its own on the control runtime and speaks to the one writer ([`crate::node`]'s
 //! store) over a bounded channel of [`Update`]s. It never touches a table and never waits for the query path.
 
+pub mod apiserver;
+pub mod choice;
 pub mod file;
 pub mod kubectl;
+pub mod report;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
+use tokio::time::Instant;
+
+use self::apiserver::access::Access;
+use crate::feed::position::Position;
 use crate::zone::change::Change;
-use crate::zone::object::{Kinds, Object};
+use crate::zone::object::{Key, Kind, Kinds, Object};
 
-/// How many updates may wait for the store before a source has to wait itself. A whole state is one update,
-/// so a few are plenty.
+/// How many updates may wait for the store before a source has to wait itself: a few parts of a list, so that source
+/// and store work side by side and nothing piles up between them.
 pub const UPDATE_QUEUE: usize = 16;
 
 /// Where a follower gets its objects, as it is configured and shown: `file:/etc/outlast/cluster.yaml`.
@@ -22,23 +28,25 @@ pub const UPDATE_QUEUE: usize = 16;
 pub enum SourceConfig {
     /// A file or a folder of objects.
     File(PathBuf),
+    /// The Kubernetes API server.
+    ApiServer(Access),
 }
 
 impl fmt::Display for SourceConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::ApiServer(access) => write!(f, "apiserver:{access}"),
         }
     }
 }
 
-impl FromStr for SourceConfig {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(PathBuf::from(path))),
-            _ => Err(format!("{text:?} is not a source: write file:PATH")),
+impl SourceConfig {
+    /// Whether both are one source, however much each asks of it.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::ApiServer(one), Self::ApiServer(other)) => one.place == other.place,
+            _ => self == other,
         }
     }
 }
@@ -62,20 +70,97 @@ impl Wanted {
     }
 }
 
-/// What a source tells the store.
+/// A change of one object, as a source reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What changed.
+    pub change: Change,
+    /// For an EndpointSlice: what set the change off, where the object says so.
+    pub trigger: Option<Trigger>,
+}
+
+impl From<Change> for Event {
+    fn from(change: Change) -> Self {
+        Self { change, trigger: None }
+    }
+}
+
+/// What set a change of an EndpointSlice off, by its annotation `endpoints.kubernetes.io/last-change-trigger-time`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// The service of the slice, in the slice's namespace.
+    pub service: Box<str>,
+    /// Unix milliseconds.
+    pub at_ms: u64,
+}
+
+/// One entry of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// An object.
+    Object {
+        /// The object.
+        object: Object,
+        /// For an EndpointSlice: what set its last change off.
+        trigger: Option<Trigger>,
+    },
+    /// An object that is there and could not be read: what is known of it stays.
+    Unreadable(Key),
+}
+
+/// From where a source may go on after a restart: what the snapshot says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// uid of the cluster's kube-system namespace; empty where it is not known.
+    pub cluster_uid: String,
+    /// How far the snapshot had come; 0 for kinds that have to be listed.
+    pub position: Position,
+    /// The kinds of which the snapshot has any object.
+    pub populated: Kinds,
+}
+
+/// What a source tells the store. All of it travels through one channel and is applied in its order.
 #[derive(Debug)]
 pub enum Update {
-    /// A whole state of `kinds`, complete and just proved current; what is not in it does not exist.
-    State {
-        /// Every object of these kinds.
-        objects: Vec<Object>,
-        /// The kinds that the list is complete for.
+    /// A part of a list of `kinds`. Nothing of it is served before [`Update::ListEnd`].
+    ListPart {
+        /// The kinds that are listed together.
+        kinds: Kinds,
+        /// The next entries; a part is small, a list has as many parts as it takes.
+        entries: Vec<Listed>,
+    },
+    /// The list of `kinds` is complete: what was not in it does not exist. A list without any part is empty.
+    ListEnd {
+        /// The kinds that were listed together.
         kinds: Kinds,
     },
-    /// Single objects changed; proves freshness too.
-    Changes(Vec<Change>),
-    /// Nothing changed, and the source has just proved it.
-    Fresh,
+    /// The list of `kinds` failed half way: its parts are forgotten.
+    ListFailed {
+        /// The kinds that were listed together.
+        kinds: Kinds,
+    },
+    /// Single objects changed.
+    Changes(Vec<Event>),
+    /// The state of `kind` is now that of this resourceVersion.
+    Reached {
+        /// The kind.
+        kind: Kind,
+        /// Its resourceVersion.
+        version: u64,
+    },
+    /// What positions count within, from now on: the cluster and its epoch. Positions of all kinds are unknown
+    /// until they are reached anew.
+    Lineage {
+        /// uid of the kube-system namespace.
+        cluster_uid: String,
+        /// Counts the restores of the cluster that were noticed.
+        epoch: u64,
+    },
+    /// Everything was current at this time, and the source has proved it. Nothing else proves anything.
+    Fresh {
+        /// When what is known was known to be all there is.
+        as_of: Instant,
+    },
     /// The source cannot prove its state any more, and why; said once a loss.
     Lost {
         /// For people: what was tried and what happened.

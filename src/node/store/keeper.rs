@@ -17,6 +17,7 @@ use crate::snapshot::header::{About, Header, KindDigest};
 use crate::snapshot::load::{Expect, Outcome};
 use crate::snapshot::save::{SaveError, Saved};
 use crate::snapshot::schedule::{Schedule, Why};
+use crate::source::Resume;
 use crate::zone::digest;
 use crate::zone::object::Kinds;
 use crate::zone::table::Builder;
@@ -118,6 +119,8 @@ pub struct Booted {
     pub generation: Generation,
     /// How long ago it was proved to be current.
     pub age: Duration,
+    /// From where the source may go on.
+    pub resume: Resume,
 }
 
 impl Keeper {
@@ -181,9 +184,13 @@ impl Keeper {
         }
         let table = restored.sink.finish(complete, header.serial);
         let digests = KindDigest::of(&table);
-        if header.digest_version == digest::VERSION && header.digests != digests {
+        let differs = header.digest_version == digest::VERSION && header.digests != digests;
+        if differs {
             tracing::warn!("the snapshot's digests differ from its objects");
         }
+        // A position that promises more than the table holds would leave a gap for good.
+        let trusted = if differs || header.source != self.config.source { Kinds::NONE } else { complete };
+        let resume = resume(&header, trusted);
         let age = Duration::from_millis(self.clock.age_ms(header.proved_at_ms));
         let elapsed = start.elapsed();
         self.gauges.load.set(elapsed.as_secs_f64());
@@ -196,7 +203,7 @@ impl Keeper {
         }
         tracing::info!(snapshot = restored.generation, objects = restored.objects, endpoints = table.endpoint_count(),
             age = ?Duration::from_secs(age.as_secs()), took = ?elapsed, source = %header.source, "loaded snapshot");
-        Some(Booted { generation: Generation { table, number: 1, verified: false }, age })
+        Some(Booted { generation: Generation { table, number: 1, verified: false }, age, resume })
     }
 
     fn note_written(&mut self, at_ms: u64) {
@@ -237,12 +244,13 @@ impl Keeper {
         self.schedule.due().map(|(at, _)| at.into())
     }
 
-    /// Begins the write that is due.
-    pub fn start(&mut self, generation: &Arc<Generation>, age: Duration) {
+    /// Begins the write that is due: of this generation, which was proved this long ago, and how far its source had
+    /// come with it.
+    pub fn start(&mut self, generation: &Arc<Generation>, age: Duration, reached: &Resume) {
         let why = self.schedule.due().map_or(Why::Changed, |(_, why)| why);
         let Some(mut folder) = self.folder.take() else { return };
         self.schedule.started();
-        let header = self.header(generation, age);
+        let header = self.header(generation, age, reached);
         let generation = generation.clone();
         tracing::debug!(why = why.as_str(), "writing snapshot");
         // Off the runtime: a slow disk holds up neither the source nor the administration.
@@ -278,12 +286,12 @@ impl Keeper {
     }
 
     /// Writes what is not yet on the disk, for a clean stop.
-    pub async fn stop(&mut self, generation: &Arc<Generation>, age: Duration) {
+    pub async fn stop(&mut self, generation: &Arc<Generation>, age: Duration, reached: &Resume) {
         if self.writing.is_some() {
             self.finished().await;
         }
         if self.schedule.on_stop() {
-            self.start(generation, age);
+            self.start(generation, age, reached);
             // After a panic there is no folder, and no write to wait for.
             if self.writing.is_some() {
                 self.finished().await;
@@ -314,17 +322,29 @@ impl Keeper {
         }
     }
 
-    fn header(&self, generation: &Generation, age: Duration) -> Header {
+    fn header(&self, generation: &Generation, age: Duration, reached: &Resume) -> Header {
         let now = self.clock.now_unix_ms();
         let about = About {
             zone: self.config.zone.clone(),
             source: self.config.source.clone(),
             labels: self.config.labels,
+            cluster_uid: reached.cluster_uid.clone(),
+            position: reached.position,
             written_at_ms: now,
             proved_at_ms: now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         };
         Header::of(&generation.table, about)
     }
+}
+
+/// What a snapshot lets its source go on from: its position for the kinds that are `trusted`. Which cluster and epoch
+/// it was is worth knowing even where every kind has to be listed.
+fn resume(header: &Header, trusted: Kinds) -> Resume {
+    let mut position = header.position;
+    for kind in Kinds::ALL.minus(trusted).iter() {
+        position.versions[kind.index()] = 0;
+    }
+    Resume { cluster_uid: header.cluster_uid.clone(), position, ..Resume::default() }
 }
 
 /// The runtime's clock, which tests can stop.
@@ -338,6 +358,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::feed::position::Position;
     use crate::snapshot::disk::{DiskFile, Entry, RealDisk};
     use crate::zone::Table;
     use crate::zone::object::{Namespace, Object};
@@ -360,6 +381,12 @@ mod tests {
         Arc::new(Generation { table: Table::build(objects, Kinds::CORE, 1), number: 1, verified: true })
     }
 
+    /// Of pods, too, which the generation does not have.
+    fn reached() -> Resume {
+        let position = Position { epoch: 2, versions: [11, 12, 13, 14] };
+        Resume { cluster_uid: "u".to_owned(), position, ..Resume::default() }
+    }
+
     fn snapshots(dir: &Path) -> usize {
         std::fs::read_dir(dir).expect("the folder is there").count()
     }
@@ -369,7 +396,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut without = keeper(dir.path(), false, Arc::new(RealDisk));
         without.changed(true);
-        without.stop(&generation(), Duration::ZERO).await;
+        without.stop(&generation(), Duration::ZERO, &reached()).await;
         assert_eq!(snapshots(dir.path()), 1);
 
         let mut selecting = keeper(dir.path(), true, Arc::new(RealDisk));
@@ -377,7 +404,7 @@ mod tests {
         assert_eq!(booted.table.complete(), Kinds::NONE, "selectors see nothing in it");
         selecting.proved();
         assert_eq!(selecting.due(), None);
-        selecting.stop(&Arc::new(booted), Duration::ZERO).await;
+        selecting.stop(&Arc::new(booted), Duration::ZERO, &reached()).await;
         assert_eq!(snapshots(dir.path()), 1);
 
         let mut without = keeper(dir.path(), false, Arc::new(RealDisk));
@@ -385,17 +412,48 @@ mod tests {
         assert_eq!(booted.table.complete(), Kinds::CORE);
     }
 
+    #[tokio::test]
+    async fn a_source_goes_on_where_the_snapshot_is_whole() {
+        struct Case {
+            name: &'static str,
+            labels: bool,
+            source: &'static str,
+            want: [u64; 4],
+        }
+        let cases = [
+            Case { name: "all but what it lacks", labels: false, source: "file:x", want: [11, 12, 13, 0] },
+            Case { name: "labels are wanted", labels: true, source: "file:x", want: [0; 4] },
+            Case { name: "another source", labels: false, source: "file:y", want: [0; 4] },
+        ];
+        for Case { name, labels, source, want } in cases {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            let mut first = keeper(dir.path(), false, Arc::new(RealDisk));
+            first.changed(true);
+            first.stop(&generation(), Duration::ZERO, &reached()).await;
+
+            let mut second = keeper(dir.path(), labels, Arc::new(RealDisk));
+            source.clone_into(&mut second.config.source);
+            let resume = second.load().expect("it is whole").resume;
+            let position = Position { epoch: 2, versions: want };
+            assert_eq!(
+                resume,
+                Resume { cluster_uid: "u".to_owned(), position, ..Resume::default() },
+                "{name}"
+            );
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_stop_after_a_panic_ends() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut keeper = keeper(dir.path(), false, Arc::new(Panicking));
         keeper.changed(true);
-        keeper.start(&generation(), Duration::ZERO);
+        keeper.start(&generation(), Duration::ZERO, &reached());
         keeper.finished().await;
         keeper.changed(true);
         assert_eq!(keeper.due(), None, "there is nothing to write to any more");
-        let generation = generation();
-        let stop = keeper.stop(&generation, Duration::ZERO);
+        let (generation, reached) = (generation(), reached());
+        let stop = keeper.stop(&generation, Duration::ZERO, &reached);
         tokio::time::timeout(Duration::from_secs(60), stop).await.expect("it ends");
     }
 

@@ -7,8 +7,17 @@
 //! * A published [`Generation`] never changes.
 //! * Nothing on the query path touches more than this module's atomics.
 //! * Data is never dropped because it is old; what age does to answers is decided at the answer.
+//! * Only a proof of the source makes data younger: not a change, not a list.
+//!
+//! Reading order: `state` (what age does), `writer` (what an update does), and what it is made of: `lists` (lists
+//! that are under way), `lineage` (how far the source has come), `latency` and `report` (what is measured and said);
+//! then `keeper` (the disk).
 
 pub mod keeper;
+mod latency;
+mod lineage;
+mod lists;
+mod report;
 pub mod state;
 pub mod writer;
 
@@ -40,8 +49,20 @@ pub struct Store {
     /// What `proved` counts from.
     origin: Instant,
     /// When the data was last proved to be current: milliseconds since `origin`, negative for a snapshot that
-    /// is older than this process.
+    /// is older than this process; [`NEVER`] before the first proof.
     proved: AtomicI64,
+}
+
+/// No proof yet. Any proof is younger.
+const NEVER: i64 = i64::MIN;
+
+/// Whether a proof counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// It is the youngest that is known.
+    Taken,
+    /// A younger one is known: age never goes backwards.
+    Older,
 }
 
 impl Store {
@@ -50,7 +71,7 @@ impl Store {
         Arc::new(Self {
             current: ArcSwap::from_pointee(Generation::default()),
             origin: Instant::now(),
-            proved: AtomicI64::new(0),
+            proved: AtomicI64::new(NEVER),
         })
     }
 
@@ -59,10 +80,13 @@ impl Store {
         self.current.load()
     }
 
-    /// How long ago the data was last proved to be current.
+    /// How long ago the data was last proved to be current; without any proof, how long ago the store was made.
     pub fn age(&self) -> Duration {
         let now = millis(self.origin.elapsed());
-        let age = now.saturating_sub(self.proved.load(Ordering::Acquire));
+        let age = match self.proved.load(Ordering::Acquire) {
+            NEVER => now,
+            proved => now.saturating_sub(proved),
+        };
         Duration::from_millis(u64::try_from(age).unwrap_or(0))
     }
 
@@ -74,7 +98,7 @@ impl Store {
     /// Holds a table that is what it is, e.g. to answer from a snapshot offline.
     pub fn hold(&self, table: Table) {
         self.publish(Generation { table, number: 1, verified: true });
-        self.prove(Duration::ZERO);
+        self.prove(Instant::now());
     }
 
     /// Only the writer publishes.
@@ -82,10 +106,23 @@ impl Store {
         self.current.store(Arc::new(generation));
     }
 
-    /// The data was proved to be current this long ago.
-    fn prove(&self, ago: Duration) {
-        let at = millis(self.origin.elapsed()).saturating_sub(millis(ago));
-        self.proved.store(at, Ordering::Release);
+    /// The data was current at this time.
+    fn prove(&self, as_of: Instant) -> Proof {
+        let at = match as_of.checked_duration_since(self.origin) {
+            Some(since) => millis(since),
+            None => -millis(self.origin.duration_since(as_of)),
+        };
+        self.prove_at(at)
+    }
+
+    /// The data was current this long ago; longer than a monotonic clock may reach.
+    fn prove_ago(&self, ago: Duration) -> Proof {
+        self.prove_at(millis(self.origin.elapsed()).saturating_sub(millis(ago)))
+    }
+
+    fn prove_at(&self, at: i64) -> Proof {
+        // Invariant: an older proof than the one known is no news, whoever brings it.
+        if self.proved.fetch_max(at, Ordering::AcqRel) > at { Proof::Older } else { Proof::Taken }
     }
 }
 
@@ -102,16 +139,36 @@ mod tests {
         let seconds = Duration::from_secs;
         let store = Store::new();
         assert_eq!(store.age(), seconds(0), "without data there is nothing to be old");
-        store.prove(seconds(3600));
+        store.prove_ago(seconds(3600));
         assert_eq!(store.age(), seconds(3600), "a snapshot is older than the process");
         tokio::time::advance(seconds(5)).await;
         assert_eq!(store.age(), seconds(3605));
-        store.prove(Duration::ZERO);
+        store.prove(Instant::now());
         assert_eq!(store.age(), seconds(0));
         tokio::time::advance(seconds(7)).await;
         assert_eq!(store.age(), seconds(7));
-        store.prove(Duration::MAX);
-        assert!(store.age() > seconds(u64::from(u32::MAX)), "a date of 1970 is an age, too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proof_may_be_of_the_past_but_age_never_goes_backwards() {
+        let seconds = Duration::from_secs;
+        tokio::time::advance(seconds(100)).await;
+        let store = Store::new();
+        tokio::time::advance(seconds(10)).await;
+        assert_eq!(store.age(), seconds(10), "since the process began");
+        let ago = |age| Instant::now() - seconds(age);
+        assert_eq!((store.prove(ago(40)), store.age()), (Proof::Taken, seconds(40)), "before the process");
+        assert_eq!((store.prove(ago(20)), store.age()), (Proof::Taken, seconds(20)));
+        assert_eq!((store.prove(ago(21)), store.age()), (Proof::Older, seconds(20)));
+        assert_eq!((store.prove(ago(20)), store.age()), (Proof::Taken, seconds(20)), "the same one again");
+        assert_eq!((store.prove_ago(seconds(50)), store.age()), (Proof::Older, seconds(20)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_date_of_1970_is_an_age_too() {
+        let store = Store::new();
+        store.prove_ago(Duration::MAX);
+        assert!(store.age() > Duration::from_secs(u64::from(u32::MAX)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,26 +1,44 @@
 //! The one writer of a store: takes updates from the source, publishes generations, has them snapshotted,
 //! and says when the state of the data changes.
+//!
+//! Invariants:
+//! * Only [`Update::Fresh`] proves anything; what changes meanwhile is as proved as what it replaces.
+//! * Nothing of a list is served before its end, and then all of it in one generation.
+//! * An update that breaks the writer takes nothing away, and is not forgotten: what it was about is neither proved
+//!   nor has it a position until it is listed anew.
+//! * The runtime that this runs on is never held up for longer than `INLINE_WORK` takes.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge};
+use metrics::Counter;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::keeper::Keeper;
+use super::latency::{Cause, Latency};
+use super::lineage::Lineage;
+use super::lists::Lists;
+use super::report::Report;
 use super::state::{DataState, Limits};
-use super::{Generation, Store};
+use super::{Generation, Proof, Store};
 use crate::ops::catalogue;
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness;
-use crate::source::{Update, Wanted};
-use crate::zone::object::Kind;
-use crate::zone::table::Effect;
+use crate::source::{Event, Resume, Update, Wanted};
+use crate::zone::Table;
+use crate::zone::object::{Kind, Kinds};
+use crate::zone::table::{Difference, Effect, Relist};
 
 /// How often the state is looked at without a cause: transitions are noticed this late at most.
 const TICK: Duration = Duration::from_secs(1);
+
+/// A list that makes more work than this (objects and endpoints) is applied on a thread of its own: so much takes
+/// about ten milliseconds, which nobody who asks for `/health` notices.
+const INLINE_WORK: usize = 10_000;
 
 /// Makes the generations of one store.
 pub struct Writer {
@@ -32,55 +50,27 @@ pub struct Writer {
     wanted: Wanted,
     /// For the state that is logged and exported; each plugin judges by its own.
     limits: Limits,
-    /// Unix time, for serials.
+    /// Unix time, for serials and latencies.
     clock: Arc<WallClock>,
     /// Set once there is data.
     ready: Option<readiness::Handle>,
-    /// The state that was said last.
-    said: Option<&'static str>,
     /// Why the source was lost, until it is back.
     lost: Option<String>,
+    /// Lists that are under way.
+    lists: Lists,
+    /// How far the source has come.
+    lineage: Lineage,
     /// Updates that broke the writer.
     panics: Counter,
-    /// What is measured.
-    gauges: Gauges,
+    /// From the cause of a change to its service.
+    latency: Latency,
+    /// What is measured and said.
+    report: Report,
 }
 
-/// Measures of the data.
-struct Gauges {
-    /// Seconds since the data was last proved.
-    age: Gauge,
-    /// Number of the generation.
-    generation: Gauge,
-    /// 1 for the state that holds, by [`DataState::NAMES`].
-    states: [Gauge; DataState::NAMES.len()],
-    /// Objects by kind.
-    objects: [Gauge; Kind::ALL.len()],
-    /// Addresses in all slices.
-    endpoints: Gauge,
-    /// Changes of state.
-    transitions: Counter,
-}
-
-impl Gauges {
-    fn new(metrics: &Metrics) -> Self {
-        let gauge = |name, help| {
-            metrics.describe_gauge(name, help);
-            metrics.gauge(name, &[])
-        };
-        metrics.describe_gauge("outlast_data_state", "1 for the state that the cluster's data is in.");
-        metrics.describe_gauge("outlast_objects", "Objects held, by kind.");
-        metrics.describe_counter("outlast_data_state_transitions_total", "Changes of the state of the data.");
-        Self {
-            age: gauge("outlast_data_age_seconds", "Time since the data was last proved to be current."),
-            generation: gauge("outlast_data_generation", "Number of the generation that is served."),
-            states: DataState::NAMES.map(|s| metrics.gauge("outlast_data_state", &[("state", s)])),
-            objects: Kind::ALL.map(|k| metrics.gauge("outlast_objects", &[("kind", k.as_str())])),
-            endpoints: gauge("outlast_endpoints", "Addresses of ready endpoints held."),
-            transitions: metrics.counter("outlast_data_state_transitions_total", &[]),
-        }
-    }
-}
+/// An update broke the writer.
+#[derive(Debug)]
+struct Broken;
 
 impl Writer {
     /// The writer of `store`.
@@ -92,9 +82,20 @@ impl Writer {
         clock: Arc<WallClock>,
         metrics: &Metrics,
     ) -> Self {
-        let gauges = Gauges::new(metrics);
-        let panics = metrics.counter(catalogue::PANICS, &[]);
-        Self { store, keeper, wanted, limits, clock, ready: None, said: None, lost: None, panics, gauges }
+        Self {
+            store,
+            keeper,
+            wanted,
+            limits,
+            clock,
+            ready: None,
+            lost: None,
+            lists: Lists::default(),
+            lineage: Lineage::default(),
+            panics: metrics.counter(catalogue::PANICS, &[]),
+            latency: Latency::new(metrics),
+            report: Report::new(metrics),
+        }
     }
 
     /// Has readiness follow the data.
@@ -103,13 +104,18 @@ impl Writer {
         self
     }
 
-    /// Serves what the newest snapshot holds, if there is one. Called before any socket is bound.
-    pub fn boot(&mut self) {
+    /// Serves what the newest snapshot holds, if there is one, and says from where its source may go on. Called
+    /// before any socket is bound.
+    pub fn boot(&mut self) -> Resume {
         if let Some(booted) = self.keeper.as_mut().and_then(Keeper::load) {
-            self.store.prove(booted.age);
+            self.store.prove_ago(booted.age);
             self.store.publish(booted.generation);
+            self.lineage = Lineage::resumed(booted.resume);
         }
         self.observe();
+        let table = &self.store.current().table;
+        let populated = Kind::ALL.into_iter().filter(|kind| table.count(*kind) > 0).collect();
+        Resume { populated, ..self.lineage.known().clone() }
     }
 
     /// Takes updates until `stop`, and then writes a last snapshot.
@@ -122,143 +128,211 @@ impl Writer {
                 biased;
                 () = stop.cancelled() => break,
                 () = finished(&mut self.keeper) => {}
-                update = updates.recv(), if open => match update {
-                    Some(update) => self.update_safely(update),
-                    // A source that ended is a source that was lost; what it sent goes on being served.
-                    None => {
-                        open = false;
-                        self.lose("the source has ended".to_owned());
-                    }
-                },
+                // Ahead of the updates, or a source that never pauses would keep the disk and people waiting.
                 () = until(due) => {
                     let (generation, age) = (self.store.current().clone(), self.store.age());
                     if let Some(keeper) = &mut self.keeper {
-                        keeper.start(&generation, age);
+                        keeper.start(&generation, age, self.lineage.known());
                     }
                 }
                 _ = tick.tick() => {}
+                update = updates.recv(), if open => match update {
+                    Some(update) => {
+                        let ends = matches!(update, Update::ListEnd { .. });
+                        self.take(update).await;
+                        if ends {
+                            // A source that lists and proves in one go is to be heard out.
+                            tokio::task::yield_now().await;
+                        }
+                        if !updates.is_empty() {
+                            // What is half said is no state to tell people of.
+                            continue;
+                        }
+                    }
+                    // A source that ended is a source that was lost; what it sent goes on being served.
+                    None => {
+                        open = false;
+                        self.lists = Lists::default();
+                        self.lose("the source has ended".to_owned());
+                    }
+                },
             }
             self.observe();
         }
         let (generation, age) = (self.store.current().clone(), self.store.age());
         if let Some(keeper) = &mut self.keeper {
-            keeper.stop(&generation, age).await;
+            keeper.stop(&generation, age, self.lineage.known()).await;
         }
     }
 
+    // === Updates ===
+
     /// Applies one update; one that breaks the writer is lost, and what is served stays.
-    fn update_safely(&mut self, update: Update) {
-        let apply = std::panic::AssertUnwindSafe(|| self.update(update));
-        if std::panic::catch_unwind(apply).is_err() {
+    async fn take(&mut self, update: Update) {
+        let about = kinds(&update);
+        let taken = match update {
+            Update::ListPart { kinds, entries } => {
+                guarded(|| self.lists.part(kinds, entries, &self.store.current().table))
+            }
+            Update::ListEnd { kinds } => self.end_list(kinds).await,
+            Update::ListFailed { kinds } => guarded(|| self.lists.forget(kinds)),
+            Update::Changes(events) => guarded(|| self.change(events)),
+            Update::Reached { kind, version } => guarded(|| self.lineage.reached(kind, version)),
+            Update::Lineage { cluster_uid, epoch } => guarded(|| self.lineage.begin(cluster_uid, epoch)),
+            Update::Fresh { as_of } => guarded(|| self.prove(as_of)),
+            Update::Lost { why } => guarded(|| self.lose(why)),
+        };
+        if let Err(Broken) = taken {
             self.panics.increment(1);
+            self.lineage.broke(about);
             self.lose("an update from the source broke the writer, which is a bug".to_owned());
         }
     }
 
-    /// Applies one update.
-    fn update(&mut self, update: Update) {
-        let current = self.store.current().clone();
-        let now = u32::try_from(self.clock.now_unix_ms() / 1000).unwrap_or(u32::MAX);
-        let mut table = current.table.clone();
-        let changed = match update {
-            Update::Lost { why } => return self.lose(why),
-            Update::Fresh => false,
-            Update::State { objects, kinds } => {
-                let complete = table.complete();
-                let difference = table.replace(kinds, objects, now);
-                if !difference.is_empty() {
-                    tracing::info!(
-                        changed = difference.upserts,
-                        deleted = difference.deletes,
-                        endpoints = table.endpoint_count(),
-                        "new state from the source"
-                    );
-                }
-                !difference.is_empty() || complete != table.complete()
+    /// Applies single changes.
+    fn change(&mut self, events: Vec<Event>) {
+        let (mut table, now) = (self.store.current().table.clone(), self.now());
+        let mut effect = Effect::None;
+        let mut causes = Vec::new();
+        for Event { change, trigger } in events {
+            let cause = trigger.map(|trigger| Cause::new(change.namespace(), trigger));
+            if table.apply([change], now) == Effect::Changed {
+                effect = Effect::Changed;
+                causes.extend(cause);
             }
-            Update::Changes(changes) => table.apply(changes, now) == Effect::Changed,
-        };
-        // What is published is proved: freshness first would vouch for the old generation.
-        if changed || !current.verified {
-            let number = current.number + u64::from(changed);
-            self.store.publish(Generation { table, number, verified: true });
         }
-        self.store.prove(Duration::ZERO);
-        if self.lost.take().is_some() {
-            tracing::info!("source is back");
-        }
-        match &mut self.keeper {
-            Some(keeper) if changed => {
-                let complete = self.wanted.kinds().minus(self.store.current().table.complete()).is_empty();
-                keeper.changed(complete);
-            }
-            Some(keeper) => keeper.proved(),
-            None => {}
+        if effect == Effect::Changed {
+            self.publish(table, &causes);
         }
     }
 
+    /// Applies a list that is complete.
+    async fn end_list(&mut self, kinds: Kinds) -> Result<(), Broken> {
+        let Some(list) = self.lists.end(kinds) else {
+            // What broke it was counted where it broke; what it would have said is not known.
+            self.lineage.broke(kinds);
+            return Ok(());
+        };
+        let (current, now) = (self.store.current().clone(), self.now());
+        let large = list.relist.work(&current.table) > INLINE_WORK;
+        let (table, difference) = if large {
+            let before = current.clone();
+            let finished = tokio::task::spawn_blocking(move || finish(list.relist, &before.table, now));
+            finished.await.map_err(|_| Broken)?
+        } else {
+            guarded(|| finish(list.relist, &current.table, now))?
+        };
+        guarded(|| self.listed(kinds, table, difference, &list.causes))?;
+        if large {
+            // The last one to hold the old generation takes it apart, which is work, too.
+            drop(tokio::task::spawn_blocking(move || drop(current)));
+        }
+        Ok(())
+    }
+
+    /// Takes note of a list that was applied.
+    fn listed(&mut self, kinds: Kinds, table: Table, difference: Difference, causes: &[Cause]) {
+        self.lineage.listed(kinds);
+        if !difference.is_empty() {
+            tracing::info!(
+                changed = difference.upserts,
+                deleted = difference.deletes,
+                endpoints = table.endpoint_count(),
+                "new state from the source"
+            );
+        }
+        if !difference.is_empty() || table.complete() != self.store.current().table.complete() {
+            self.publish(table, causes);
+        }
+    }
+
+    /// Publishes the next generation; `causes` are those of its changes.
+    fn publish(&mut self, table: Table, causes: &[Cause]) {
+        let complete = self.wanted.kinds().minus(table.complete()).is_empty();
+        let current = self.store.current().clone();
+        // Invariant: what is new is as proved as what it replaces.
+        let (number, verified) = (current.number + 1, current.verified);
+        self.store.publish(Generation { table, number, verified });
+        self.latency.record(causes, &self.store.current().table, self.clock.now_unix_ms());
+        if let Some(keeper) = &mut self.keeper {
+            keeper.changed(complete);
+        }
+    }
+
+    /// Everything was current at this time.
+    fn prove(&mut self, as_of: Instant) {
+        // Invariant: what was lost is not vouched for.
+        if !self.lineage.is_whole() || self.store.prove(as_of) == Proof::Older {
+            return;
+        }
+        let current = self.store.current().clone();
+        if !current.verified {
+            self.store.publish(Generation { verified: true, ..Generation::clone(&current) });
+        }
+        if self.lost.take().is_some() {
+            tracing::info!("source is back");
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.proved();
+        }
+    }
+
+    /// The source was lost. Said once, until it is back.
     fn lose(&mut self, why: String) {
-        tracing::warn!(%why, "source lost, serving what is known");
+        if self.lost.is_none() {
+            tracing::warn!(%why, "source lost, serving what is known");
+        }
         self.lost = Some(why);
         if let Some(keeper) = &mut self.keeper {
             keeper.source_lost();
         }
     }
 
+    /// Unix time in seconds.
+    fn now(&self) -> u32 {
+        u32::try_from(self.clock.now_unix_ms() / 1000).unwrap_or(u32::MAX)
+    }
+
+    // === What is said of it ===
+
     /// Exports the state of the data, and says so when it has changed.
     fn observe(&mut self) {
         let generation = self.store.current().clone();
         let facts = self.store.facts(&generation);
         let state = DataState::judge(facts, self.wanted.kinds(), self.limits);
-        let table = &generation.table;
-        self.gauges.age.set(facts.age.as_secs_f64());
         if let Some(keeper) = &self.keeper {
             keeper.observe();
         }
-        self.gauges.generation.set(generation.number as f64);
-        for (gauge, name) in self.gauges.states.iter().zip(DataState::NAMES) {
-            gauge.set(if name == state.name() { 1.0 } else { 0.0 });
-        }
-        for (gauge, kind) in self.gauges.objects.iter().zip(Kind::ALL) {
-            gauge.set(table.count(kind) as f64);
-        }
-        self.gauges.endpoints.set(table.endpoint_count() as f64);
+        self.report.generation(&generation);
+        self.report.position(&self.lineage.known().position);
         if let Some(ready) = &self.ready {
             // However old: a node that has data is of more use than one that is taken out of service.
             ready.set(!matches!(state, DataState::Empty { .. }));
         }
-        if self.said == Some(state.name()) {
-            return;
-        }
-        if self.said.is_some() {
-            self.gauges.transitions.increment(1);
-        }
-        self.said = Some(state.name());
-        let age = Duration::from_secs(facts.age.as_secs());
-        let quiet = if facts.verified { "the source has gone quiet" } else { "not verified yet" };
-        let why = self.lost.as_deref().unwrap_or(quiet);
-        match state {
-            DataState::Live => tracing::info!(state = state.name(), "cluster data is live"),
-            DataState::Stale { .. } => {
-                tracing::warn!(state = state.name(), ?age, why, "cluster data is stale and still served");
-            }
-            DataState::Expired { .. } => {
-                tracing::error!(
-                    state = state.name(),
-                    ?age,
-                    why,
-                    "cluster data is older than max_stale: SERVFAIL"
-                );
-            }
-            DataState::Empty { missing } => {
-                let missing = missing.iter().map(Kind::as_str).collect::<Vec<_>>().join(", ");
-                tracing::warn!(
-                    state = state.name(),
-                    missing,
-                    "no cluster data yet: SERVFAIL until the source appears"
-                );
-            }
-        }
+        self.report.state(state, facts, self.lost.as_deref());
+    }
+}
+
+/// The table after a list.
+fn finish(list: Relist, table: &Table, now: u32) -> (Table, Difference) {
+    let mut table = table.clone();
+    let difference = list.finish(&mut table, now);
+    (table, difference)
+}
+
+/// Does what may break.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Broken> {
+    // What breaks half way leaves the store as it was: a generation is published whole or not at all.
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Broken)
+}
+
+/// The kinds that an update tells of.
+fn kinds(update: &Update) -> Kinds {
+    match update {
+        Update::ListPart { kinds, .. } | Update::ListEnd { kinds } | Update::ListFailed { kinds } => *kinds,
+        Update::Changes(events) => events.iter().map(|event| event.change.kind()).collect(),
+        Update::Reached { kind, .. } => Kinds::NONE.with(*kind),
+        Update::Lineage { .. } | Update::Fresh { .. } | Update::Lost { .. } => Kinds::NONE,
     }
 }
 
@@ -269,9 +343,88 @@ async fn finished(keeper: &mut Option<Keeper>) {
     }
 }
 
-async fn until(at: Option<tokio::time::Instant>) {
+async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Listed;
+    use crate::zone::object::{Kind, Namespace, Object};
+
+    const NAMESPACES: Kinds = Kinds::NONE.with(Kind::Namespace);
+
+    fn writer(store: Arc<Store>) -> Writer {
+        let clock = Arc::new(WallClock::new(0));
+        Writer::new(store, None, Wanted::default(), Limits::default(), clock, &Metrics::new())
+    }
+
+    /// A store and its writer in a task.
+    struct Written {
+        store: Arc<Store>,
+        updates: mpsc::Sender<Update>,
+    }
+
+    impl Written {
+        fn new() -> Self {
+            let store = Store::new();
+            let (updates, queue) = mpsc::channel(4);
+            tokio::spawn(writer(store.clone()).run(queue, CancellationToken::new()));
+            Self { store, updates }
+        }
+
+        /// Sends a list of so many namespaces and its end.
+        async fn list(&self, namespaces: usize) {
+            let entries = (0..namespaces).map(|n| {
+                let object = Object::Namespace(Namespace { name: format!("n{n}").into(), labels: [].into() });
+                Listed::Object { object, trigger: None }
+            });
+            let part = Update::ListPart { kinds: NAMESPACES, entries: entries.collect() };
+            for update in [part, Update::ListEnd { kinds: NAMESPACES }] {
+                self.updates.send(update).await.expect("the writer runs");
+            }
+        }
+
+        /// Waits until so many namespaces are served, and says how often others had their turn meanwhile.
+        async fn served(&self, namespaces: usize) -> usize {
+            let mut turns = 0;
+            while self.store.current().table.count(Kind::Namespace) != namespaces {
+                tokio::task::yield_now().await;
+                turns += 1;
+            }
+            turns
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_list_leaves_the_runtime_to_others() {
+        let written = Written::new();
+        written.list(10).await;
+        assert!(written.served(10).await < 10, "a small one is applied in its turn");
+        // Time does not pass, and so no tick helps.
+        let many = 2 * INLINE_WORK;
+        written.list(many).await;
+        assert!(written.served(many).await > 10, "others went on");
+        written.list(0).await;
+        written.served(0).await;
+        let generation = written.store.current().clone();
+        assert_eq!((generation.number, generation.verified), (3, false), "lists prove nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_lost_is_not_vouched_for_until_it_is_listed() {
+        let store = Store::new();
+        let mut writer = writer(store.clone());
+        let fresh = || Update::Fresh { as_of: Instant::now() };
+        writer.lineage.broke(NAMESPACES);
+        writer.take(fresh()).await;
+        assert!(!store.current().verified);
+        writer.take(Update::ListEnd { kinds: Kinds::CORE }).await;
+        writer.take(fresh()).await;
+        assert!(store.current().verified);
     }
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use super::read::{ReadError, read_surveyed};
 use super::report::Report;
 use super::survey::Survey;
+use crate::source::Wanted;
 use crate::source::kubectl::Found;
-use crate::source::{Update, Wanted};
-use crate::zone::object::Kinds;
+use crate::zone::object::Object;
 
 /// What a look at the files shows.
 #[derive(Debug)]
@@ -50,9 +50,13 @@ pub(super) fn look(path: &Path, wanted: Wanted, seen: Option<&Survey>, settle: D
 /// What follows from a look.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// The store has to know this.
-    Tell(Update),
-    /// Nothing is new.
+    /// The store has to know this state, which is everything.
+    State(Vec<Object>),
+    /// The state is what it was.
+    Fresh,
+    /// The source is lost, and why.
+    Lost(String),
+    /// There is nothing to say.
     Nothing,
     /// Nothing can be said yet: look again soon.
     Wait,
@@ -67,8 +71,6 @@ const MAX_REPLACED: u32 = 4;
 /// What was seen and said so far.
 #[derive(Debug)]
 pub(super) struct Follower {
-    /// What a state is complete for.
-    kinds: Kinds,
     /// The last version that was judged.
     seen: Option<Arc<Survey>>,
     /// Whether the last thing said is that the source is lost.
@@ -83,9 +85,9 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Nothing seen yet; states are complete for `kinds`.
-    pub(super) const fn new(kinds: Kinds) -> Self {
-        Self { kinds, seen: None, lost: false, begun: false, unsettled: None, logged: None }
+    /// Nothing seen yet.
+    pub(super) const fn new() -> Self {
+        Self { seen: None, lost: false, begun: false, unsettled: None, logged: None }
     }
 
     /// The last version that was judged: it need not be read again.
@@ -113,14 +115,14 @@ impl Follower {
         };
         match look {
             Look::Same if self.lost => Step::Nothing,
-            Look::Same => Step::Tell(Update::Fresh),
+            Look::Same => Step::Fresh,
             Look::Unsettled(_) => Step::Wait,
             Look::Read(survey, found) => {
                 report.read(&found);
                 self.seen = Some(Arc::new(survey));
                 self.lost = false;
                 self.logged = None;
-                Step::Tell(Update::State { objects: found.objects, kinds: self.kinds })
+                Step::State(found.objects)
             }
             Look::Broken(survey, error) => {
                 // Said once a version, even in the words of the one before: this one is not read again.
@@ -148,7 +150,7 @@ impl Follower {
         if std::mem::replace(&mut self.lost, true) {
             return Step::Nothing;
         }
-        Step::Tell(Update::Lost { why: error.to_string() })
+        Step::Lost(error.to_string())
     }
 }
 
@@ -156,7 +158,7 @@ impl Follower {
 mod tests {
     use super::*;
     use crate::ops::metrics::Metrics;
-    use crate::zone::object::{Namespace, Object};
+    use crate::zone::object::{Kinds, Namespace};
 
     /// A look as a scenario names it.
     #[derive(Clone, Copy)]
@@ -207,7 +209,7 @@ mod tests {
             }
             Look::Unsettled(Survey::of(&file).unwrap())
         };
-        let mut follower = Follower::new(Kinds::CORE);
+        let mut follower = Follower::new();
         assert_eq!(follower.settle(settle), Duration::ZERO, "the first look");
         follower.judge(look_like(See::Good), &report);
         for _ in 0..20 {
@@ -256,14 +258,13 @@ mod tests {
         ];
         for Case { name, seen, said } in cases {
             let report = Report::new(Path::new("cluster.json"), Arc::new(Metrics::new()));
-            let mut follower = Follower::new(Kinds::CORE);
+            let mut follower = Follower::new();
             let heard: Vec<_> = seen
                 .iter()
                 .map(|see| match follower.judge(look_like(*see), &report) {
-                    Step::Tell(Update::State { .. }) => "state",
-                    Step::Tell(Update::Fresh) => "fresh",
-                    Step::Tell(Update::Lost { .. }) => "lost",
-                    Step::Tell(Update::Changes(_)) => "changes",
+                    Step::State(_) => "state",
+                    Step::Fresh => "fresh",
+                    Step::Lost(_) => "lost",
                     Step::Nothing => "-",
                     Step::Wait => "wait",
                 })

@@ -17,19 +17,23 @@ mod read;
 mod report;
 mod survey;
 
+pub use super::report::DROPPED_TOTAL;
 pub use read::{ReadError, read};
-pub use report::{DROPPED_TOTAL, READS_TOTAL, SKIPPED_TOTAL};
+pub use report::{READS_TOTAL, SKIPPED_TOTAL};
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::SendError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Update, Wanted};
+use super::{Listed, Update, Wanted};
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
+use crate::zone::object::Object;
 use follow::{Follower, Look, Step};
 use report::Report;
 
@@ -44,6 +48,9 @@ const JITTER: f64 = 0.2;
 /// A changed file is read once it has been left alone for this long: a writer that is still at it would be
 /// caught between two documents.
 const SETTLE: Duration = Duration::from_millis(250);
+
+/// Entries of a part of a list: so many are compared with the table at a time, which takes well under a millisecond.
+const PART: usize = 256;
 
 /// Follows a file or folder.
 pub struct FileSource {
@@ -80,7 +87,7 @@ impl FileSource {
     /// Follows the path until `shutdown`, or until nobody receives any more. The first read starts at once;
     /// a full channel delays the next look.
     ///
-    /// Sends [`Update::State`] with every wanted kind complete when the files changed and could be read,
+    /// Sends one list of every wanted kind and then [`Update::Fresh`] when the files changed and could be read,
     /// [`Update::Fresh`] at each look that finds them unchanged, and [`Update::Lost`] once when they turn
     /// unreadable or vanish.
     pub async fn run(self, tx: Sender<Update>, shutdown: CancellationToken) {
@@ -93,22 +100,48 @@ impl FileSource {
     }
 
     async fn follow(self, tx: Sender<Update>) {
-        let mut follower = Follower::new(self.wanted.kinds());
+        let mut follower = Follower::new();
         loop {
+            // What changes during the look may be missing from it: what is found is as old as its beginning.
+            let as_of = Instant::now();
             let look = self.look(&follower).await;
             let step = follower.judge(look, &self.report);
             let wait = match &step {
                 // Somebody is writing: look again as soon as he can be done.
                 Step::Wait => self.settle,
-                Step::Tell(_) | Step::Nothing => self.jitter.spread(self.interval, JITTER),
+                _ => self.jitter.spread(self.interval, JITTER),
             };
-            if let Step::Tell(update) = step
-                && tx.send(update).await.is_err()
-            {
+            let told = match step {
+                Step::State(objects) => self.tell_state(&tx, objects, as_of).await,
+                Step::Fresh => tx.send(Update::Fresh { as_of }).await,
+                Step::Lost(why) => tx.send(Update::Lost { why }).await,
+                Step::Nothing | Step::Wait => Ok(()),
+            };
+            if told.is_err() {
                 return;
             }
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Sends a whole state.
+    async fn tell_state(
+        &self,
+        tx: &Sender<Update>,
+        objects: Vec<Object>,
+        as_of: Instant,
+    ) -> Result<(), SendError<Update>> {
+        let kinds = self.wanted.kinds();
+        let mut objects = objects.into_iter().map(|object| Listed::Object { object, trigger: None });
+        loop {
+            let entries: Vec<_> = objects.by_ref().take(PART).collect();
+            if entries.is_empty() {
+                break;
+            }
+            tx.send(Update::ListPart { kinds, entries }).await?;
+        }
+        tx.send(Update::ListEnd { kinds }).await?;
+        tx.send(Update::Fresh { as_of }).await
     }
 
     /// Looks at the files, and reads them if they are not what they were.

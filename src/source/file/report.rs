@@ -6,12 +6,10 @@ use std::sync::Arc;
 use super::read::ReadError;
 use crate::ops::metrics::Metrics;
 use crate::source::kubectl::Found;
+use crate::source::report;
 
 /// Reads by result: `ok`, `broken` (syntax, type, no objects), `failed` (the system refused), `gone`, `torn`.
 pub const READS_TOTAL: &str = "outlast_source_reads_total";
-
-/// Units left out because no API server would accept them, by the object's kind and the reason.
-pub const DROPPED_TOTAL: &str = "outlast_source_dropped_total";
 
 /// Objects of kinds that DNS does not need, by kind.
 pub const SKIPPED_TOTAL: &str = "outlast_source_skipped_total";
@@ -27,8 +25,8 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(path: &Path, metrics: Arc<Metrics>) -> Self {
         metrics.describe_counter(READS_TOTAL, "Reads of a source's objects by result.");
-        metrics.describe_counter(DROPPED_TOTAL, "Parts of objects left out as invalid, by kind and reason.");
         metrics.describe_counter(SKIPPED_TOTAL, "Objects passed over because DNS does not need their kind.");
+        report::describe(&metrics);
         Self { path: path.into(), metrics }
     }
 
@@ -37,12 +35,9 @@ impl Report {
         self.count("ok");
         let path = self.path.display();
         tracing::info!(%path, objects = found.objects.len(), "source file read");
-        for (kind, reason, dropped) in found.drops.iter() {
-            let (kind, reason, count) = (kind.as_str(), reason.as_str(), dropped.count);
-            self.metrics.counter(DROPPED_TOTAL, &[("kind", kind), ("reason", reason)]).increment(count);
-            let examples = dropped.examples.join("; ");
+        report::dropped(&self.metrics, &found.drops, |kind, reason, count, examples| {
             tracing::warn!(%path, kind, reason, count, examples, "left out of the source file as invalid");
-        }
+        });
         for (kind, count) in found.skipped.iter() {
             self.metrics.counter(SKIPPED_TOTAL, &[("kind", kind)]).increment(count);
             tracing::debug!(%path, kind, count, "kind in the source file not needed");
