@@ -30,12 +30,14 @@
 //! 5. [`snapshot`] and [`feed`]: how a table gets to the disk and back.
 //! 6. [`source`]: where objects come from.
 //! 7. [`corefile`], [`forward`], [`ops`], [`cli`]: configuration, other names, operation, the command.
+//! 8. [`drill`]: an API server that can be told to fail, for drills and tests.
 //!
 //! Dependencies point one way: `zone` imports no other module; `feed` and `snapshot` import `zone`; `source`
 //! and `node` import those. `tests/architecture.rs` checks it.
 
 pub mod cli;
 pub mod corefile;
+pub mod drill;
 pub mod feed;
 pub mod forward;
 pub mod node;

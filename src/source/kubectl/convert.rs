@@ -26,7 +26,8 @@ const TARGET_TOO_LONG: usize = 64;
 
 /// What `item` is in DNS, if anything.
 pub(super) fn convert(kind: Kind, mut item: Item, wanted: Wanted, drops: &mut Drops) -> Option<Object> {
-    let Metadata { name, namespace, labels, deletion_timestamp } = item.metadata.take().unwrap_or_default();
+    let Metadata { name, namespace, labels, deletion_timestamp, .. } =
+        item.metadata.take().unwrap_or_default();
     let mut notes = Notes { kind, namespace: &namespace, name: &name, drops };
     let (valid, rule) = match kind {
         Kind::Namespace | Kind::Service => (is_label(&name), LABEL_RULE),

@@ -28,6 +28,8 @@ pub enum Reason {
     Namespace,
     /// The same object is given again later in the text. (object)
     Duplicate,
+    /// Its metadata can be read and the rest has other types than the API gives them. (object)
+    Unreadable,
     /// Neither an IPv4 nor an IPv6 address. (address; a pod as a whole)
     Address,
     /// An address of the other family than the slice's `addressType`. (address)
@@ -57,6 +59,7 @@ impl Reason {
             Self::Name => "name",
             Self::Namespace => "namespace",
             Self::Duplicate => "duplicate",
+            Self::Unreadable => "unreadable",
             Self::Address => "address",
             Self::AddressFamily => "address_family",
             Self::AddressType => "address_type",

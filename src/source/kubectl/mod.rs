@@ -18,6 +18,7 @@ mod drops;
 mod json;
 mod names;
 mod raw;
+pub(in crate::source) mod single;
 mod yaml;
 
 pub use drops::{Dropped, Drops, Reason, Skipped};

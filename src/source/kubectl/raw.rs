@@ -9,7 +9,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 /// An object of any of the four kinds.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 pub(super) struct Item {
     /// Name, namespace and labels.
     pub(super) metadata: Option<Metadata>,
@@ -20,8 +21,10 @@ pub(super) struct Item {
     /// Of an EndpointSlice: `IPv4`, `IPv6` or `FQDN`.
     pub(super) address_type: Option<Box<str>>,
     /// Of an EndpointSlice.
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) endpoints: Vec<Endpoint>,
     /// Of an EndpointSlice.
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) ports: Vec<Port>,
 }
 
@@ -41,6 +44,23 @@ pub(super) struct Metadata {
     /// When it is set the object is on its way out; the time itself does not matter.
     #[serde(default)]
     pub(super) deletion_timestamp: Option<IgnoredAny>,
+    /// A number in decimal.
+    pub(super) resource_version: Option<Box<str>>,
+    /// Of this object among all that ever had its name.
+    pub(super) uid: Option<Box<str>>,
+    /// The one that is of use.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) annotations: Annotations,
+}
+
+/// `annotations`: most objects have long ones (`kubectl.kubernetes.io/last-applied-configuration`), of which
+/// nothing is stored.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(expecting = "annotations, a mapping of strings to strings")]
+pub(super) struct Annotations {
+    /// Of an EndpointSlice: when what set its last change off happened, in RFC 3339.
+    #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
+    pub(super) trigger_time: Option<Box<str>>,
 }
 
 /// `spec` of a Service.
