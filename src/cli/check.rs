@@ -1,11 +1,13 @@
-//! `outlast check`: the verdict on a Corefile without starting anything.
+//! `outlast check`: the verdict on a Corefile without starting or sending anything.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::config::ConfigArgs;
-use crate::node::setup::plan;
+use crate::node::setup::{Plan, plan};
 use crate::ops::metrics::Metrics;
+use crate::source::SourceConfig;
+use crate::source::apiserver::inspect;
 
 /// Arguments of `outlast check`.
 #[derive(clap::Args)]
@@ -13,7 +15,8 @@ use crate::ops::metrics::Metrics;
   outlast check --conf Corefile && echo fine
   outlast check --conf Corefile --source file:cluster.yaml --snapshot /var/lib/outlast
 
-Flags and environment variables are those of outlast node, so that the verdict is on what a node would do.")]
+Flags and environment variables are those of outlast node, so that the verdict is on what a node would do.
+Files that only a connection needs, a kubeconfig say, are looked at and warned of: a node starts without them.")]
 pub(super) struct Args {
     /// What to check.
     #[command(flatten)]
@@ -26,11 +29,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(corefile) => corefile,
         Err(error) => return Ok(super::wrong(&error)),
     };
-    for warning in &corefile.warnings {
+    let plan = plan(&corefile, &args.config.environment(Arc::new(Metrics::new())));
+    let planned = plan.as_ref().map_or(&[][..], |plan| &plan.process.warnings);
+    for warning in corefile.warnings.iter().chain(planned) {
         eprintln!("{} - Warning: {}", warning.position, warning.text);
     }
-    match plan(&corefile, &args.config.environment(Arc::new(Metrics::new()))) {
+    match plan {
         Ok(plan) => {
+            for problem in problems(&plan)? {
+                eprintln!("{} - Warning: {problem}", args.config.conf.display());
+            }
             for server in &plan.servers {
                 println!("{}: {}", server.identity, server.banner.join(", "));
             }
@@ -39,4 +47,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         Err(error) => Ok(super::wrong(&error)),
     }
+}
+
+/// What would keep a node from its sources. It would start all the same: files come late and change, and there
+/// is the snapshot meanwhile.
+fn problems(plan: &Plan) -> anyhow::Result<Vec<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let mut problems = Vec::new();
+    for (config, _) in &plan.process.stores {
+        if let SourceConfig::ApiServer(access) = &config.source {
+            problems.extend(runtime.block_on(inspect::problem(access)));
+        }
+    }
+    Ok(problems)
 }

@@ -10,7 +10,8 @@ use crate::corefile::{self, Corefile, LoadOptions};
 use crate::node::setup::{Environment, Overrides, directive_names};
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
-use crate::source::SourceConfig;
+use crate::source::apiserver::access::is_in_cluster;
+use crate::source::choice::SourceChoice;
 
 /// The Corefile, and what is ahead of it.
 #[derive(clap::Args)]
@@ -21,9 +22,9 @@ pub(super) struct ConfigArgs {
     /// Port of server blocks that name none
     #[arg(long, default_value_t = 53, value_name = "PORT")]
     dns_port: u16,
-    /// Where the cluster's objects come from: file:PATH
+    /// Where the cluster's objects come from: auto, apiserver or file:PATH [default: auto, the API server]
     #[arg(long, env = "OUTLAST_SOURCE", value_name = "SOURCE")]
-    source: Option<SourceConfig>,
+    source: Option<SourceChoice>,
     /// Folder of the snapshots that answers survive in
     #[arg(long, env = "OUTLAST_SNAPSHOT", value_name = "DIR")]
     snapshot: Option<PathBuf>,
@@ -93,6 +94,7 @@ pub(super) fn environment(
         node_name: node_name.or_else(host).unwrap_or_default(),
         overrides,
         own_addresses: None,
+        in_cluster: is_in_cluster(|name| std::env::var(name).ok()),
     }
 }
 
@@ -129,7 +131,7 @@ mod tests {
         let environment = flags.config.environment(Arc::new(Metrics::new()));
         let Overrides { source, snapshot, snapshot_interval, stale_after, max_stale, fallback: _ } =
             environment.overrides;
-        assert_eq!(source, Some(SourceConfig::File("b.yaml".into())));
+        assert_eq!(source, Some(SourceChoice::File("b.yaml".into())));
         assert_eq!(snapshot, Some("/b".into()));
         let seconds = |s| Some(Duration::from_secs(s));
         assert_eq!((snapshot_interval, stale_after, max_stale), (seconds(300), seconds(20), seconds(7200)));

@@ -23,7 +23,7 @@ use crate::ops::catalogue;
 use crate::ops::dns_metrics::ServerMetrics;
 use crate::ops::metrics::Metrics;
 use crate::ops::rcode;
-use crate::source::SourceConfig;
+use crate::source::choice::SourceChoice;
 use crate::zone::Table;
 use crate::zone::name::Labels;
 
@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let header = snapshot.into_header();
     let table = Table::build(objects, header.complete, header.serial);
 
-    let overrides = Overrides { source: Some(SourceConfig::File(path)), ..Overrides::default() };
+    let overrides = Overrides { source: Some(SourceChoice::File(path)), ..Overrides::default() };
     let environment = environment(Arc::new(Metrics::new()), overrides, None);
     let corefile = match &args.conf {
         Some(conf) => load(conf, 53),

@@ -8,6 +8,7 @@
 mod check;
 mod config;
 mod coredns;
+mod drill;
 mod lookup;
 mod node;
 mod snapshot;
@@ -37,6 +38,7 @@ Examples:
   outlast snapshot show /var/lib/outlast         what is on the disk, and how old it is
   outlast lookup web.shop.svc.cluster.local A --snapshot /var/lib/outlast
                                                  what would be answered, without a server
+  outlast drill standin --kubeconfig kubeconfig  a made-up cluster's API server, to try a node with
 
 CoreDNS's flags -conf, -dns.port, -p, -pidfile, -quiet, -version and -plugins work without a subcommand.";
 
@@ -52,6 +54,9 @@ enum Command {
     Snapshot(snapshot::Command),
     /// Answer one question from a snapshot, offline
     Lookup(lookup::Args),
+    /// Try an outage without a cluster: standin
+    #[command(subcommand)]
+    Drill(drill::Command),
 }
 
 /// Exit status of wrong flags and wrong configurations.
@@ -87,6 +92,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Snapshot(command) => snapshot::run(command),
         Command::Lookup(args) => lookup::run(&args),
+        Command::Drill(command) => drill::run(command),
     };
     result.unwrap_or_else(|error| {
         eprintln!("outlast: {error:#}");

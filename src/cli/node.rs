@@ -32,7 +32,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   outlast node --conf Corefile
-  outlast node --conf Corefile --source file:cluster.yaml --snapshot /var/lib/outlast
+  outlast node --conf Corefile --snapshot /var/lib/outlast --source apiserver
+  outlast node --conf Corefile --snapshot /var/lib/outlast --source file:cluster.json
   kubectl get ns,svc,endpointslices,pods -A -o json > cluster.json
 
 A flag is ahead of its environment variable, and both are ahead of the Corefile.")]

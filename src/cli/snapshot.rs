@@ -116,6 +116,8 @@ fn run_to(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
                 labels: true,
                 written_at_ms: now,
                 proved_at_ms: now,
+                // A file has neither a position nor a cluster's identity to say.
+                ..About::default()
             };
             let header = Header::of(&table, about);
             let written = export::import(&RealDisk, &target, &header, table.objects())?;

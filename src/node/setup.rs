@@ -17,11 +17,14 @@ use super::plugins::refused::REFUSED;
 use super::router::{Block, Route};
 use super::store::Store;
 use super::store::state::Limits;
-use crate::corefile::{self, Corefile, Error, Listener, Position, Scheme, ServerBlock, Statement, Token};
+use crate::corefile::{
+    self, Corefile, Error, Listener, Position, Scheme, ServerBlock, Statement, Token, Warning,
+};
 use crate::ops::admin::{Face, ListenAddress};
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Monitor;
+use crate::source::choice::SourceChoice;
 use crate::source::{SourceConfig, Wanted};
 use crate::zone::name::Labels;
 
@@ -37,13 +40,15 @@ pub struct Environment {
     pub overrides: Overrides,
     /// The name server's own addresses, if they are known better than the interfaces tell.
     pub own_addresses: Option<Vec<IpAddr>>,
+    /// Whether this is a pod, whose environment says where the API server is.
+    pub in_cluster: bool,
 }
 
 /// Options of `kubernetes` blocks that flags and environment variables override.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `source`
-    pub source: Option<SourceConfig>,
+    pub source: Option<SourceChoice>,
     /// `snapshot`
     pub snapshot: Option<PathBuf>,
     /// `snapshot_interval`
@@ -88,19 +93,22 @@ pub struct Process {
     pub debug: bool,
     /// Metrics of the async runtimes.
     pub runtime_metrics: bool,
-    /// The stores, one for each source and folder.
+    /// The stores, one for each source, folder and zone.
     pub stores: Vec<(StoreConfig, Arc<Store>)>,
+    /// What is right, and probably not what is meant; logged already.
+    pub warnings: Vec<Warning>,
 }
 
 impl Process {
-    /// The store of this configuration. Blocks that name the same source and folder share one, which then has
-    /// what any of them needs.
+    /// The store of this configuration. Blocks that name the same source, folder and zone share one, which then
+    /// has what any of them needs: an API server that is reached in the same way is one source, and is asked as
+    /// much as the most generous block allows.
     ///
     /// # Errors
     /// Another store keeps its snapshots in this folder: each would put the other's aside.
     pub fn store(&mut self, config: StoreConfig) -> Result<Arc<Store>, String> {
         let same = |(c, _): &&mut (StoreConfig, _)| {
-            c.source == config.source && c.snapshot == config.snapshot && c.zone == config.zone
+            c.source.is_same_place(&config.source) && c.snapshot == config.snapshot && c.zone == config.zone
         };
         if let Some((shared, store)) = self.stores.iter_mut().find(same) {
             shared.wanted.labels |= config.wanted.labels;
@@ -110,6 +118,11 @@ impl Process {
             let limits = [shared.limits.max_stale, config.limits.max_stale];
             shared.limits.max_stale = limits.into_iter().flatten().min();
             shared.watched |= config.watched;
+            if let (SourceConfig::ApiServer(shared), SourceConfig::ApiServer(access)) =
+                (&mut shared.source, config.source)
+            {
+                shared.limits = shared.limits.larger(&access.limits);
+            }
             return Ok(store.clone());
         }
         if let Some(folder) = &config.snapshot
@@ -333,21 +346,13 @@ fn listeners(bound: &[BindAddress], port: u16) -> Vec<(String, Vec<SocketAddr>, 
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
     use crate::testkit::node::Builder;
 
     fn check(text: &str) -> Plan {
         Builder::default().own_addresses(&["10.96.0.10"]).check(text).unwrap_or_else(|e| panic!("{e}"))
-    }
-
-    #[test]
-    fn sources_are_written_as_they_are_read() {
-        let source: SourceConfig = "file:/etc/cluster: 1.yaml".parse().unwrap();
-        assert_eq!(source, SourceConfig::File("/etc/cluster: 1.yaml".into()));
-        assert_eq!(source.to_string(), "file:/etc/cluster: 1.yaml");
-        for wrong in ["", "file", "file:", "/etc/cluster.yaml", "hub:10.0.0.1"] {
-            assert!(wrong.parse::<SourceConfig>().unwrap_err().contains("write file:PATH"), "{wrong}");
-        }
     }
 
     #[test]
@@ -424,6 +429,58 @@ mod tests {
         assert_eq!((other.snapshot.is_some(), other.limits), (true, Limits::default()));
     }
 
+    /// Whether two blocks share a store, and how much it asks of the API server.
+    #[test]
+    fn an_api_server_that_is_reached_in_one_way_is_one_source() {
+        struct Case {
+            name: &'static str,
+            blocks: [&'static str; 2],
+            want: &'static [(Option<u32>, Option<u32>, Option<u32>)],
+        }
+        for case in [
+            Case {
+                name: "the same kubeconfig, the larger limits",
+                blocks: [
+                    "kubeconfig k\n apiserver_qps 20\n apiserver_max_inflight 1",
+                    "kubeconfig k\n apiserver_qps 10\n apiserver_burst 30\n apiserver_max_inflight 2",
+                ],
+                want: &[(Some(20), Some(30), Some(2))],
+            },
+            Case {
+                name: "without a limit there is more than with one",
+                blocks: ["kubeconfig k\n apiserver_qps 1\n apiserver_max_inflight 1", "kubeconfig k"],
+                want: &[(None, None, None)],
+            },
+            Case {
+                name: "another context is another cluster",
+                blocks: ["kubeconfig k", "kubeconfig k two"],
+                want: &[(None, None, None), (None, None, None)],
+            },
+            Case {
+                name: "other certificates are somebody else",
+                blocks: ["endpoint https://h\n tls a b c", "endpoint https://h"],
+                want: &[(None, None, None), (None, None, None)],
+            },
+        ] {
+            let [one, other] = case.blocks;
+            let text = format!(
+                "cluster.local:53 {{\n kubernetes {{\n {one}\n }}\n}}\n\
+                 cluster.local:54 {{\n kubernetes {{\n {other}\n }}\n}}\n"
+            );
+            let limits = |source: &SourceConfig| match source {
+                SourceConfig::File(_) => panic!("{}: {source}", case.name),
+                SourceConfig::ApiServer(access) => {
+                    let limits = &access.limits;
+                    let [qps, burst, inflight] =
+                        [limits.qps, limits.burst, limits.max_inflight].map(|n| n.map(NonZeroU32::get));
+                    (qps, burst, inflight)
+                }
+            };
+            let got: Vec<_> = check(&text).process.stores.iter().map(|(c, _)| limits(&c.source)).collect();
+            assert_eq!(got, case.want, "{}", case.name);
+        }
+    }
+
     #[test]
     fn a_store_is_watched_if_any_of_its_blocks_is() {
         let block = |port: u16, plugin: &str| {
@@ -446,6 +503,7 @@ mod tests {
                 node_name: String::new(),
                 overrides: Overrides::default(),
                 own_addresses: own.map(|ip| vec![ip]),
+                in_cluster: false,
             };
             let cx = Context {
                 environment: &environment,

@@ -99,6 +99,7 @@ pub(crate) fn plugins(body: &str) -> Result<Vec<Arc<dyn Plugin>>, Error> {
         node_name: "node-1".to_owned(),
         overrides: Overrides::default(),
         own_addresses: None,
+        in_cluster: false,
     };
     let names = setup::directive_names();
     let options = LoadOptions { directives: Some(&names), ..LoadOptions::default() };

@@ -50,6 +50,7 @@ impl Default for Builder {
             node_name: "test-node".to_owned(),
             overrides: Overrides::default(),
             own_addresses: None,
+            in_cluster: false,
         };
         Self { environment }
     }
@@ -68,6 +69,13 @@ impl Builder {
     #[must_use]
     pub fn node_name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.environment.node_name);
+        self
+    }
+
+    /// In the environment of a pod.
+    #[must_use]
+    pub fn in_cluster(mut self) -> Self {
+        self.environment.in_cluster = true;
         self
     }
 

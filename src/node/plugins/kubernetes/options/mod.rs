@@ -1,13 +1,20 @@
 //! The `kubernetes` block: CoreDNS's options and our own.
+//!
+//! * `source` says where the objects come from.
+//! * `connection` says how the API server is reached.
+
+mod connection;
+mod source;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::connection::Connection;
 use super::fallback::Fallback;
 use super::{Counters, Kubernetes, NAME, Policy};
-use crate::corefile::{self, Directive, Error, Line, Statement, Token};
+use crate::corefile::{self, Directive, Error, Line, Statement, Token, Warning};
 use crate::forward::{ForwardConfig, Policy as Order};
 use crate::node::chain::Plugin;
 use crate::node::plugins::{forward, once};
@@ -15,6 +22,8 @@ use crate::node::setup::{Context, StoreConfig};
 use crate::node::store::state::{DEFAULT_STALE_AFTER, Limits};
 use crate::ops::jitter::node_hash;
 use crate::snapshot::schedule::{DEFAULT_INTERVAL, MAX_INTERVAL, MIN_INTERVAL};
+use crate::source::apiserver::PROVED_WITHIN;
+use crate::source::choice::SourceChoice;
 use crate::source::{SourceConfig, Wanted};
 use crate::zone::name::Labels;
 use crate::zone::rules::{Pods, Rules, Zone};
@@ -61,7 +70,9 @@ struct Options {
     /// `fallthrough`
     fallthrough: Vec<Labels>,
     /// `source`
-    source: Option<SourceConfig>,
+    source: Option<SourceChoice>,
+    /// How the API server is reached.
+    connection: Connection,
     /// `snapshot`
     snapshot: Option<PathBuf>,
     /// `snapshot_interval`
@@ -72,8 +83,8 @@ struct Options {
     max_stale: Option<Duration>,
     /// `fallback`
     fallback: Option<ForwardConfig>,
-    /// Options for the connection to the API server, which other sources do not have.
-    connection: Vec<Token>,
+    /// `startup_timeout`, where it was written.
+    startup_timeout: Option<Token>,
 }
 
 /// Reads the block; nothing is opened yet.
@@ -81,22 +92,22 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     let directive = once(directives)?;
     let options = read(directive, cx)?;
     let overrides = &cx.environment.overrides;
-    let source = overrides.source.clone().or(options.source).ok_or_else(|| {
-        directive.error(
-            "plugin/kubernetes: following an API server is not supported yet: write 'source file PATH' in this \
-             block, or give --source file:PATH",
-        )
-    })?;
-    for option in &options.connection {
-        tracing::warn!(target: "plugin/kubernetes", "'{}' at {} has no effect: the source is {source}",
-            option.text, option.position);
-    }
+    let choice = overrides.source.clone().or(options.source).unwrap_or_default();
+    let source = match choice {
+        SourceChoice::File(path) => SourceConfig::File(path),
+        SourceChoice::Auto | SourceChoice::ApiServer => {
+            let access = options.connection.access(cx.environment.in_cluster);
+            SourceConfig::ApiServer(access.map_err(|e| directive.error(format!("plugin/kubernetes: {e}")))?)
+        }
+    };
+    warn_of_idle(&options.connection, options.startup_timeout.as_ref(), &source, cx);
     let mut rules = options.rules;
     rules.local_addresses = cx.local_addresses()?;
     let limits = Limits {
         stale_after: overrides.stale_after.or(options.stale_after).unwrap_or(DEFAULT_STALE_AFTER),
         max_stale: overrides.max_stale.or(options.max_stale),
     };
+    warn_of_haste(directive, &limits, &source, cx);
     let wanted = Wanted { labels: rules.needs_labels(), pods: rules.pods == Pods::Verified };
     let zone = rules.primary().map(|z| z.name.to_string()).unwrap_or_default();
     let store = cx.process.store(StoreConfig {
@@ -123,6 +134,44 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     Ok(vec![Arc::new(Kubernetes::new(rules, policy, store, fallback, clock, counters))])
 }
 
+/// Says which lines have no effect: nothing is ignored in silence.
+fn warn_of_idle(
+    connection: &Connection,
+    startup_timeout: Option<&Token>,
+    source: &SourceConfig,
+    cx: &mut Context<'_>,
+) {
+    let mut warn = |line: &Token, why: &str| {
+        let (option, position) = (&line.text, &line.position);
+        tracing::warn!(target: "plugin/kubernetes", "'{option}' at {position} has no effect: {why}");
+        let text = format!("'{option}' has no effect: {why}");
+        cx.process.warnings.push(Warning { position: position.clone(), text });
+    };
+    match source {
+        SourceConfig::File(_) => {
+            let why = format!("the source is {source}");
+            connection.lines().iter().for_each(|line| warn(line, &why));
+        }
+        SourceConfig::ApiServer(access) => connection.idle(access).for_each(|(line, why)| warn(line, why)),
+    }
+    if let Some(line) = startup_timeout {
+        warn(line, "sockets are bound at once, whatever the source says");
+    }
+}
+
+/// Says that the data of a source that is well will be called stale now and then.
+fn warn_of_haste(directive: &Directive, limits: &Limits, source: &SourceConfig, cx: &mut Context<'_>) {
+    if matches!(source, SourceConfig::ApiServer(_)) && limits.stale_after < PROVED_WITHIN {
+        let position = directive.position();
+        let (given, needed) = (limits.stale_after, PROVED_WITHIN);
+        let text = format!(
+            "'stale_after' of {given:?} makes good data stale now and then: an API server proves it within {needed:?}"
+        );
+        tracing::warn!(target: "plugin/kubernetes", "{text}");
+        cx.process.warnings.push(Warning { position: position.clone(), text });
+    }
+}
+
 /// Servers that are asked one after the other.
 fn fallback_config(servers: Vec<SocketAddr>) -> ForwardConfig {
     ForwardConfig { policy: Order::Sequential, ..ForwardConfig::new(".", servers) }
@@ -144,12 +193,13 @@ fn read(directive: &Directive, cx: &Context<'_>) -> Result<Options, Error> {
         ttl: DEFAULT_TTL,
         fallthrough: Vec::new(),
         source: None,
+        connection: Connection::default(),
         snapshot: None,
         interval: None,
         stale_after: None,
         max_stale: None,
         fallback: None,
-        connection: Vec::new(),
+        startup_timeout: None,
     };
     for line in directive.lines() {
         option(line, &mut options)?;
@@ -167,25 +217,9 @@ fn option(line: &Line, options: &mut Options) -> Result<(), Error> {
     match line.name().text.as_str() {
         // Invariant: what is not listed is not accepted.
         name if !OPTIONS.contains(&name) => return Err(refusal(line)),
-        "endpoint" => {
-            line.one_arg("endpoint URL")?;
-            options.connection.push(line.name().clone());
-        }
-        "tls" => {
-            line.expect_args(1..=3, "tls CERT KEY CACERT")?;
-            options.connection.push(line.name().clone());
-        }
-        "kubeconfig" => {
-            line.expect_args(1..=2, "kubeconfig FILE [CONTEXT]")?;
-            options.connection.push(line.name().clone());
-        }
-        name @ ("apiserver_qps" | "apiserver_burst" | "apiserver_max_inflight") => {
-            line.one_arg(&format!("{name} NUMBER"))?.integer(0..=u32::MAX)?;
-            options.connection.push(line.name().clone());
-        }
         "startup_timeout" => {
             line.one_arg("startup_timeout DURATION")?.duration()?;
-            options.connection.push(line.name().clone());
+            options.startup_timeout = Some(line.name().clone());
         }
         "namespaces" => {
             let words = line.expect_args(1..=usize::MAX, "namespaces NAMESPACE...")?;
@@ -218,7 +252,7 @@ fn option(line: &Line, options: &mut Options) -> Result<(), Error> {
                 rules.ignore_empty_service = word.choice(&[("empty_service", true)])?;
             }
         }
-        "source" => options.source = Some(source(line)?),
+        "source" => options.source = Some(source::source(line)?),
         "snapshot" => options.snapshot = Some(PathBuf::from(&line.one_arg("snapshot DIR")?.text)),
         "snapshot_interval" => {
             let word = line.one_arg("snapshot_interval DURATION")?;
@@ -240,6 +274,7 @@ fn option(line: &Line, options: &mut Options) -> Result<(), Error> {
             }
             options.fallback = Some(fallback_config(upstreams));
         }
+        _ if options.connection.take(line)? => {}
         _ => return Err(refusal(line)),
     }
     Ok(())
@@ -259,33 +294,13 @@ fn refusal(line: &Line) -> Error {
             "plugin/kubernetes: 'guard' is not supported yet: remove the line; removals are applied as they come",
         ),
         name @ ("hub" | "endpoints") => line.error(format!(
-            "plugin/kubernetes: '{name}' is about hubs, which are not supported yet: write '{SOURCE_USAGE}' instead"
+            "plugin/kubernetes: '{name}' is about hubs, which are not supported yet: write '{}' instead",
+            source::USAGE
         )),
         name @ ("upstream" | "resyncperiod" | "transfer") => line.error(format!(
             "plugin/kubernetes: '{name}' was removed from CoreDNS long ago and does nothing: remove the line"
         )),
         _ => line.unknown_property(NAME, &OPTIONS),
-    }
-}
-
-/// How `source` is written.
-const SOURCE_USAGE: &str = "source file PATH";
-
-fn source(line: &Line) -> Result<SourceConfig, Error> {
-    let words = line.expect_args(1..=2, SOURCE_USAGE)?;
-    match words {
-        [kind, path] if kind.text == "file" => Ok(SourceConfig::File(PathBuf::from(&path.text))),
-        [kind, ..] if matches!(kind.text.as_str(), "auto" | "apiserver" | "hub") => Err(kind.error(format!(
-            "plugin/kubernetes: source '{}' is not supported yet: write '{SOURCE_USAGE}'",
-            kind.text
-        ))),
-        [kind] if kind.text == "file" => {
-            Err(kind.error(format!("plugin/kubernetes: source 'file' needs a path: write '{SOURCE_USAGE}'")))
-        }
-        [kind, ..] => {
-            Err(kind.error(format!("plugin/kubernetes: no source '{}': write '{SOURCE_USAGE}'", kind.text)))
-        }
-        [] => Err(line.error(format!("plugin/kubernetes: write '{SOURCE_USAGE}'"))),
     }
 }
 
@@ -310,14 +325,22 @@ fn labels(words: &[Token], zones: Vec<String>) -> Result<Vec<Labels>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
     use crate::node::setup::Overrides;
+    use crate::source::apiserver::access::{Access, Limits as AccessLimits, Place, TlsFiles};
     use crate::testkit::node::Builder;
+
+    /// A Corefile with these lines in its block, from line 3 on.
+    fn text(lines: &str) -> String {
+        format!("cluster.local:53 {{\n kubernetes {{\n {lines}\n }}\n}}\n")
+    }
 
     /// The store that a block with these lines, and these overrides, asks for.
     fn store(lines: &str, overrides: Overrides) -> StoreConfig {
-        let text = format!("cluster.local:53 {{\n kubernetes {{\n {lines}\n }}\n}}\n");
-        let mut plan = Builder::default().overrides(overrides).check(&text).unwrap_or_else(|e| panic!("{e}"));
+        let plan = Builder::default().overrides(overrides).check(&text(lines));
+        let mut plan = plan.unwrap_or_else(|e| panic!("{e}"));
         plan.process.stores.remove(0).0
     }
 
@@ -342,7 +365,7 @@ mod tests {
         let flags = store(
             lines,
             Overrides {
-                source: Some(SourceConfig::File("b.yaml".into())),
+                source: Some(SourceChoice::File("b.yaml".into())),
                 snapshot: Some("/b".into()),
                 snapshot_interval: Some(second(11)),
                 stale_after: Some(second(21)),
@@ -353,6 +376,93 @@ mod tests {
         assert_eq!((flags.source, flags.snapshot), (SourceConfig::File("b.yaml".into()), Some("/b".into())));
         assert_eq!(flags.interval, second(11));
         assert_eq!(flags.limits, Limits { stale_after: second(21), max_stale: Some(second(7200)) });
+    }
+
+    /// What the block and the flag say of the source, in a pod and elsewhere.
+    #[test]
+    fn the_source_is_the_api_server_unless_something_else_is_said() {
+        use SourceChoice::{ApiServer, Auto, File};
+        let file = || Some(File("b.yaml".into()));
+        for (lines, flag, in_cluster, want) in [
+            ("", None, true, "apiserver:in-cluster"),
+            ("source auto", None, true, "apiserver:in-cluster"),
+            ("source apiserver", None, true, "apiserver:in-cluster"),
+            ("source file a.yaml", None, true, "file:a.yaml"),
+            ("source file a.yaml", Some(ApiServer), true, "apiserver:in-cluster"),
+            ("source file a.yaml", Some(Auto), true, "apiserver:in-cluster"),
+            ("source apiserver", file(), true, "file:b.yaml"),
+            // The block's lines say which API server the flag means.
+            ("source file a.yaml\n kubeconfig /k two", Some(ApiServer), false, "apiserver:/k#two"),
+            ("kubeconfig /k", None, false, "apiserver:/k"),
+            ("endpoint https://192.0.2.1:6443", None, false, "apiserver:https://192.0.2.1:6443"),
+            // CoreDNS's precedence, whatever the order of the lines.
+            ("endpoint https://192.0.2.1:6443", None, true, "apiserver:https://192.0.2.1:6443"),
+            ("kubeconfig /k\n endpoint https://192.0.2.1:6443", None, true, "apiserver:/k"),
+        ] {
+            let builder = Builder::default().overrides(Overrides { source: flag, ..Overrides::default() });
+            let builder = if in_cluster { builder.in_cluster() } else { builder };
+            let plan = builder.check(&text(lines)).unwrap_or_else(|e| panic!("{lines}: {e}"));
+            assert_eq!(plan.process.stores[0].0.source.to_string(), want, "{lines}");
+        }
+    }
+
+    #[test]
+    fn every_line_of_the_connection_arrives() {
+        let number = NonZeroU32::new;
+        let lines = "endpoint https://192.0.2.1:6443\n tls cert key ca\n apiserver_qps 20\n apiserver_burst 40\n \
+                     apiserver_max_inflight 2";
+        let tls = TlsFiles { cert: "cert".into(), key: "key".into(), ca: "ca".into() };
+        let place = Place::Endpoint { url: "https://192.0.2.1:6443".to_owned(), tls: Some(tls) };
+        let limits = AccessLimits { qps: number(20), burst: number(40), max_inflight: number(2) };
+        assert_eq!(
+            store(lines, Overrides::default()).source,
+            SourceConfig::ApiServer(Access { place, limits })
+        );
+        let place = Place::Kubeconfig { file: "/k".into(), context: Some("two".to_owned()) };
+        let access = Access { place, limits: AccessLimits::default() };
+        assert_eq!(store("kubeconfig /k two", Overrides::default()).source, SourceConfig::ApiServer(access));
+    }
+
+    #[test]
+    fn lines_without_a_good_effect_are_warned_of() {
+        for (lines, want) in [
+            ("", &[][..]),
+            ("kubeconfig /k\n apiserver_qps 5", &[]),
+            ("endpoint https://h\n tls a b c", &[]),
+            ("tls a b c", &["3: 'tls' has no effect: it belongs to an 'endpoint', and there is none"]),
+            ("endpoint http://h\n tls a b c", &["4: 'tls' has no effect: the endpoint is http, not https"]),
+            (
+                "endpoint https://h\n tls a b c\n kubeconfig /k",
+                &[
+                    "3: 'endpoint' has no effect: 'kubeconfig' is ahead of it",
+                    "4: 'tls' has no effect: 'kubeconfig' is ahead of it",
+                ],
+            ),
+            (
+                "source file x\n kubeconfig /k\n apiserver_qps 5",
+                &[
+                    "4: 'kubeconfig' has no effect: the source is file:x",
+                    "5: 'apiserver_qps' has no effect: the source is file:x",
+                ],
+            ),
+            (
+                "startup_timeout 5s",
+                &["3: 'startup_timeout' has no effect: sockets are bound at once, whatever the source says"],
+            ),
+            (
+                "stale_after 5s",
+                &[
+                    "2: 'stale_after' of 5s makes good data stale now and then: an API server proves it within 15s",
+                ],
+            ),
+            ("stale_after 15s", &[]),
+            ("source file x\n stale_after 5s", &[]),
+        ] {
+            let plan = Builder::default().in_cluster().check(&text(lines)).unwrap_or_else(|e| panic!("{e}"));
+            let warnings = plan.process.warnings.iter();
+            let got: Vec<_> = warnings.map(|w| format!("{}: {}", w.position.line, w.text)).collect();
+            assert_eq!(got, want, "{lines}");
+        }
     }
 
     #[test]
