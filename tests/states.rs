@@ -5,12 +5,20 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that panics is a test that fails")]
 
+#[path = "states/apiserver.rs"]
+mod apiserver;
 #[path = "states/expect.rs"]
 mod expect;
 #[path = "states/objects.rs"]
 mod objects;
+#[path = "states/oracle.rs"]
+mod oracle;
 #[path = "states/script.rs"]
 mod script;
+#[path = "common/unwired.rs"]
+mod unwired;
+#[path = "states/vigil.rs"]
+mod vigil;
 #[path = "states/world.rs"]
 mod world;
 
@@ -34,6 +42,43 @@ macro_rules! scenarios {
 
 scenarios! {
     aliases
+    apiserver
+    apiserver_401
+    apiserver_403
+    apiserver_410
+    apiserver_422
+    apiserver_429
+    apiserver_500
+    apiserver_503
+    apiserver_504
+    apiserver_another_cluster
+    apiserver_close
+    apiserver_cut
+    apiserver_cut_page
+    apiserver_dead_watches
+    apiserver_down_for_a_day
+    apiserver_down_from_the_start
+    apiserver_down_without_snapshot
+    apiserver_drip
+    apiserver_emptied
+    apiserver_empty
+    apiserver_empty_pages
+    apiserver_flapping
+    apiserver_frozen
+    apiserver_garbage
+    apiserver_hang
+    apiserver_lag
+    apiserver_lag_pages
+    apiserver_old_etcd
+    apiserver_pods
+    apiserver_refuse
+    apiserver_restarts
+    apiserver_restore
+    apiserver_restore_bumped
+    apiserver_resume
+    apiserver_skips
+    apiserver_snapshot_of_another
+    apiserver_without_progress
     empty
     empty_reverse
     expired
@@ -41,11 +86,18 @@ scenarios! {
     fallback
     fallback_silent
     flapping
+    lineage
+    list_fails
+    list_parts
+    lists_side_by_side
     live
     partial
     pods
+    programming
+    proofs
     refresh
     restart
+    resume
     snapshots
     source_ends
     stale

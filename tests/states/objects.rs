@@ -1,7 +1,7 @@
 //! Objects as scripts write them.
 
 use outlast::testkit::cluster::{ns, pod, slice, svc};
-use outlast::zone::object::{Key, Kind, Object};
+use outlast::zone::object::{Key, Kind, Kinds, Object};
 
 /// The object of a line:
 ///
@@ -51,4 +51,9 @@ pub(super) fn kind(word: &str) -> Kind {
         "pods" => Kind::Pod,
         _ => panic!("no kind: {word}"),
     }
+}
+
+/// Several kinds, with commas between them.
+pub(super) fn kinds(word: &str) -> Kinds {
+    word.split(',').map(kind).collect()
 }

@@ -9,38 +9,40 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, PTR};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::net::xfer::Protocol;
-use outlast::corefile::{self, LoadOptions};
 use outlast::node::chain::{Next, Outcome, Plugin};
 use outlast::node::gate::{Gate, judge};
 use outlast::node::query::Query;
 use outlast::node::reply::{Reply, encode};
 use outlast::node::router::{Block, Route, Router};
-use outlast::node::setup::{Environment, Overrides, StoreConfig, directive_names, plan};
 use outlast::node::store::Store;
-use outlast::node::store::keeper::{Keeper, KeeperConfig};
-use outlast::node::store::writer::Writer;
 use outlast::ops::catalogue;
-use outlast::ops::clock::WallClock;
 use outlast::ops::dns_metrics::ServerMetrics;
 use outlast::ops::jitter::Jitter;
 use outlast::ops::metrics::Metrics;
 use outlast::ops::readiness::{Monitor, Readiness, State};
-use outlast::snapshot::disk::RealDisk;
-use outlast::source::{UPDATE_QUEUE, Update, Wanted};
+use outlast::source::apiserver::{ApiServerSource, Transport};
+use outlast::source::{Listed, Resume, SourceConfig, UPDATE_QUEUE, Update, Wanted};
 use outlast::testkit::client::{self, Answer};
 use outlast::testkit::node::Log;
 use outlast::testkit::upstream::FakeUpstream;
-use outlast::zone::object::Object;
+use outlast::zone::object::{Kind, Kinds, Object};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Unix time at the beginning of a script, in milliseconds: 2026-01-01T00:00:00Z.
-const BEGIN: u64 = 1_767_225_600_000;
+use super::apiserver::ApiServer;
+use super::unwired::{environment, planned, unix_ms, writer};
+use super::vigil::Vigil;
 
 /// Often enough to let every task that can go on go on.
 const TURNS: usize = 64;
+
+/// While time passes the world is looked at so often …
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// … but not more often than this within one step of a script, so that days pass in seconds.
+const LOOKS: u32 = 300;
 
 /// What a script plays in.
 pub(super) struct World {
@@ -56,6 +58,10 @@ pub(super) struct World {
     pub(super) upstream: Arc<AtomicUsize>,
     /// Everything that was logged.
     pub(super) log: Log,
+    /// Questions that are asked all the time.
+    pub(super) vigils: Vec<Vigil>,
+    /// The API server that nodes follow; without one, the script says what the source says.
+    pub(super) apiserver: Option<ApiServer>,
     /// The node.
     node: Option<Node>,
     /// The snapshots.
@@ -68,16 +74,22 @@ pub(super) struct World {
 struct Node {
     /// Answers.
     router: Arc<Router>,
+    /// What it answers from.
+    store: Arc<Store>,
     /// Counts.
     metrics: Arc<Metrics>,
     /// What `/ready` says.
     readiness: Readiness,
     /// What it wants of its source.
     wanted: Wanted,
+    /// From where it told its source to go on.
+    resume: Resume,
     /// Its source's end of the queue.
     updates: Option<Sender<Update>>,
     /// A source that proves itself again and again.
     proving: Option<JoinHandle<()>>,
+    /// A source that follows the API server.
+    following: Option<JoinHandle<()>>,
     /// Ends it.
     stop: CancellationToken,
     /// The writer's task.
@@ -94,6 +106,8 @@ impl World {
             fallback_is_silent: false,
             upstream: Arc::default(),
             log: Log::start(),
+            vigils: Vec::new(),
+            apiserver: None,
             node: None,
             dir: tempfile::tempdir().unwrap(),
             origin: Instant::now(),
@@ -109,36 +123,50 @@ impl World {
     fn corefile(&self) -> String {
         let options: String = self.options.iter().map(|line| format!("{line}\n")).collect();
         let dir = self.dir.path().display();
+        let source = match self.apiserver {
+            Some(_) => format!("kubeconfig {dir}/kubeconfig"),
+            None => "source file /nowhere".to_owned(),
+        };
         format!(
-            ".:0 {{\nkubernetes cluster.local in-addr.arpa ip6.arpa {{\nsource file /nowhere\nsnapshot {dir}\n\
+            ".:0 {{\nkubernetes cluster.local in-addr.arpa ip6.arpa {{\n{source}\nsnapshot {dir}/snapshots\n\
              {options}}}\n}}\n"
         )
+    }
+
+    /// From now on nodes follow an API server that has all objects.
+    pub(super) fn serve(&mut self, how: &[&str]) {
+        let server = ApiServer::serve(how, &self.objects);
+        server.write_kubeconfig(self.dir.path());
+        self.apiserver = Some(server);
+    }
+
+    /// Does something to the API server, and lets it happen.
+    pub(super) async fn apiserver(&mut self, words: &[&str]) {
+        self.apiserver.as_mut().expect("there is an API server").play(words, self.dir.path());
+        settle().await;
+    }
+
+    /// Asserts that the node has what the API server has.
+    pub(super) fn is_exact(&mut self) {
+        let node = self.node.as_ref().expect("a node was started");
+        let server = self.apiserver.as_ref().expect("there is an API server");
+        server.is_exact(&node.store, node.wanted);
     }
 
     /// Starts a node on the disk of the one before; its source has said nothing yet.
     pub(super) fn start(&mut self) {
         assert!(self.node.is_none(), "one node at a time");
-        let origin = self.origin;
-        let system = move || BEGIN + u64::try_from(origin.elapsed().as_millis()).unwrap();
-        let environment = Environment {
-            metrics: Arc::new(Metrics::new()),
-            clock: Arc::new(WallClock::with_system(0, system)),
-            node_name: "node-1".to_owned(),
-            overrides: Overrides::default(),
-            own_addresses: Some(vec!["10.96.0.10".parse().unwrap()]),
-        };
-        let names = directive_names();
-        let options = LoadOptions { directives: Some(&names), ..LoadOptions::default() };
-        let parsed =
-            corefile::parse(&self.corefile(), "Corefile", &options).unwrap_or_else(|e| panic!("{e}"));
-        let mut plan = plan(&parsed, &environment).unwrap_or_else(|e| panic!("{e}"));
+        let environment = environment(self.origin);
+        let mut plan = planned(&self.corefile(), &environment);
 
         let metrics = &environment.metrics;
         let (config, store) = plan.process.stores.pop().expect("a kubernetes block has a store");
+        let source = config.source.clone();
         let readiness = Readiness::new(Monitor::UntilReady);
         let wanted = config.wanted;
-        let mut writer = writer(config, store, &environment).with_readiness(readiness.register("kubernetes"));
-        writer.boot();
+        let mut writer =
+            writer(config, store.clone(), &environment).with_readiness(readiness.register("kubernetes"));
+        let resume = writer.boot();
 
         let server = plan.servers.pop().expect("there is a server block");
         let upstream: Arc<dyn Plugin> = Arc::new(Upstream(self.upstream.clone()));
@@ -152,13 +180,27 @@ impl World {
 
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
         let stop = CancellationToken::new();
+        let mut following = None;
+        let updates = match (source, &self.apiserver) {
+            (SourceConfig::ApiServer(access), Some(server)) => {
+                let source = ApiServerSource::new(access, wanted, resume.clone(), metrics.clone());
+                let source = source.over(Transport::Memory(server.dial()));
+                let source = source.with_jitter(Jitter::from_seed(1));
+                following = Some(tokio::spawn(source.run(updates, stop.clone())));
+                None
+            }
+            _ => Some(updates),
+        };
         self.node = Some(Node {
             router,
+            store,
             metrics: environment.metrics.clone(),
             readiness,
             wanted,
-            updates: Some(updates),
+            resume,
+            updates,
             proving: None,
+            following,
             writer: tokio::spawn(writer.run(queue, stop.clone())),
             stop,
         });
@@ -168,8 +210,13 @@ impl World {
     pub(super) async fn crash(&mut self) {
         let mut node = self.node.take().expect("a node was started");
         node.silence();
+        node.stop.cancel();
         node.writer.abort();
         let _ = node.writer.await;
+        if let Some(source) = node.following {
+            source.abort();
+        }
+        settle().await;
     }
 
     /// SIGTERM.
@@ -178,28 +225,51 @@ impl World {
         node.silence();
         node.stop.cancel();
         node.writer.await.unwrap();
+        if let Some(source) = node.following {
+            source.await.unwrap();
+        }
     }
 
     // === Its source ===
 
     /// The source says something, and the node has heard it.
     pub(super) async fn tell(&mut self, update: Update) {
+        self.tell_at_once([update]).await;
+    }
+
+    /// The source says several things in one go, and the node has heard them.
+    async fn tell_at_once(&mut self, all: impl IntoIterator<Item = Update>) {
         let updates = self.node().updates.clone().expect("the source has not ended");
-        updates.send(update).await.expect("the writer listens");
+        for update in all {
+            updates.send(update).await.expect("the writer listens");
+        }
         while updates.capacity() < updates.max_capacity() {
             tokio::task::yield_now().await;
         }
         settle().await;
     }
 
-    /// The source sends a whole state of what is wanted, but for `without`.
-    pub(super) async fn tell_state(&mut self, without: Option<outlast::zone::object::Kind>) {
+    /// The source lists everything that is wanted, but for `without`, and proves it.
+    pub(super) async fn tell_state(&mut self, without: Option<Kind>) {
         let mut kinds = self.node().wanted.kinds();
         if let Some(kind) = without {
             kinds = kinds.without(kind);
         }
-        let objects = self.objects.iter().filter(|o| kinds.has(o.kind())).cloned().collect();
-        self.tell(Update::State { objects, kinds }).await;
+        let objects = self.objects.iter().filter(|o| kinds.has(o.kind())).cloned();
+        let entries = objects.map(|object| Listed::Object { object, trigger: None }).collect();
+        let fresh = Update::Fresh { as_of: Instant::now() };
+        self.tell_at_once([Update::ListPart { kinds, entries }, Update::ListEnd { kinds }, fresh]).await;
+    }
+
+    /// The source sends a part of a list.
+    pub(super) async fn tell_part(&mut self, kinds: Kinds, object: Object) {
+        let entries = vec![Listed::Object { object, trigger: None }];
+        self.tell(Update::ListPart { kinds, entries }).await;
+    }
+
+    /// The source proves that everything was current so long ago.
+    pub(super) async fn prove(&mut self, ago: Duration) {
+        self.tell(Update::Fresh { as_of: Instant::now() - ago }).await;
     }
 
     /// From now on the source proves itself again and again.
@@ -208,7 +278,7 @@ impl World {
         node.silence();
         let updates = node.updates.clone().expect("the source has not ended");
         node.proving = Some(tokio::spawn(async move {
-            while updates.send(Update::Fresh).await.is_ok() {
+            while updates.send(Update::Fresh { as_of: Instant::now() }).await.is_ok() {
                 tokio::time::sleep(interval).await;
             }
         }));
@@ -230,12 +300,37 @@ impl World {
     // === The clock ===
 
     /// Lets time pass until this long after the beginning.
-    pub(super) async fn advance_to(&self, at: Duration) {
+    pub(super) async fn advance_to(&mut self, at: Duration) {
         let at = self.origin + at;
         assert!(at >= Instant::now(), "time goes one way");
-        // Time passes only when nothing else can happen: timers fire in their order, writes to the disk end.
+        let step = (at.duration_since(Instant::now()) / LOOKS).max(LOOK_EVERY);
+        while self.node.is_some() && Instant::now() + step < at {
+            // Time passes only when nothing else can happen: timers fire in their order, writes to the disk end.
+            tokio::time::sleep(step).await;
+            self.look().await;
+        }
         tokio::time::sleep_until(at).await;
+        self.look().await;
+    }
+
+    /// Lets so much time pass.
+    pub(super) async fn advance_by(&mut self, time: Duration) {
+        self.advance_to(self.origin.elapsed() + time).await;
+    }
+
+    /// What has to hold at any time.
+    async fn look(&mut self) {
         settle().await;
+        let Some(node) = &self.node else { return };
+        if let Some(server) = &mut self.apiserver {
+            server.is_honest(&node.store, node.wanted);
+        }
+        let vigils = std::mem::take(&mut self.vigils);
+        for vigil in &vigils {
+            let (answer, _) = self.ask(&vigil.name, vigil.kind, true).await;
+            vigil.check(&answer, self.origin.elapsed());
+        }
+        self.vigils = vigils;
     }
 
     // === Its clients ===
@@ -267,6 +362,16 @@ impl World {
         value.unwrap_or_else(|| panic!("no series {series} in\n{text}")).parse().unwrap()
     }
 
+    /// From where the node told its source to go on when it started.
+    pub(super) fn resume(&mut self) -> Resume {
+        self.node().resume.clone()
+    }
+
+    /// Unix time, in milliseconds.
+    pub(super) fn unix_ms(&self) -> u64 {
+        unix_ms(self.origin)
+    }
+
     /// What `/ready` goes by.
     pub(super) fn is_ready(&mut self) -> bool {
         self.node().readiness.state() == State::Ready
@@ -279,23 +384,6 @@ impl Node {
             proving.abort();
         }
     }
-}
-
-fn writer(config: StoreConfig, store: Arc<Store>, environment: &Environment) -> Writer {
-    let metrics = &environment.metrics;
-    let keeper = config.snapshot.map(|dir| {
-        let keeper = KeeperConfig {
-            max_stale: None,
-            dir,
-            zone: config.zone,
-            source: config.source.to_string(),
-            labels: config.wanted.labels,
-            interval: config.interval,
-        };
-        let clock = environment.clock.clone();
-        Keeper::open(keeper, Arc::new(RealDisk), clock, Jitter::from_seed(1), metrics)
-    });
-    Writer::new(store, keeper, config.wanted, config.limits, environment.clock.clone(), metrics)
 }
 
 /// Lets every task go on that can, without letting time pass.
