@@ -1,0 +1,212 @@
+//! What was true when, from the stand-in's history, and whether what a node serves was.
+//!
+//! Independent of the code that is tested: objects are read from the JSON that was written. Every write of an object
+//! makes it another one (its address counts up), so that what is served says which write it comes from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use outlast::drill::standin::etcd::{Etcd, Stored, What};
+use outlast::zone::Table;
+use outlast::zone::object::{Kind, ObjectRef, Shape};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// Ages are in whole milliseconds, rounded at each restart once more.
+const ROUNDING: Duration = Duration::from_millis(20);
+
+/// What is to be seen of objects, by `namespace/name`.
+type Objects = BTreeMap<String, String>;
+
+/// What there was of a kind from some moment on.
+struct Moment {
+    /// From when on; until that of the next one.
+    at: Instant,
+    /// What there was.
+    objects: Objects,
+}
+
+/// Everything that was true, and what was served of it.
+#[derive(Default)]
+pub(super) struct Oracle {
+    /// By kind.
+    kinds: [Past; Kind::ALL.len()],
+    /// Writes of the history that were read.
+    read: usize,
+    /// Whether a watch may have left out an event: then what is served of a kind need not have been true at once.
+    pub(super) has_gaps: bool,
+}
+
+/// The past of one kind.
+#[derive(Default)]
+struct Past {
+    /// The oldest first.
+    moments: Vec<Moment>,
+    /// Every object that there ever was.
+    keys: BTreeSet<String>,
+    /// By object: the earliest moment that what was served last can be of.
+    served: BTreeMap<String, usize>,
+    /// The same for all objects of the kind together.
+    served_together: usize,
+}
+
+impl Oracle {
+    /// Reads what was written since the last time.
+    pub(super) fn read(&mut self, etcd: &Etcd) {
+        let history = etcd.history();
+        for write in &history[self.read..] {
+            for kind in Kind::ALL {
+                let Past { moments, keys, .. } = &mut self.kinds[kind.index()];
+                let mut objects = moments.last().map(|m| m.objects.clone()).unwrap_or_default();
+                match &write.what {
+                    What::Put(of, object) if *of == kind => insert(&mut objects, kind, object),
+                    What::Deleted(of, key) if *of == kind => drop(objects.remove(&**key)),
+                    What::Replaced(backup) => {
+                        objects.clear();
+                        backup.objects(kind).iter().for_each(|object| insert(&mut objects, kind, object));
+                    }
+                    _ => continue,
+                }
+                keys.extend(objects.keys().cloned());
+                moments.push(Moment { at: write.at, objects });
+            }
+        }
+        self.read = history.len();
+    }
+
+    /// A node begins with what it finds on its disk, which may be older than what the one before had served.
+    pub(super) fn forget_served(&mut self) {
+        for past in &mut self.kinds {
+            past.served.clear();
+            past.served_together = 0;
+        }
+    }
+
+    /// Whether `table`, which is said to be no older than `age`, holds what was true.
+    pub(super) fn check(&mut self, table: &Table, age: Duration) -> Result<(), String> {
+        let since = Instant::now().checked_sub(age + ROUNDING);
+        let served = of_table(table);
+        for kind in table.complete().iter() {
+            let (past, served) = (&mut self.kinds[kind.index()], &served[kind.index()]);
+            past.check(served, since, self.has_gaps)
+                .map_err(|why| format!("{kind}, said to be {age:?} old: {why}\nserved: {served:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether `table` holds what is true now.
+    pub(super) fn check_equal(&self, table: &Table) -> Result<(), String> {
+        let served = of_table(table);
+        for kind in Kind::ALL {
+            let (served, past) = (&served[kind.index()], &self.kinds[kind.index()]);
+            let now = past.moments.last().map(|m| m.objects.clone()).unwrap_or_default();
+            if now != *served {
+                return Err(format!("{kind}: served {served:?}, and there is {now:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Past {
+    fn check(&mut self, served: &Objects, since: Option<Instant>, has_gaps: bool) -> Result<(), String> {
+        // What ended before the window cannot be what is served; what is to come has not begun.
+        let ends = |at: usize| self.moments.get(at + 1).map(|next| next.at);
+        let in_window = |at: &usize| ends(*at).zip(since).is_none_or(|(end, since)| end >= since);
+        let first = (0..self.moments.len()).find(in_window).unwrap_or_default();
+        self.keys.extend(served.keys().cloned());
+        for key in &self.keys {
+            let from = self.served.get(key).copied().unwrap_or_default();
+            let is = |at: &usize| self.moments[*at].objects.get(key) == served.get(key);
+            let Some(at) = (from.max(first)..self.moments.len()).find(is) else {
+                let why =
+                    if (first..self.moments.len()).any(|at| is(&at)) { "went back" } else { "is too old" };
+                return Err(format!("{key} {why}; it was\n{}", self.tell(key, first)));
+            };
+            self.served.insert(key.clone(), at);
+        }
+        if has_gaps {
+            return Ok(());
+        }
+        let is = |at: &usize| self.moments[*at].objects == *served;
+        let at = (self.served_together.max(first)..self.moments.len()).find(is);
+        self.served_together = at.ok_or("its objects were never like this at one moment since")?;
+        Ok(())
+    }
+
+    /// What an object was from `first` on, in lines.
+    fn tell(&self, key: &str, first: usize) -> String {
+        let line = |moment: &Moment| {
+            let object = moment.objects.get(key).map_or("nothing", String::as_str);
+            format!("  {object} from {:?} ago\n", moment.at.elapsed())
+        };
+        self.moments[first..].iter().map(line).collect()
+    }
+}
+
+fn insert(objects: &mut Objects, kind: Kind, object: &Stored) {
+    let value = object.value();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let is = match kind {
+        Kind::Namespace => "there".to_owned(),
+        Kind::Service => text(&value["spec"]["clusterIP"]),
+        Kind::EndpointSlice => {
+            let service = text(&value["metadata"]["labels"]["kubernetes.io/service-name"]);
+            format!("{service} {}", text(&value["endpoints"][0]["addresses"][0]))
+        }
+        Kind::Pod => text(&value["status"]["podIP"]),
+    };
+    objects.insert(object.key().to_string(), is);
+}
+
+/// What a node serves, by kind.
+fn of_table(table: &Table) -> [Objects; Kind::ALL.len()] {
+    let mut all: [Objects; Kind::ALL.len()] = Default::default();
+    for object in table.objects() {
+        let (namespace, name) = object.parts();
+        let key = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
+        let is = match object {
+            ObjectRef::Namespace(_) => "there".to_owned(),
+            ObjectRef::Service(o) => match &o.shape {
+                Shape::ClusterIp(ips) => ips.first().unwrap().to_string(),
+                other => format!("{other:?}"),
+            },
+            ObjectRef::EndpointSlice(o) => {
+                let addresses: Vec<_> = o.endpoints.addresses().iter().map(|a| a.to_string()).collect();
+                format!("{} {}", o.service, addresses.join(" "))
+            }
+            ObjectRef::Pod(o) => o.ip.to_string(),
+        };
+        all[object.kind().index()].insert(key, is);
+    }
+    all
+}
+
+/// The `number`th object that is written.
+pub(super) fn object((kind, namespace, name): (Kind, &str, &str), number: u32) -> Value {
+    let [_, _, high, low] = number.to_be_bytes();
+    let address = format!("10.1.{high}.{low}");
+    let mut object = match kind {
+        Kind::Namespace => json!({}),
+        Kind::Service => {
+            json!({ "spec": { "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address] } })
+        }
+        Kind::EndpointSlice => {
+            let endpoint = json!({ "addresses": [address], "conditions": { "ready": true } });
+            json!({ "addressType": "IPv4", "endpoints": [endpoint], "ports": [{ "name": "http", "port": 80 }] })
+        }
+        Kind::Pod => {
+            json!({ "status": { "phase": "Running", "podIP": address, "podIPs": [{ "ip": address }] } })
+        }
+    };
+    object["metadata"] = json!({ "name": name });
+    if kind != Kind::Namespace {
+        object["metadata"]["namespace"] = namespace.into();
+    }
+    if kind == Kind::EndpointSlice {
+        // Slices move from one service to another.
+        let service = if number.is_multiple_of(4) { "y" } else { "x" };
+        object["metadata"]["labels"] = json!({ "kubernetes.io/service-name": service });
+    }
+    object
+}
