@@ -42,7 +42,7 @@ fn help_and_version() {
     for part in ["Examples:", "outlast node --conf Corefile", "outlast lookup", "-dns.port"] {
         assert!(out.contains(part), "{part}: {out}");
     }
-    for command in ["node", "check", "snapshot", "lookup"] {
+    for command in ["node", "check", "snapshot", "lookup", "drill"] {
         let (code, out, _) = run(outlast().args([command, "--help"]));
         assert!(code == 0 && out.contains("Examples:") && out.contains("outlast "), "{command}: {out}");
     }
@@ -96,10 +96,83 @@ fn check_gives_a_verdict() {
     let bad = folder.path().join("bad");
     std::fs::write(&bad, ".:53 {\n kubernetes cluster.local\n}\n").unwrap();
     let (code, _, error) = run(outlast().args(["check", "--conf"]).arg(&bad));
-    assert!(code == 2 && error.contains("bad:2 - "), "{error}");
+    assert!(code == 2 && error.contains("bad:2 - ") && error.contains("where the API server is"), "{error}");
+    // In a pod it is right: the environment says where the API server is.
+    let pod = [("KUBERNETES_SERVICE_HOST", "10.96.0.1"), ("KUBERNETES_SERVICE_PORT", "443")];
+    let (code, _, error) = run(outlast().args(["check", "--conf"]).arg(&bad).envs(pod));
+    assert_eq!(code, 0, "{error}");
     // The same is right with a source from outside.
     let (code, ..) = run(outlast().args(["check", "--source", "file:x.yaml", "--conf"]).arg(&bad));
     assert_eq!(code, 0);
+}
+
+/// What may change until a node connects decides nothing, and is said; what has no effect is said too.
+#[test]
+fn check_warns_of_what_a_connection_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let cluster = "clusters: [{name: c, cluster: {server: 'https://192.0.2.1'}}]\n\
+                   contexts: [{name: one, context: {cluster: c}}]\ncurrent-context: one\n";
+    std::fs::write(path("good"), cluster).unwrap();
+    std::fs::write(path("broken"), "clusters: [").unwrap();
+    std::fs::write(path("pem"), "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n").unwrap();
+    let endpoint =
+        |ca: &str| format!("endpoint https://192.0.2.1\n tls {} {} {ca}", path("pem"), path("pem"));
+    struct Case {
+        name: &'static str,
+        lines: String,
+        /// Part of the only warning; empty for none.
+        warning: String,
+    }
+    let kubeconfig = |words: &str| format!("kubeconfig {words}");
+    for case in [
+        Case { name: "a good kubeconfig", lines: kubeconfig(&path("good")), warning: String::new() },
+        Case {
+            name: "none",
+            lines: kubeconfig(&path("gone")),
+            warning: format!("Corefile - Warning: kubeconfig {}: ", path("gone")),
+        },
+        Case {
+            name: "a broken one",
+            lines: kubeconfig(&path("broken")),
+            warning: format!("kubeconfig {}: failed to parse", path("broken")),
+        },
+        Case {
+            name: "without the context",
+            lines: kubeconfig(&format!("{} two", path("good"))),
+            warning: format!("kubeconfig {}: failed to load current context: two", path("good")),
+        },
+        Case { name: "files of tls", lines: endpoint(&path("pem")), warning: String::new() },
+        Case {
+            name: "a missing authority",
+            lines: endpoint(&path("gone")),
+            warning: format!("Corefile - Warning: reading {}: No such file", path("gone")),
+        },
+        Case {
+            name: "no effect",
+            lines: format!("{}\n startup_timeout 5s", kubeconfig(&path("good"))),
+            warning: "Corefile:4 - Warning: 'startup_timeout' has no effect: ".to_owned(),
+        },
+    ] {
+        let corefile = folder.path().join("Corefile");
+        let text = format!(". {{\n kubernetes cluster.local {{\n {}\n }}\n}}\n", case.lines);
+        std::fs::write(&corefile, text).unwrap();
+        let (code, out, error) = run(outlast().args(["check", "--conf"]).arg(&corefile));
+        assert!(code == 0 && out.ends_with(": ok\n"), "{}: {error}", case.name);
+        assert!(error.contains(&case.warning), "{}: no {:?} in {error:?}", case.name, case.warning);
+        assert_eq!(error.is_empty(), case.warning.is_empty(), "{}: {error}", case.name);
+    }
+}
+
+#[test]
+fn the_examples_are_right() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for example in ["examples/Corefile", "examples/Corefile.apiserver", "examples/Corefile.standin"] {
+        let mut command = outlast();
+        command.args(["check", "--conf", example]).current_dir(root).env("HOME", "/home/somebody");
+        let (code, _, error) = run(&mut command);
+        assert_eq!(code, 0, "{example}: {error}");
+    }
 }
 
 // === Serving ===

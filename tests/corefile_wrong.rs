@@ -91,9 +91,45 @@ fn kubernetes_lines() {
         kubernetes("fallthrough to no zone", "fallthrough a..b", &["a..b"]),
         kubernetes("ignore what cannot be", "ignore everything", &["must be one of: empty_service"]),
         kubernetes("endpoint without a URL", "endpoint", &["write 'endpoint URL'"]),
+        kubernetes("two endpoints", "endpoint https://a https://b", &["write 'endpoint URL'"]),
+        kubernetes(
+            "an endpoint that is an address",
+            "endpoint 10.96.0.1:443",
+            &["'10.96.0.1:443' is not a URL", "write https://HOST:PORT or http://HOST:PORT"],
+        ),
+        kubernetes("an endpoint of another kind", "endpoint ftp://10.96.0.1", &["write https://HOST:PORT"]),
+        kubernetes("an endpoint without a host", "endpoint https://", &["write https://HOST:PORT"]),
+        kubernetes("an endpoint without a port", "endpoint https://a:b", &["write https://HOST:PORT"]),
+        kubernetes("an endpoint that asks", "endpoint https://a/?b=c", &["without what follows '?'"]),
+        kubernetes(
+            "an endpoint that tells a password",
+            "endpoint https://admin:secret@a",
+            &["plugin/kubernetes: a URL with a user or a password", "'kubeconfig FILE'"],
+        ),
+        kubernetes("tls with too little", "tls a b", &["write 'tls CERT KEY CACERT'"]),
         kubernetes("tls with too much", "tls a b c d", &["write 'tls CERT KEY CACERT'"]),
         kubernetes("kubeconfig without a file", "kubeconfig", &["write 'kubeconfig FILE [CONTEXT]'"]),
-        kubernetes("qps that is no number", "apiserver_qps many", &["not a whole number from 0"]),
+        kubernetes("kubeconfig with too much", "kubeconfig a b c", &["write 'kubeconfig FILE [CONTEXT]'"]),
+        kubernetes(
+            "qps that is no number",
+            "apiserver_qps many",
+            &["'many' is not a whole number from 1 to 4294967295"],
+        ),
+        kubernetes("qps of nothing", "apiserver_qps", &["write 'apiserver_qps NUMBER'"]),
+        kubernetes("no requests at all", "apiserver_qps 0", &["'0' is not a whole number from 1"]),
+        kubernetes("half a burst", "apiserver_burst 0.5", &["'0.5' is not a whole number from 1"]),
+        kubernetes("no burst at all", "apiserver_burst 0", &["'0' is not a whole number from 1"]),
+        kubernetes("nothing in flight", "apiserver_max_inflight 0", &["'0' is not a whole number from 1"]),
+        kubernetes(
+            "too much in flight",
+            "apiserver_max_inflight 4294967296",
+            &["is not a whole number from 1 to 4294967295"],
+        ),
+        kubernetes(
+            "two in flights",
+            "apiserver_max_inflight 1 2",
+            &["write 'apiserver_max_inflight NUMBER'"],
+        ),
         kubernetes("startup_timeout without a unit", "startup_timeout 5", &["write 5s for seconds"]),
         kubernetes("snapshot nowhere", "snapshot", &["write 'snapshot DIR'"]),
         kubernetes(
@@ -106,7 +142,11 @@ fn kubernetes_lines() {
         kubernetes("max_stale that is no time", "max_stale forever", &["as in 300ms, 5s or 1m30s"]),
         kubernetes("fallback to nobody", "fallback", &["write 'fallback ADDRESS...'"]),
         kubernetes("fallback to a name", "fallback dns.example", &["neither an address nor a file"]),
-        kubernetes("hub", "hub 10.0.0.1", &["'hub' is about hubs", "write 'source file PATH'"]),
+        kubernetes(
+            "hub",
+            "hub 10.0.0.1",
+            &["'hub' is about hubs", "write 'source auto|apiserver|file PATH'"],
+        ),
         kubernetes("endpoints", "endpoints headless", &["'endpoints' is about hubs"]),
         kubernetes("guard", "guard off", &["'guard' is not supported yet", "remove the line"]),
         kubernetes("multicluster", "multicluster clusterset.local", &["'multicluster' is not supported"]),
@@ -114,17 +154,22 @@ fn kubernetes_lines() {
         kubernetes("upstream, of old", "upstream", &["'upstream' was removed", "remove the line"]),
         kubernetes("resyncperiod, of old", "resyncperiod 5m", &["'resyncperiod' was removed"]),
         kubernetes("transfer, of old", "transfer to *", &["'transfer' was removed"]),
-        kubernetes("source of no kind", "source etcd x", &["no source 'etcd'", "write 'source file PATH'"]),
         kubernetes(
-            "source auto",
-            "source auto",
-            &["source 'auto' is not supported yet", "write 'source file PATH'"],
+            "source of no kind",
+            "source etcd x",
+            &["no source 'etcd'", "write 'source auto|apiserver|file PATH'"],
         ),
-        kubernetes("source hub", "source hub", &["source 'hub' is not supported yet"]),
-        kubernetes("source apiserver", "source apiserver", &["source 'apiserver' is not supported yet"]),
+        kubernetes("source hub", "source hub", &["source 'hub' is not supported yet", "write 'source auto|"]),
+        kubernetes("source hub somewhere", "source hub 10.0.0.1", &["source 'hub' is not supported yet"]),
+        kubernetes(
+            "an API server in place",
+            "source apiserver https://a",
+            &["'apiserver' stands alone", "'endpoint URL'"],
+        ),
+        kubernetes("auto with a word", "source auto a", &["'auto' stands alone", "'kubeconfig FILE'"]),
         kubernetes("a file without a path", "source file", &["needs a path", "write 'source file PATH'"]),
-        kubernetes("source of nothing", "source", &["write 'source file PATH'"]),
-        kubernetes("two paths", "source file a b", &["write 'source file PATH'"]),
+        kubernetes("source of nothing", "source", &["write 'source auto|apiserver|file PATH'"]),
+        kubernetes("two paths", "source file a b", &["write 'source auto|apiserver|file PATH'"]),
     ]);
 }
 
@@ -133,10 +178,19 @@ fn kubernetes_as_a_whole() {
     let source = "source file c.yaml";
     check(&[
         directive(
-            "no source",
+            "no API server: this is no pod",
             "kubernetes cluster.local",
             2,
-            &["write 'source file PATH'", "--source file:PATH"],
+            &[
+                "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are set in pods only",
+                "write 'kubeconfig FILE', 'endpoint URL' or 'source file PATH'",
+            ],
+        ),
+        directive(
+            "the same, on purpose",
+            "kubernetes cluster.local {\nsource apiserver\ntls a b c\n}",
+            2,
+            &["nothing says where the API server is"],
         ),
         directive(
             "reverse zones only",

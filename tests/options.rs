@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+#[path = "options/apiserver.rs"]
+mod apiserver;
 #[path = "options/cluster.rs"]
 mod cluster;
+#[path = "options/connection.rs"]
+mod connection;
 #[path = "options/faces.rs"]
 mod faces;
 #[path = "options/flags.rs"]
@@ -23,22 +27,12 @@ use std::collections::BTreeSet;
 use outlast::node::plugins;
 
 /// The tests' own text.
-const TESTS: [&str; 4] = [
+const TESTS: [&str; 5] = [
+    include_str!("options/connection.rs"),
     include_str!("options/faces.rs"),
     include_str!("options/flags.rs"),
     include_str!("options/forward.rs"),
     include_str!("options/kubernetes.rs"),
-];
-
-/// Options that one test has together, because they have one effect together.
-const TOGETHER: [(&str, &str); 7] = [
-    ("kubernetes_endpoint", "kubernetes_connection"),
-    ("kubernetes_tls", "kubernetes_connection"),
-    ("kubernetes_kubeconfig", "kubernetes_connection"),
-    ("kubernetes_apiserver_qps", "kubernetes_connection"),
-    ("kubernetes_apiserver_burst", "kubernetes_connection"),
-    ("kubernetes_apiserver_max_inflight", "kubernetes_connection"),
-    ("kubernetes_startup_timeout", "kubernetes_connection"),
 ];
 
 /// Directives with arguments, and those without options.
@@ -53,11 +47,10 @@ const ARGUMENTS: [&str; 7] = [
 ];
 
 fn has_test(option: &str) -> bool {
-    let test = TOGETHER.iter().find(|(name, _)| *name == option).map_or(option, |(_, test)| test);
     let forms = [
-        format!("#[test]\nfn {test}()"),
-        format!("#[tokio::test]\nasync fn {test}()"),
-        format!("#[tokio::test(flavor = \"multi_thread\")]\nasync fn {test}()"),
+        format!("#[test]\nfn {option}()"),
+        format!("#[tokio::test]\nasync fn {option}()"),
+        format!("#[tokio::test(flavor = \"multi_thread\")]\nasync fn {option}()"),
     ];
     TESTS.iter().any(|text| forms.iter().any(|form| text.contains(form)))
 }
@@ -77,9 +70,6 @@ fn every_option_has_a_test() {
     let missing: Vec<_> = all.iter().filter(|option| !has_test(option)).collect();
     assert!(missing.is_empty(), "options without a test: {missing:?}");
     assert!(!has_test("kubernetes_flavour"));
-    for (option, _) in TOGETHER {
-        assert!(all.contains(option), "{option} is no option any more");
-    }
 }
 
 #[test]

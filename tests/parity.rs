@@ -1,5 +1,6 @@
 //! The answers that CoreDNS 1.13.1 gave to 2,705 questions about a small cluster that has every shape of
-//! service, in three configurations, against a whole node with the same Corefile, cluster and upstream.
+//! service, in three configurations, against a whole node with the same Corefile, cluster and upstream. The node
+//! has the cluster from a file, and from an API server over TLS.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that panics is a test that fails")]
 #![allow(clippy::print_stdout, reason = "the score belongs into the output of the test")]
@@ -8,6 +9,8 @@
 mod judge;
 #[path = "parity/judge_tests.rs"]
 mod judge_tests;
+#[path = "parity/origin.rs"]
+mod origin;
 #[path = "common/records.rs"]
 mod records;
 #[path = "parity/run.rs"]

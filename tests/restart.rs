@@ -1,7 +1,10 @@
-//! Restarts of the real program: what is answered after SIGKILL, after SIGTERM, and from disks that fail.
+//! Restarts of the real program: what is answered after SIGKILL, after SIGTERM, from disks that fail, and while
+//! the API server is away.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that panics is a test that fails")]
 
+#[path = "restart/api_server.rs"]
+mod api_server;
 #[path = "restart/disks.rs"]
 mod disks;
 #[path = "restart/kills.rs"]
@@ -15,5 +18,7 @@ mod place;
 #[path = "common/process.rs"]
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod process;
+#[path = "restart/standin.rs"]
+mod standin;
 #[path = "restart/stops.rs"]
 mod stops;

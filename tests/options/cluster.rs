@@ -97,12 +97,19 @@ impl Cluster {
 
     /// The same with further plugins.
     pub(super) async fn node_with(&self, lines: &str, plugins: &str) -> TestNode {
-        let node = Builder::default()
-            .own_addresses(&["10.96.0.10"])
-            .start(&block(&format!("source file {}\n {lines}", self.file().display()), plugins));
+        let node = start_with(&format!("source file {}\n {lines}", self.file().display()), plugins);
         node.logged("cluster data is live").await;
         node
     }
+}
+
+/// A node with these lines in the `kubernetes` block; it may have no data yet.
+pub(super) fn start(lines: &str) -> TestNode {
+    start_with(lines, "")
+}
+
+fn start_with(lines: &str, plugins: &str) -> TestNode {
+    Builder::default().own_addresses(&["10.96.0.10"]).start(&block(lines, plugins))
 }
 
 /// A server block on loopback.

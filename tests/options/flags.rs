@@ -10,6 +10,7 @@ use outlast::testkit::client::{Answer, Query};
 use outlast::testkit::upstream::FakeUpstream;
 use outlast::zone::name::Labels;
 
+use super::apiserver::ApiServer;
 use super::cluster::{Cluster, said, snapshots};
 use super::process::{Process, outlast, run};
 
@@ -46,8 +47,8 @@ fn has_ede(answer: &Answer, code: u16) -> bool {
     answer.ede().iter().any(|(c, _)| *c == code)
 }
 
-#[test]
-fn flag_source() {
+#[tokio::test(flavor = "multi_thread")]
+async fn flag_source() {
     let (cluster, other) = (Cluster::new(), Cluster::new());
     other.set("10.0.0.99");
     let source = format!("file:{}", other.file().display());
@@ -61,8 +62,22 @@ fn flag_source() {
     let mut by_flag = command(&cluster, "");
     by_flag.env("OUTLAST_SOURCE", "file:/nonexistent.yaml").args(["--source", &source]);
     good(by_flag);
-    let (code, _, error) = run(command(&cluster, "").args(["--source", "nowhere"]));
-    assert!(code == 2 && error.contains("write file:PATH"), "{error}");
+    // Which API server is meant, the block says.
+    let server = ApiServer::start("10.0.0.7").await;
+    for choice in ["apiserver", "auto"] {
+        let mut by_variable = command(&cluster, &format!("endpoint {}", server.url));
+        by_variable.env("OUTLAST_SOURCE", choice);
+        let mut by_flag = command(&cluster, &format!("endpoint {}", server.url));
+        by_flag.env("OUTLAST_SOURCE", &source).args(["--source", choice]);
+        for mut command in [by_variable, by_flag] {
+            let process = Process::start(&mut command);
+            process.ask_until("the API server", &web(), |a| said(a) == "NoError 10.0.0.7");
+        }
+    }
+    for (wrong, want) in [("nowhere", "write auto, apiserver or file:PATH"), ("hub", "not supported yet")] {
+        let (code, _, error) = run(command(&cluster, "").args(["--source", wrong]));
+        assert!(code == 2 && error.contains(want), "{wrong}: {error}");
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ use outlast::testkit::client::Query;
 use outlast::testkit::node::{Builder, TestNode};
 use outlast::testkit::upstream::FakeUpstream;
 
-use super::cluster::{Cluster, a, block, said, snapshots};
+use super::apiserver::ApiServer;
+use super::cluster::{Cluster, a, said, snapshots};
 
 const WEB: &str = "web.shop.svc.cluster.local.";
 const VAULT: &str = "vault.bank.svc.cluster.local.";
@@ -145,13 +146,24 @@ async fn kubernetes_source() {
     other.set("10.0.0.99");
     check(&one, "", &[(WEB, FOUND_WEB)]).await;
     check(&other, "", &[(WEB, "NoError 10.0.0.99")]).await;
+    // The API server, named or not; a file asks it nothing.
+    for (source, want) in [
+        (String::new(), "NoError 10.0.0.7"),
+        ("source auto".to_owned(), "NoError 10.0.0.7"),
+        ("source apiserver".to_owned(), "NoError 10.0.0.7"),
+        (format!("source file {}", one.file().display()), FOUND_WEB),
+    ] {
+        let server = ApiServer::start("10.0.0.7").await;
+        let node = super::cluster::start(&format!("{source}\n endpoint {}", server.url));
+        node.logged("cluster data is live").await;
+        assert_eq!(a(&node, WEB).await, want, "{source}");
+        assert_eq!(server.requests() > 0, want != FOUND_WEB, "{source}");
+    }
 }
 
 /// A node that never sees its source.
 async fn cold(lines: &str) -> TestNode {
-    let node = Builder::default()
-        .own_addresses(&["10.96.0.10"])
-        .start(&block(&format!("source file /nonexistent/cluster.yaml\n {lines}"), ""));
+    let node = super::cluster::start(&format!("source file /nonexistent/cluster.yaml\n {lines}"));
     node.logged("source lost").await;
     node
 }
@@ -261,29 +273,4 @@ async fn kubernetes_fallback() {
         assert_eq!(upstream.count(WEB), 0, "{lines}");
         assert_eq!(upstream.count(new) > 0, want != "NXDomain", "{lines}");
     }
-}
-
-/// With a file as the source these do nothing, and the log says so.
-#[tokio::test]
-async fn kubernetes_connection() {
-    let cluster = Cluster::new();
-    for line in [
-        "endpoint https://192.0.2.1:6443",
-        "tls cert.pem key.pem ca.pem",
-        "kubeconfig /etc/kubeconfig admin",
-        "apiserver_qps 5",
-        "apiserver_burst 10",
-        "apiserver_max_inflight 3",
-        "startup_timeout 5s",
-    ] {
-        let option = line.split(' ').next().unwrap();
-        let node = cluster.node(line).await;
-        let want = format!(
-            "[WARNING] plugin/kubernetes: '{option}' at Corefile:5 has no effect: the source is file:"
-        );
-        assert!(node.log().contains(&want), "{line}: {}", node.log());
-        assert_eq!(a(&node, WEB).await, FOUND_WEB);
-    }
-    let plain = cluster.node("ttl 5").await;
-    assert!(!plain.log().contains("has no effect"), "{}", plain.log());
 }

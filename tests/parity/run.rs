@@ -13,6 +13,7 @@ use outlast::testkit::node::Builder;
 use outlast::testkit::upstream::FakeUpstream;
 
 use crate::judge::{Judge, Recorded, Verdict};
+use crate::origin::Origin;
 use crate::records::{Reply, plain, record_type};
 
 /// Questions under way at a time: enough to keep the node busy, few enough for a socket buffer.
@@ -27,44 +28,55 @@ const PAYLOAD: u16 = 4096;
 /// Questions that are shown when replies differ.
 const SHOWN: usize = 10;
 
-fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parity").join(name)
 }
 
 /// Asks everything of the recording `public-{name}.jsonl` of a node with these options in its `kubernetes`
-/// block, and fails unless every reply agrees.
+/// block, whatever the cluster comes from, and fails unless every reply agrees.
 pub(crate) async fn agrees(name: &str, options: &str) {
     let text = fs::read_to_string(data(&format!("public-{name}.jsonl"))).unwrap();
     let recorded: Vec<Recorded> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(recorded.len(), QUESTIONS);
-
+    let judge = Judge::new(&recorded);
     let upstream = authority("example.test.", "upstream.zone").await;
-    let corefile = format!(
-        ".:0 {{
-            bind 127.0.0.1
-            errors
-            kubernetes cluster.local in-addr.arpa ip6.arpa {{
-                source file \"{}\"
-                {options}
-            }}
-            forward . {}
-        }}",
-        data("cluster.json").display(),
-        upstream.addr()
-    );
-    let node = Builder::default().start(&corefile);
-    node.state("live").await;
 
-    let (judge, client) = (Judge::new(&recorded), node.client());
+    for origin in Origin::all().await {
+        let corefile = format!(
+            ".:0 {{
+                bind 127.0.0.1
+                errors
+                kubernetes cluster.local in-addr.arpa ip6.arpa {{
+                    {}
+                    {options}
+                }}
+                forward . {}
+            }}",
+            origin.lines(),
+            upstream.addr()
+        );
+        let node = Builder::default().start(&corefile);
+        node.state("live").await;
+
+        let score = score(&judge, &recorded, node.client()).await;
+        let Score { agreed, allowed, shown, .. } = score;
+        println!("{name}, {origin}: {agreed}/{QUESTIONS} (allowed deviations: {allowed:?})");
+        assert_eq!(agreed, QUESTIONS, "{name}, {origin}: {shown}");
+        origin.was_asked_as_it_is_meant();
+        node.stop().await;
+    }
+}
+
+/// Asks everything.
+async fn score(judge: &Judge, recorded: &[Recorded], client: Client) -> Score {
     let mut score = Score::default();
-    let mut replies = stream::iter(&recorded)
+    let mut replies = stream::iter(recorded)
         .map(|recorded| async move { (recorded, ask(client, recorded).await) })
         .buffer_unordered(IN_FLIGHT);
     while let Some((recorded, reply)) = replies.next().await {
-        score.add(&judge, recorded, reply);
+        score.add(judge, recorded, reply);
     }
-    println!("{name}: {}/{} (allowed deviations: {:?})", score.agreed, recorded.len(), score.allowed);
-    assert_eq!(score.agreed, recorded.len(), "{name}: {}", score.shown);
+    score
 }
 
 /// An upstream that is the authority for the zone file `file`.

@@ -1,4 +1,4 @@
-//! Where one node lives: its folder, its addresses, its Corefile, and the file that it follows.
+//! Where one node lives: its folder, its addresses, its Corefile, and what it follows.
 
 use std::fs::{self, File};
 use std::io;
@@ -21,25 +21,35 @@ pub(super) struct Place {
     folder: tempfile::TempDir,
     /// Where DNS is answered.
     dns: SocketAddr,
-    /// Where `/ready` and `/metrics` are.
+    /// Where `/health`, `/ready` and `/metrics` are.
     http: SocketAddr,
 }
 
 impl Place {
-    /// A place whose `kubernetes` block has these lines besides its source and its snapshots.
+    /// A place with a file to follow, whose `kubernetes` block has these lines besides its source and its
+    /// snapshots.
     pub(super) fn new(options: &str) -> Self {
+        Self::following(|place| format!("source file {}", place.source().display()), options)
+    }
+
+    /// The same with an API server, the one of [`kubeconfig`](Self::kubeconfig).
+    pub(super) fn of_an_api_server(options: &str) -> Self {
+        Self::following(|place| format!("kubeconfig {}", place.kubeconfig().display()), options)
+    }
+
+    /// A place whose `kubernetes` block has the line of a source, and these.
+    fn following(source: impl Fn(&Self) -> String, options: &str) -> Self {
         // Memory where there is some: what is tested is what is written when, not how fast the disk is.
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let (dns, http) = free();
         let place = Self { folder: folder.unwrap(), dns, http };
         fs::create_dir(place.folder.path().join("source")).unwrap();
-        let (source, snapshots) = (place.source(), place.snapshots());
+        let (source, snapshots) = (source(&place), place.snapshots());
         let corefile = format!(
-            ".:{} {{\nbind {IP}\nready {http}\nprometheus {http}\n\
-             kubernetes cluster.local in-addr.arpa {{\nttl 30\nsource file {}\nsnapshot {}\n{options}\n}}\n}}\n",
+            ".:{} {{\nbind {IP}\nhealth {http}\nready {http}\nprometheus {http}\n\
+             kubernetes cluster.local in-addr.arpa {{\nttl 30\n{source}\nsnapshot {}\n{options}\n}}\n}}\n",
             dns.port(),
-            source.display(),
             snapshots.display(),
         );
         fs::write(place.corefile(), corefile).unwrap();
@@ -51,7 +61,7 @@ impl Place {
         self.dns
     }
 
-    /// Where `/ready` and `/metrics` are.
+    /// Where `/health`, `/ready` and `/metrics` are.
     pub(super) fn http(&self) -> SocketAddr {
         self.http
     }
@@ -59,6 +69,11 @@ impl Place {
     /// The Corefile.
     pub(super) fn corefile(&self) -> PathBuf {
         self.folder.path().join("Corefile")
+    }
+
+    /// How the API server is reached; there once that has started.
+    pub(super) fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
     }
 
     /// The folder of snapshots.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use outlast::ops::metrics::Metrics;
 use outlast::source::file::FileSource;
-use outlast::source::{Update, Wanted};
-use outlast::zone::object::{Kinds, Object};
+use outlast::source::{Listed, Update, Wanted};
+use outlast::zone::object::Kinds;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,7 @@ impl Followed {
     async fn news(&mut self) -> Update {
         loop {
             match self.next().await {
-                Update::Fresh => {}
+                Update::Fresh { .. } => {}
                 news => return news,
             }
         }
@@ -65,9 +65,26 @@ impl Followed {
 
     /// The names in the next state.
     async fn state(&mut self) -> String {
-        match self.news().await {
-            Update::State { objects, .. } => names(&objects),
-            other => panic!("expected a state, not {other:?}"),
+        let first = self.news().await;
+        let (names, kinds) = self.list(first).await;
+        assert!(!kinds.is_empty(), "of some kinds");
+        names
+    }
+
+    /// The names in a list that begins with this update, and its kinds; nothing else comes before it is proved.
+    async fn list(&mut self, first: Update) -> (String, Kinds) {
+        let mut names: Vec<String> = Vec::new();
+        let mut update = first;
+        loop {
+            match update {
+                Update::ListPart { entries, .. } => names.extend(entries.iter().map(name)),
+                Update::ListEnd { kinds } => {
+                    self.fresh().await;
+                    return (names.join(" "), kinds);
+                }
+                other => panic!("expected a state, not {other:?}"),
+            }
+            update = self.next().await;
         }
     }
 
@@ -80,7 +97,7 @@ impl Followed {
 
     async fn fresh(&mut self) {
         let update = self.next().await;
-        assert!(matches!(update, Update::Fresh), "{update:?}");
+        assert!(matches!(update, Update::Fresh { .. }), "{update:?}");
     }
 
     /// This many versions of the file were found broken.
@@ -101,8 +118,9 @@ impl Followed {
     }
 }
 
-fn names(objects: &[Object]) -> String {
-    objects.iter().map(|o| o.key().name.to_string()).collect::<Vec<_>>().join(" ")
+fn name(entry: &Listed) -> String {
+    let Listed::Object { object, trigger: None } = entry else { panic!("{entry:?}") };
+    object.key().name.to_string()
 }
 
 fn namespace(name: &str) -> String {
@@ -124,15 +142,35 @@ fn replace(path: &Path, text: &str) {
 #[tokio::test]
 async fn a_quiet_file_is_read_once_and_proved_fresh_again_and_again() {
     let mut followed = Followed::new("a.yaml", Wanted::default(), with_text(namespace("shop")));
-    match followed.next().await {
-        Update::State { objects, kinds } => assert_eq!((&*names(&objects), kinds), ("shop", Kinds::CORE)),
-        other => panic!("{other:?}"),
-    }
+    let first = followed.next().await;
+    assert_eq!(followed.list(first).await, ("shop".to_owned(), Kinds::CORE));
     for _ in 0..3 {
         followed.fresh().await;
     }
     let scraped = followed.metrics.render();
     assert!(scraped.contains("outlast_source_reads_total{result=\"ok\"} 1"), "{scraped}");
+}
+
+#[tokio::test]
+async fn a_large_state_comes_in_small_parts() {
+    const MANY: usize = 1000;
+    let text = (0..MANY).map(|n| format!("---\n{}", namespace(&format!("n{n:04}")))).collect();
+    let mut followed = Followed::new("a.yaml", Wanted::default(), with_text(text));
+    let (mut names, mut parts) = (Vec::new(), 0);
+    loop {
+        match followed.next().await {
+            Update::ListPart { entries, kinds } => {
+                assert!(entries.len() <= 256 && kinds == Kinds::CORE, "{} of {kinds:?}", entries.len());
+                names.extend(entries.iter().map(name));
+                parts += 1;
+            }
+            Update::ListEnd { kinds } => break assert_eq!(kinds, Kinds::CORE),
+            other => panic!("{other:?}"),
+        }
+    }
+    followed.fresh().await;
+    assert_eq!(parts, 4);
+    assert_eq!(names, (0..MANY).map(|n| format!("n{n:04}")).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -259,12 +297,16 @@ async fn looks_are_about_a_second_apart() {
     let source = FileSource::new(&path, Wanted::default(), Arc::new(Metrics::new()));
     let task = tokio::spawn(source.run(tx, CancellationToken::new()));
     let begin = tokio::time::Instant::now();
-    assert!(matches!(updates.recv().await, Some(Update::State { .. })));
+    assert!(matches!(updates.recv().await, Some(Update::ListPart { .. })));
+    assert!(matches!(updates.recv().await, Some(Update::ListEnd { .. })));
+    assert!(matches!(updates.recv().await, Some(Update::Fresh { as_of }) if as_of == begin));
     assert_eq!(begin.elapsed(), Duration::ZERO, "the first read waits for nothing");
     let mut waits = Vec::new();
     for _ in 0..10 {
         let before = tokio::time::Instant::now();
-        assert!(matches!(updates.recv().await, Some(Update::Fresh)));
+        let Some(Update::Fresh { as_of }) = updates.recv().await else { panic!("the file is what it was") };
+        // In paused time a look takes none: what it proves is as old as its beginning.
+        assert_eq!(as_of, tokio::time::Instant::now());
         waits.push(before.elapsed().as_millis());
     }
     assert!(waits.iter().all(|w| (800..=1201).contains(w)), "{waits:?}");
