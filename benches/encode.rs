@@ -25,7 +25,7 @@ use outlast::node::store::writer::Writer;
 use outlast::ops::clock::WallClock;
 use outlast::ops::dns_metrics::ServerMetrics;
 use outlast::ops::metrics::Metrics;
-use outlast::source::{UPDATE_QUEUE, Update};
+use outlast::source::{Listed, UPDATE_QUEUE, Update};
 use outlast::zone::object::{Kinds, Object};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,7 @@ fn router(others: &str, objects: Vec<Object>) -> Arc<Router> {
         node_name: "node".into(),
         overrides: Overrides::default(),
         own_addresses: Some(vec![IpAddr::from([10, 0, 0, 1])]),
+        in_cluster: false,
     };
     let text = format!("cluster.local in-addr.arpa {{\n{others}\n{KUBERNETES}\n}}\n");
     let corefile = corefile::parse(&text, "Corefile", &LoadOptions::default()).expect("a Corefile");
@@ -59,14 +60,19 @@ fn router(others: &str, objects: Vec<Object>) -> Arc<Router> {
     for (config, store) in plan.process.stores {
         let clock = environment.clock.clone();
         let writer = Writer::new(store.clone(), None, config.wanted, config.limits, clock, &metrics);
-        let state = Update::State { objects: objects.clone(), kinds: Kinds::CORE };
+        let kinds = Kinds::CORE;
+        let listed = |object: &Object| Listed::Object { object: object.clone(), trigger: None };
+        let entries = objects.iter().map(listed).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(async {
             let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
             let stop = CancellationToken::new();
             let writer = tokio::spawn(writer.run(queue, stop.clone()));
-            updates.send(state).await.expect("the writer runs");
-            while store.current().number == 0 {
+            let fresh = Update::Fresh { as_of: tokio::time::Instant::now() };
+            for update in [Update::ListPart { kinds, entries }, Update::ListEnd { kinds }, fresh] {
+                updates.send(update).await.expect("the writer runs");
+            }
+            while !store.current().verified {
                 tokio::task::yield_now().await;
             }
             stop.cancel();

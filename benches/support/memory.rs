@@ -1,4 +1,4 @@
-//! The memory of this process, as the kernel counts it.
+//! The memory of a process, as the kernel counts it.
 
 /// Resident memory in bytes.
 #[derive(Clone, Copy)]
@@ -12,12 +12,23 @@ pub(crate) struct Memory {
 impl Memory {
     /// Of this process; zero where there is no `/proc`.
     pub(crate) fn read() -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Self::of("self")
+    }
+
+    /// Of this process (an id, or `self`); zero where there is none.
+    pub(crate) fn of(process: impl std::fmt::Display) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
         let field = |name: &str| {
             let line = status.lines().find_map(|l| l.strip_prefix(name))?;
             line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
         };
         Self { now: field("VmRSS:").unwrap_or(0), peak: field("VmHWM:").unwrap_or(0) }
+    }
+
+    /// Lets the peak of a process begin anew, with what it has now; see proc(5), `clear_refs`. Errors where the
+    /// kernel or the container does not allow it.
+    pub(crate) fn reset_peak(process: u32) -> std::io::Result<()> {
+        std::fs::write(format!("/proc/{process}/clear_refs"), "5")
     }
 }
 
