@@ -129,13 +129,13 @@ async fn answer(State(seen): State<Arc<Seen>>, uri: Uri, headers: HeaderMap) -> 
     if says("watch") {
         return Body::from_stream(stream::pending::<io::Result<Bytes>>()).into_response();
     }
+    let Some((kind, items)) = seen.items(uri.path()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     let small = value("fieldSelector").is_some() || value("limit") == Some("1");
     if !small {
         seen.wait().await;
     }
-    let Some((kind, items)) = seen.items(uri.path()) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
     let version = if uri.path().starts_with("/apis/discovery") { "discovery.k8s.io/v1" } else { "v1" };
     let list = json!({"kind": format!("{kind}List"), "apiVersion": version,
         "metadata": {"resourceVersion": VERSION}, "items": items});

@@ -9,6 +9,7 @@
 //!   notice it.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Mutex, watch};
@@ -19,6 +20,9 @@ use super::fault::Fault;
 use super::{list, version};
 use crate::source::{Resume, Update};
 use crate::zone::object::{Kind, Kinds};
+
+/// The release of the server is worth no longer wait: data is.
+const VERSION_WITHIN: Duration = Duration::from_secs(2);
 
 /// Counts the changes of cluster and epoch within this process.
 pub(super) type Lineage = u64;
@@ -162,9 +166,10 @@ impl Report {
         if self.tells.get().is_some() {
             return;
         }
-        match version::tells_progress(client).await {
-            Ok(tells) => drop(self.tells.set(tells)),
-            Err(fault) => tracing::debug!(%fault, "the API server does not say of which release it is"),
+        match tokio::time::timeout(VERSION_WITHIN, version::tells_progress(client)).await {
+            Ok(Ok(tells)) => drop(self.tells.set(tells)),
+            Ok(Err(fault)) => tracing::debug!(%fault, "the API server does not say of which release it is"),
+            Err(_) => tracing::debug!("the API server has not said in time of which release it is"),
         }
     }
 
@@ -249,8 +254,6 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::sync::mpsc::{self, Receiver};
 
     use super::*;
