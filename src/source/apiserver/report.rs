@@ -135,7 +135,7 @@ impl Report {
         inner.send(Update::Fresh { as_of }).await
     }
 
-    /// The state of a kind cannot be proved for now. Told once until the next proof.
+    /// The state of a kind cannot be proved at present. Told once until the next proof.
     pub(super) async fn lose(&self, why: String) -> Result<(), Stop> {
         let mut inner = self.inner.lock().await;
         if std::mem::replace(&mut inner.lost, true) {

@@ -306,7 +306,7 @@ impl Follower {
         }
     }
 
-    /// Tells that the kind cannot be proved for now.
+    /// Tells that the kind cannot be proved at present.
     async fn lose(&self, why: String) -> Result<(), Stop> {
         tracing::debug!(kind = %self.kind, %why, "following is interrupted");
         self.report.lose(format!("{}: {why}", self.kind)).await
