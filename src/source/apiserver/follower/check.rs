@@ -55,12 +55,7 @@ enum State {
         list: BoxFuture<'static, Result<u64, Fault>>,
     },
     /// The verifying watch is being opened.
-    Opening {
-        /// When that began.
-        opened: Instant,
-        /// The watch.
-        watch: BoxFuture<'static, Result<Watch, Fault>>,
-    },
+    Opening(BoxFuture<'static, Result<Watch, Fault>>),
     /// The verifying watch is open.
     Verifying {
         /// When it was opened.
@@ -137,8 +132,11 @@ impl Check {
                         Err(fault) => self.failed(fault, jitter),
                     };
                 }
-                State::Opening { opened, watch } => match watch.await {
-                    Ok(watch) => self.state = State::Verifying { opened: *opened, watch: Box::new(watch) },
+                State::Opening(watch) => match watch.await {
+                    // From now on, not from when it was asked for: how long it lived says whether it said all.
+                    Ok(watch) => {
+                        self.state = State::Verifying { opened: Instant::now(), watch: Box::new(watch) };
+                    }
                     Err(fault) => return self.failed(fault, jitter),
                 },
                 State::Verifying { opened, watch } => {
@@ -160,11 +158,6 @@ impl Check {
                 }
             }
         }
-    }
-
-    /// There is nothing to go over, or nothing more.
-    pub(super) fn enough(&mut self, jitter: &Jitter) {
-        self.rest(jitter);
     }
 
     /// The verifying watch has ended before it said enough: another one goes on, unless there were enough of them.
@@ -190,10 +183,11 @@ impl Check {
             Watch::open(&client, kind, wanted, From::Version(verified), VERIFY_TIMEOUT).await
         });
         self.watches += 1;
-        self.state = State::Opening { opened: Instant::now(), watch };
+        self.state = State::Opening(watch);
     }
 
-    fn rest(&mut self, jitter: &Jitter) {
+    /// The check is over: the next one begins in its time.
+    pub(super) fn rest(&mut self, jitter: &Jitter) {
         let next = self.began + jitter.spread(INTERVAL, SWING);
         self.state = State::Waiting(next.max(Instant::now() + MIN_REST));
     }

@@ -95,7 +95,7 @@ impl Follower {
                 finding = check.next(verified, &self.jitter) => {
                     match self.finding(finding, &mut progress).await? {
                         Next::Wait => {}
-                        Next::Enough => check.enough(&self.jitter),
+                        Next::Enough => check.rest(&self.jitter),
                         Next::Again => check.again(self.freshness.version()),
                     }
                 }
