@@ -53,6 +53,7 @@ fn router(others: &str, objects: Vec<Object>) -> Arc<Router> {
         overrides: Overrides::default(),
         own_addresses: Some(vec![IpAddr::from([10, 0, 0, 1])]),
         in_cluster: false,
+        carried: Arc::default(),
     };
     let text = format!("cluster.local in-addr.arpa {{\n{others}\n{KUBERNETES}\n}}\n");
     let corefile = corefile::parse(&text, "Corefile", &LoadOptions::default()).expect("a Corefile");
@@ -105,7 +106,7 @@ fn answer(router: &Arc<Router>, bytes: &[u8]) -> Vec<u8> {
     };
     let answer = pin!(router.answer(&query));
     // What the table answers is there at once, as it is for a listener.
-    let Poll::Ready(answer) = answer.poll(&mut Context::from_waker(Waker::noop())) else {
+    let Poll::Ready(Some(answer)) = answer.poll(&mut Context::from_waker(Waker::noop())) else {
         return Vec::new();
     };
     reply::encode(&query, &answer).unwrap_or_default()

@@ -95,6 +95,7 @@ pub(super) fn environment(
         overrides,
         own_addresses: None,
         in_cluster: is_in_cluster(|name| std::env::var(name).ok()),
+        carried: Arc::default(),
     }
 }
 

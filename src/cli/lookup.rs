@@ -120,7 +120,9 @@ async fn answer(plan: Plan, name: &Name, kind: RecordType) -> anyhow::Result<Rep
     let panics = metrics.counter(catalogue::PANICS, &[]);
     let router = Router::new(server.identity, routes, server_metrics, panics);
     match gate::judge(&bytes, here, here, Protocol::Tcp, &router) {
-        Gate::Pass(query) => Ok(router.answer(&query).await),
+        Gate::Pass(query) => {
+            router.answer(&query).await.context("the server block gives no reply to this name")
+        }
         Gate::Refuse(_) | Gate::Reply(_) | Gate::Silence => bail!("a server would not take this question"),
     }
 }
@@ -150,7 +152,7 @@ fn print(name: &Name, kind: RecordType, reply: &Reply) {
         }
     }
     if let Some(ede) = &reply.ede {
-        println!(";; EDE {}: {}", ede.code as u16, ede.text);
+        println!(";; EDE {}: {}", ede.code.number(), ede.text);
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
 
+use super::facts::Facts;
 use super::query::Query;
 use super::reply::{Ede, Reply};
+use crate::zone::name::Labels;
 
 /// A plugin that takes part in answering.
 #[async_trait]
@@ -21,6 +23,36 @@ pub trait Plugin: Send + Sync {
 
     /// Answers `query`, or passes it on to `next` and does what it will with what comes back.
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome;
+
+    /// Whether it answers `name` from data of its own that is always newer than what a cache before it would
+    /// hold: the cache stands behind it for such names.
+    fn answers_from_memory(&self, _name: &Labels) -> bool {
+        false
+    }
+
+    /// Whether the servers that it would ask for `query` are known to answer, or not to; `None` where it would
+    /// ask nobody.
+    fn upstreams(&self, _query: &Query) -> Option<Upstreams> {
+        None
+    }
+
+    /// The search path of the client that sent `query`, for `autopath`: the domains in order, the root where a
+    /// name is to be tried as it is. `None` if it knows none.
+    fn search_path(&self, _query: &Query) -> Option<Vec<Labels>> {
+        None
+    }
+
+    /// Says what it knows of `query` to whoever reads metadata (`log`, `rewrite`, `template`).
+    fn describe(&self, _query: &Query, _facts: &Facts) {}
+}
+
+/// What is known of servers without asking them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upstreams {
+    /// Nothing speaks against asking.
+    Answering,
+    /// None of them has answered lately: asking costs time and leads to nothing.
+    Failing,
 }
 
 /// How a plugin, or the chain behind it, answered.
@@ -30,6 +62,8 @@ pub enum Outcome {
     Reply(Box<Reply>),
     /// No reply was made; the server makes one of this rcode (AA=0, empty sections).
     Failed(Failure),
+    /// The client gets no reply at all.
+    Silence,
 }
 
 /// Why no reply was made.
@@ -54,14 +88,17 @@ impl Outcome {
         match self {
             Self::Reply(reply) => reply.rcode,
             Self::Failed(failure) => failure.rcode,
+            // As CoreDNS counts and logs it.
+            Self::Silence => ResponseCode::NoError,
         }
     }
 
-    /// The reply, made by the server where no plugin made one.
-    pub fn into_reply(self) -> Reply {
+    /// The reply, made by the server where no plugin made one. `None` if the client gets none.
+    pub fn into_reply(self) -> Option<Reply> {
         match self {
-            Self::Reply(reply) => *reply,
-            Self::Failed(failure) => Reply { ede: failure.ede, ..Reply::new(failure.rcode, "") },
+            Self::Reply(reply) => Some(*reply),
+            Self::Failed(failure) => Some(Reply { ede: failure.ede, ..Reply::new(failure.rcode, "") }),
+            Self::Silence => None,
         }
     }
 }
@@ -72,30 +109,65 @@ impl From<Reply> for Outcome {
     }
 }
 
+/// The plugins of a server block, in the order of the chain.
+pub type Chain = Arc<[Arc<dyn Plugin>]>;
+
 /// The plugins behind the one that holds this.
 #[derive(Clone, Copy)]
 pub struct Next<'a> {
-    /// They, in the order of the chain.
-    rest: &'a [Arc<dyn Plugin>],
-    /// The plugin before them.
-    caller: &'static str,
+    /// The whole chain.
+    chain: &'a Chain,
+    /// Where they begin in it.
+    at: usize,
 }
 
 impl<'a> Next<'a> {
     /// The whole chain of a server block.
-    pub const fn all(plugins: &'a [Arc<dyn Plugin>]) -> Self {
-        Self { rest: plugins, caller: "" }
+    pub const fn all(chain: &'a Chain) -> Self {
+        Self { chain, at: 0 }
+    }
+
+    /// The plugins that follow, in the order of the chain.
+    pub fn plugins(self) -> &'a [Arc<dyn Plugin>] {
+        self.chain.get(self.at..).unwrap_or_default()
+    }
+
+    /// The first of them that knows of the servers that it would ask.
+    pub fn upstreams(self, query: &Query) -> Option<Upstreams> {
+        self.plugins().iter().find_map(|plugin| plugin.upstreams(query))
+    }
+
+    /// The same for a task that outlives the query.
+    pub fn detach(self) -> Rest {
+        Rest { chain: self.chain.clone(), at: self.at }
     }
 
     /// Passes `query` on.
     pub async fn run(self, query: &Query) -> Outcome {
-        match self.rest.split_first() {
-            Some((plugin, rest)) => plugin.serve(query, Next { rest, caller: plugin.name() }).await,
-            // A block without plugins answers nothing.
-            None if self.caller.is_empty() => {
-                Outcome::Failed(Failure { rcode: ResponseCode::Refused, error: None, ede: None })
-            }
-            None => Outcome::error(format!("plugin/{}: no next plugin found", self.caller)),
+        let Self { chain, at } = self;
+        if let Some(plugin) = chain.get(at) {
+            return plugin.serve(query, Next { chain, at: at + 1 }).await;
         }
+        match chain.last() {
+            Some(caller) => Outcome::error(format!("plugin/{}: no next plugin found", caller.name())),
+            // A block without plugins answers nothing.
+            None => Outcome::Failed(Failure { rcode: ResponseCode::Refused, error: None, ede: None }),
+        }
+    }
+}
+
+/// What [`Next`] is, owned.
+#[derive(Clone)]
+pub struct Rest {
+    /// The whole chain.
+    chain: Chain,
+    /// Where the rest begins in it.
+    at: usize,
+}
+
+impl Rest {
+    /// The plugins that follow.
+    pub const fn next(&self) -> Next<'_> {
+        Next { chain: &self.chain, at: self.at }
     }
 }

@@ -15,7 +15,9 @@
 //! * The snapshot is loaded before a socket is bound, and the source is started after.
 //! * Nothing on the query path waits for the source, the writer or the disk.
 
+pub mod carried;
 pub mod chain;
+pub mod facts;
 pub mod gate;
 pub mod listen;
 pub mod opt;
@@ -26,6 +28,7 @@ pub mod router;
 pub mod running;
 pub mod setup;
 pub mod store;
+pub mod task;
 
 #[cfg(test)]
 pub(crate) mod test_support;

@@ -14,9 +14,15 @@ const TYPE: u16 = 41;
 /// Option code of an Extended DNS Error, RFC 8914 §2.
 const EDE: u16 = 15;
 
+/// Option code of a name server's identifier, RFC 5001 §3.
+pub const NSID: u16 = 3;
+
+/// Option code of a client's subnet, RFC 7871 §6.
+pub const CLIENT_SUBNET: u16 = 8;
+
 /// Options that are sent back as they came, as CoreDNS does: NSID, EXPIRE, COOKIE, KEEPALIVE and PADDING are
 /// agreed between neighbours. Client subnet is not among them: answers do not depend on it.
-const ECHOED: [u16; 5] = [3, 9, 10, 11, 12];
+const ECHOED: [u16; 5] = [NSID, 9, 10, 11, 12];
 
 /// A query's OPT record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +81,7 @@ impl ReplyOpt<'_> {
         if let Some(ede) = self.ede {
             options.extend(EDE.to_be_bytes());
             options.extend(u16::try_from(2 + ede.text.len()).ok()?.to_be_bytes());
-            options.extend((ede.code as u16).to_be_bytes());
+            options.extend(ede.code.number().to_be_bytes());
             options.extend(ede.text.as_bytes());
         }
         // The root's name, and then the fields in their order.
@@ -90,15 +96,31 @@ impl ReplyOpt<'_> {
 }
 
 impl Opt {
-    /// Those options of the query `message` that a reply repeats, with their codes and lengths.
-    pub fn echoed(&self, message: &[u8]) -> Vec<u8> {
-        let options = Options(message.get(self.options.clone()).unwrap_or_default());
-        options
-            .flatten()
-            .filter(|(code, _)| ECHOED.contains(code))
-            .flat_map(|(_, bytes)| bytes)
-            .copied()
-            .collect()
+    /// Those options of the query `message` that a reply repeats, with their codes and lengths; a question for
+    /// `nsid` is answered if there is one.
+    pub fn echoed(&self, message: &[u8], nsid: Option<&[u8]>) -> Vec<u8> {
+        let mut echoed = Vec::new();
+        for (code, bytes) in self.options(message) {
+            match (code, nsid.map(|id| (u16::try_from(id.len()), id))) {
+                (NSID, Some((Ok(length), id))) => {
+                    echoed.extend(NSID.to_be_bytes());
+                    echoed.extend(length.to_be_bytes());
+                    echoed.extend(id);
+                }
+                _ if ECHOED.contains(&code) => echoed.extend(bytes),
+                _ => {}
+            }
+        }
+        echoed
+    }
+
+    /// Whether the query `message` has an option of this code.
+    pub fn has(&self, message: &[u8], code: u16) -> bool {
+        self.options(message).any(|(found, _)| found == code)
+    }
+
+    fn options<'m>(&self, message: &'m [u8]) -> impl Iterator<Item = (u16, &'m [u8])> + use<'m> {
+        Options(message.get(self.options.clone()).unwrap_or_default()).flatten()
     }
 }
 
@@ -211,7 +233,7 @@ mod tests {
         ];
         for Case { name, message, want } in cases {
             let found = find(&message, AT);
-            let got = found.map(|found| found.map(|opt| (opt.size, opt.echoed(&message))));
+            let got = found.map(|found| found.map(|opt| (opt.size, opt.echoed(&message, None))));
             assert_eq!(got, want.map(|w| w.map(|(size, options)| (size, options.to_vec()))), "{name}");
         }
     }
@@ -235,12 +257,12 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut message = Query::a("x.").edns(1232).bytes();
             if let Ok(Some(opt)) = find(&bytes, HEADER) {
-                let _ = opt.echoed(&bytes);
+                let _ = opt.echoed(&bytes, Some(b"node-1"));
             }
             message.truncate(AT);
             message.extend(bytes);
             if let Ok(Some(opt)) = find(&message, AT) {
-                prop_assert!(opt.echoed(&message).len() <= message.len() - AT);
+                prop_assert!(opt.echoed(&message, None).len() <= message.len() - AT);
             }
         }
     }

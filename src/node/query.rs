@@ -8,6 +8,7 @@ use hickory_proto::rr::{DNSClass, Name, RecordType};
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 
+use super::facts::Facts;
 use super::gate::HEADER;
 use super::opt::{self, Opt};
 use super::router::Router;
@@ -20,10 +21,11 @@ pub const MAX_DEPTH: u8 = 10;
 /// Bytes of a question behind its name, RFC 1035 §4.1.2.
 const TYPE_AND_CLASS: usize = 4;
 
-/// One question on its way through the plugins.
+/// One question on its way through the plugins; a clone is cheap.
+#[derive(Clone)]
 pub struct Query {
     /// The message as it was received.
-    request: Request,
+    request: Arc<Request>,
     /// The name that is asked for, in lower case.
     labels: Labels,
     /// Its OPT record.
@@ -34,6 +36,8 @@ pub struct Query {
     local: SocketAddr,
     /// How many questions led to this one.
     depth: u8,
+    /// What plugins say of it, if anybody asks.
+    facts: Option<Arc<Facts>>,
 }
 
 /// A request that has no single question, one whose name is no name, or an OPT record that does not add up.
@@ -52,7 +56,7 @@ impl Query {
             return Err(Malformed);
         }
         let opt = opt::find(request.as_slice(), HEADER + question_len).map_err(|_| Malformed)?;
-        Ok(Self { request, labels, opt, router, local, depth: 0 })
+        Ok(Self { request: Arc::new(request), labels, opt, router, local, depth: 0, facts: None })
     }
 
     /// The same client's question for another name, as if it had come in by the same listener.
@@ -70,9 +74,36 @@ impl Query {
         if let Some(edns) = self.edns() {
             message.set_edns(edns.clone());
         }
+        Some(Self { depth, ..self.sent_as(&message)? })
+    }
+
+    /// The same query with another message: what plugins make of it on its way. The reply that the client gets
+    /// still repeats the question that it asked.
+    ///
+    /// `None` when what comes out cannot be sent or is no query.
+    pub fn changed(&self, change: impl FnOnce(&mut Message)) -> Option<Self> {
+        let mut message = Message::from_vec(self.bytes()).ok()?;
+        change(&mut message);
+        self.sent_as(&message)
+    }
+
+    /// The same query from the same client with this message.
+    fn sent_as(&self, message: &Message) -> Option<Self> {
         let bytes = message.to_vec().ok()?;
         let request = Request::from_bytes(bytes, self.request.src(), self.request.protocol()).ok()?;
-        Some(Self { depth, ..Self::new(request, self.router.clone(), self.local).ok()? })
+        let query = Self::new(request, self.router.clone(), self.local).ok()?;
+        Some(Self { depth: self.depth, facts: self.facts.clone(), ..query })
+    }
+
+    /// The same query, of which plugins say what they know.
+    #[must_use]
+    pub fn with_facts(&self, facts: Arc<Facts>) -> Self {
+        Self { facts: Some(facts), ..self.clone() }
+    }
+
+    /// What plugins have said of it; `None` if nobody asked them.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.facts.as_deref()
     }
 
     /// The message as it was received.

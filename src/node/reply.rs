@@ -39,15 +39,43 @@ const POINTER: u16 = 0xc000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EdeCode {
     /// 0: none of the other codes fits.
-    Other = 0,
+    Other,
     /// 3: the records may be out of date.
-    StaleAnswer = 3,
+    StaleAnswer,
+    /// 13: a failure that is remembered, and was not tried again.
+    CachedError,
     /// 14: nothing is known yet.
-    NotReady = 14,
+    NotReady,
+    /// 15: this server's operator does not want it answered.
+    Blocked,
+    /// 17: the client is one for whom it is not answered.
+    Filtered,
     /// 19: that there is no such name may be out of date.
-    StaleNxDomain = 19,
+    StaleNxDomain,
     /// 22: the data is older than it may be, and its source cannot be reached.
-    NoReachableAuthority = 22,
+    NoReachableAuthority,
+    /// 23: a server could not be reached, or did not answer in time.
+    NetworkError,
+    /// Any code: what the configuration or an upstream says.
+    Code(u16),
+}
+
+impl EdeCode {
+    /// Its number.
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::Other => 0,
+            Self::StaleAnswer => 3,
+            Self::CachedError => 13,
+            Self::NotReady => 14,
+            Self::Blocked => 15,
+            Self::Filtered => 17,
+            Self::StaleNxDomain => 19,
+            Self::NoReachableAuthority => 22,
+            Self::NetworkError => 23,
+            Self::Code(number) => number,
+        }
+    }
 }
 
 /// An Extended DNS Error with its text.
@@ -80,8 +108,36 @@ pub struct Reply {
     pub additional: Vec<Record>,
     /// Said to clients that sent an OPT record.
     pub ede: Option<Ede>,
+    /// What plugins have decided of the message around the records.
+    pub frame: Frame,
     /// The plugin that made it; empty where the server did.
     pub plugin: &'static str,
+}
+
+/// The parts of a reply that follow from the query unless a plugin decides otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// RD, if not the query's.
+    pub recursion_desired: Option<bool>,
+    /// CD, if not the query's.
+    pub checking_disabled: Option<bool>,
+    /// The UDP payload size that counts instead of the client's: the limit of the reply, and what its OPT says.
+    pub max_payload: Option<u16>,
+    /// NSID (RFC 5001), for clients that ask for it.
+    pub nsid: Option<Box<[u8]>>,
+    /// An OPT record even if the query had none.
+    pub opt_always: bool,
+}
+
+impl Frame {
+    /// What follows from the query.
+    pub const DEFAULT: Self = Self {
+        recursion_desired: None,
+        checking_disabled: None,
+        max_payload: None,
+        nsid: None,
+        opt_always: false,
+    };
 }
 
 impl Reply {
@@ -97,6 +153,7 @@ impl Reply {
             authority: Vec::new(),
             additional: Vec::new(),
             ede: None,
+            frame: Frame::DEFAULT,
             plugin,
         }
     }
@@ -164,11 +221,13 @@ fn name_len(name: &Name) -> usize {
 /// The bytes of `reply` to `query`, at most as long as the transport and the client allow. `None` if it
 /// cannot be encoded even as an error.
 pub fn encode(query: &Query, reply: &Reply) -> Option<Vec<u8>> {
-    let limit = if query.is_udp() { query.max_payload().clamp(MIN_UDP, MAX_UDP) } else { MAX_TCP };
+    let payload = reply.frame.max_payload.unwrap_or_else(|| query.max_payload());
+    let limit = if query.is_udp() { payload.clamp(MIN_UDP, MAX_UDP) } else { MAX_TCP };
     let failure = Reply::new(ResponseCode::ServFail, "");
     // An extended rcode cannot be said without an OPT record.
-    let reply = if reply.rcode.high() > 0 && query.opt().is_none() { &failure } else { reply };
-    let bare = |rcode| opt(query, rcode, &[], None);
+    let says_opt = query.opt().is_some() || reply.frame.opt_always;
+    let reply = if reply.rcode.high() > 0 && !says_opt { &failure } else { reply };
+    let bare = |rcode| opt(query, &Reply { frame: reply.frame.clone(), ..Reply::new(rcode, "") }, &[], None);
     // Options are dropped before the reply is: padding, say, can be longer than what the client takes.
     encode_within(query, reply, &full_opt(query, reply), limit)
         .or_else(|| encode_within(query, reply, &bare(reply.rcode), limit))
@@ -184,18 +243,28 @@ pub fn bad_version(query: &Query) -> Option<Vec<u8>> {
 
 /// The OPT record of a reply: only if the query had one (RFC 6891 §7). The client's size is echoed as CoreDNS
 /// does.
-fn opt(query: &Query, rcode: ResponseCode, echoed: &[u8], ede: Option<&Ede>) -> Vec<u8> {
-    let Some(theirs) = query.opt() else { return Vec::new() };
-    let opt =
-        ReplyOpt { size: theirs.size, rcode_high: rcode.high(), dnssec_ok: query.dnssec_ok(), echoed, ede };
+fn opt(query: &Query, reply: &Reply, echoed: &[u8], ede: Option<&Ede>) -> Vec<u8> {
+    let size = match query.opt() {
+        Some(theirs) => theirs.size,
+        None if reply.frame.opt_always => MIN_UDP,
+        None => return Vec::new(),
+    };
+    let opt = ReplyOpt {
+        size: reply.frame.max_payload.unwrap_or(size),
+        rcode_high: reply.rcode.high(),
+        dnssec_ok: query.dnssec_ok(),
+        echoed,
+        ede,
+    };
     // Without options a record always fits.
     opt.bytes().or_else(|| ReplyOpt { echoed: &[], ede: None, ..opt }.bytes()).unwrap_or_default()
 }
 
 /// The OPT record with everything that it may say.
 fn full_opt(query: &Query, reply: &Reply) -> Vec<u8> {
-    let echoed = query.opt().map(|opt| opt.echoed(query.bytes())).unwrap_or_default();
-    opt(query, reply.rcode, &echoed, reply.ede.as_ref())
+    let nsid = reply.frame.nsid.as_deref();
+    let echoed = query.opt().map(|opt| opt.echoed(query.bytes(), nsid)).unwrap_or_default();
+    opt(query, reply, &echoed, reply.ede.as_ref())
 }
 
 /// Header, question, as many whole records as fit before `opt`, and `opt`. `None` if not even the question fits.
@@ -205,8 +274,11 @@ fn encode_within(query: &Query, reply: &Reply, opt: &[u8], limit: u16) -> Option
     metadata.authoritative = reply.authoritative;
     metadata.recursion_available = reply.recursion_available;
     metadata.authentic_data = reply.authentic_data;
-    metadata.recursion_desired = query.is_query() && query.metadata().recursion_desired;
-    metadata.checking_disabled = query.is_query() && query.metadata().checking_disabled;
+    let Frame { recursion_desired, checking_disabled, .. } = reply.frame;
+    metadata.recursion_desired =
+        recursion_desired.unwrap_or(query.is_query() && query.metadata().recursion_desired);
+    metadata.checking_disabled =
+        checking_disabled.unwrap_or(query.is_query() && query.metadata().checking_disabled);
 
     let mut bytes = Vec::with_capacity(512);
     let mut encoder = BinEncoder::new(&mut bytes);
@@ -369,7 +441,7 @@ mod tests {
         let size = query.opt().map(|opt| opt.size);
         assert_eq!(message.edns.is_some(), size.is_some(), "OPT survives");
         if let Some(size) = size {
-            let opt = opt(&query, reply.rcode, &[], None);
+            let opt = opt(&query, reply, &[], None);
             assert_eq!(opt[3..5], size.to_be_bytes(), "the size is echoed as it was");
         }
     }

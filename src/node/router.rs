@@ -7,7 +7,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use metrics::Counter;
 
-use super::chain::{Next, Outcome, Plugin};
+use super::chain::{Chain, Next, Outcome};
 use super::plugins::prometheus::observation;
 use super::query::Query;
 use super::reply::Reply;
@@ -37,7 +37,7 @@ pub struct Route {
 /// A server block with its plugins, in the order of the chain.
 pub struct Block {
     /// The plugins.
-    pub plugins: Vec<Arc<dyn Plugin>>,
+    pub plugins: Chain,
 }
 
 impl Router {
@@ -84,9 +84,9 @@ impl Router {
         Some(&shortest.unwrap_or(longest).block)
     }
 
-    /// Answers a query. A panic on the way is this query's SERVFAIL and nobody else's.
-    pub async fn answer(&self, query: &Query) -> Reply {
-        let Some(block) = self.block(query) else { return self.refuse(query) };
+    /// Answers a query; `None` if it gets no reply. A panic on the way is this query's SERVFAIL and nobody else's.
+    pub async fn answer(&self, query: &Query) -> Option<Reply> {
+        let Some(block) = self.block(query) else { return Some(self.refuse(query)) };
         let chain = Next::all(&block.plugins).run(query);
         // The plugins share nothing mutable but atomics and whole values behind locks.
         match std::panic::AssertUnwindSafe(chain).catch_unwind().await {
@@ -94,7 +94,7 @@ impl Router {
             Err(_) => {
                 self.panicked();
                 tracing::error!(name = %query.name(), kind = %query.kind(), "a query's handling panicked");
-                Reply::new(ResponseCode::ServFail, "")
+                Some(Reply::new(ResponseCode::ServFail, ""))
             }
         }
     }
@@ -124,6 +124,7 @@ mod tests {
     use hickory_server::net::xfer::Protocol;
 
     use super::*;
+    use crate::node::chain::Plugin;
     use crate::node::gate::{Gate, judge};
     use crate::ops::catalogue;
     use crate::ops::metrics::Metrics;
@@ -150,7 +151,7 @@ mod tests {
     async fn a_panic_is_one_query_s_servfail() {
         let metrics = Arc::new(Metrics::new());
         let server = Arc::new(ServerMetrics::new(&metrics, "dns://:53", &[]));
-        let block = Arc::new(Block { plugins: vec![Arc::new(Fragile)] });
+        let block = Arc::new(Block { plugins: [Arc::new(Fragile) as Arc<dyn Plugin>].into() });
         let routes = vec![Route { zone: Labels::root(), block }];
         let panics = metrics.counter(catalogue::PANICS, &[]);
         let router = Router::new("dns://:53".into(), routes, server, panics);
@@ -160,7 +161,7 @@ mod tests {
             let Gate::Pass(query) = judge(&packet, here, here, Protocol::Udp, &router) else {
                 unreachable!("a plain query passes the gate")
             };
-            router.answer(&query).await.rcode
+            router.answer(&query).await.unwrap().rcode
         };
         for (name, rcode, panics) in [
             ("whole.", ResponseCode::NXDomain, 0),

@@ -17,6 +17,7 @@ use super::setup::{Environment, Plan, ServerPlan, StoreConfig};
 use super::store::Store;
 use super::store::keeper::{Keeper, KeeperConfig};
 use super::store::writer::Writer;
+use super::task::Scope;
 use crate::ops::admin::{Admin, Face};
 use crate::ops::catalogue;
 use crate::ops::dns_metrics::{PluginUse, ServerMetrics, set_plugins_enabled};
@@ -83,10 +84,11 @@ pub fn start(
         .flat_map(|face| admin.addresses(face).map(move |address| (face, address)).collect::<Vec<_>>())
         .collect();
 
-    let mut dns = Vec::new();
+    let (mut dns, mut listeners) = (Vec::new(), Vec::new());
     for (router, sockets) in bound {
         for Sockets { address, udp, tcp } in sockets {
             dns.push(address);
+            listeners.push((router.identity().to_owned(), address));
             for socket in udp {
                 let udp = UdpListener::new(socket, address, router.clone(), shared.clone())?;
                 drain.spawn(udp.run(drain.closing().clone()));
@@ -100,6 +102,10 @@ pub fn start(
         closing.cancelled().await;
         shared.idle().await;
     });
+    let scope = Scope { stop: drain.draining().child_token(), listeners };
+    for start in process.tasks {
+        start(&scope);
+    }
 
     let enabled: Vec<_> =
         enabled.iter().map(|(server, zone, name)| PluginUse { server, zone, view: "", name }).collect();

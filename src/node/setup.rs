@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::carried::Carried;
 use super::chain::Plugin;
 use super::listen::bind::wildcard;
 use super::plugins::PLUGINS;
@@ -17,6 +18,7 @@ use super::plugins::refused::REFUSED;
 use super::router::{Block, Route};
 use super::store::Store;
 use super::store::state::Limits;
+use super::task::Start;
 use crate::corefile::{
     self, Corefile, Error, Listener, Position, Scheme, ServerBlock, Statement, Token, Warning,
 };
@@ -42,6 +44,8 @@ pub struct Environment {
     pub own_addresses: Option<Vec<IpAddr>>,
     /// Whether this is a pod, whose environment says where the API server is.
     pub in_cluster: bool,
+    /// What outlives a configuration.
+    pub carried: Arc<Carried>,
 }
 
 /// Options of `kubernetes` blocks that flags and environment variables override.
@@ -95,6 +99,8 @@ pub struct Process {
     pub runtime_metrics: bool,
     /// The stores, one for each source, folder and zone.
     pub stores: Vec<(StoreConfig, Arc<Store>)>,
+    /// Work beside the queries, begun once the sockets are bound.
+    pub tasks: Vec<Start>,
     /// What is right, and probably not what is meant; logged already.
     pub warnings: Vec<Warning>,
 }
@@ -147,6 +153,8 @@ pub struct Context<'a> {
     pub environment: &'a Environment,
     /// The block's zones.
     pub zones: Vec<Labels>,
+    /// What relative paths of files begin at (`root`).
+    pub root: PathBuf,
     /// What `bind` named.
     pub bound: Vec<BindAddress>,
     /// Whether the block has `ready`.
@@ -158,6 +166,11 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The file that a word names: relative paths begin at `root`.
+    pub fn path(&self, word: &Token) -> PathBuf {
+        self.root.join(&word.text)
+    }
+
     /// Adds the address of a face: the one given, or its default.
     pub fn add_face(&mut self, face: Face, word: Option<&Token>) -> Result<(), Error> {
         let text = word.map_or(face.default_address(), |w| w.text.as_str());
@@ -260,7 +273,7 @@ pub fn plan(corefile: &Corefile, environment: &Environment) -> Result<Plan, Erro
                 if *counted {
                     server.counted.push(key.zone.clone());
                 }
-                for plugin in &block.plugins {
+                for plugin in &*block.plugins {
                     enabled.push((identity.clone(), key.zone.clone(), plugin.name()));
                 }
             }
@@ -292,6 +305,7 @@ fn set_up<'a>(
     let mut cx = Context {
         environment,
         zones: block.zones().iter().map(parse).collect::<Result<_, _>>()?,
+        root: PathBuf::new(),
         bound: Vec::new(),
         watches_readiness: false,
         counts_queries: false,
@@ -305,7 +319,7 @@ fn set_up<'a>(
         }
     }
     let Context { bound, counts_queries: counted, .. } = cx;
-    Ok(Built { source: block, block: Arc::new(Block { plugins }), bound, counted })
+    Ok(Built { source: block, block: Arc::new(Block { plugins: plugins.into() }), bound, counted })
 }
 
 /// No zone may be claimed twice on one listener.
@@ -504,10 +518,12 @@ mod tests {
                 overrides: Overrides::default(),
                 own_addresses: own.map(|ip| vec![ip]),
                 in_cluster: false,
+                carried: Arc::default(),
             };
             let cx = Context {
                 environment: &environment,
                 zones: vec![Labels::root()],
+                root: PathBuf::new(),
                 bound: bound.map(|ip| BindAddress { ip, scope: 0 }).into_iter().collect(),
                 watches_readiness: false,
                 counts_queries: false,

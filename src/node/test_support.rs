@@ -13,7 +13,7 @@ use hickory_server::server::Request;
 use metrics::Counter;
 use tracing::subscriber::DefaultGuard;
 
-use super::chain::{Next, Outcome, Plugin};
+use super::chain::{Chain, Next, Outcome, Plugin};
 use super::query::Query;
 use super::router::{Block, Route, Router};
 use super::setup::{self, Environment, Overrides};
@@ -80,14 +80,14 @@ impl Ask {
 
     /// The query at a listener without blocks.
     pub(crate) fn query(&self) -> Query {
-        self.by(&router(Vec::new()))
+        self.by(&router(Vec::<Arc<dyn Plugin>>::new()))
     }
 }
 
 /// A listener whose one block, for every name, has these plugins.
-pub(crate) fn router(plugins: Vec<Arc<dyn Plugin>>) -> Arc<Router> {
+pub(crate) fn router(plugins: impl Into<Chain>) -> Arc<Router> {
     let metrics = Arc::new(ServerMetrics::new(&Arc::new(Metrics::new()), "dns://:53", &[]));
-    let route = Route { zone: Labels::root(), block: Arc::new(Block { plugins }) };
+    let route = Route { zone: Labels::root(), block: Arc::new(Block { plugins: plugins.into() }) };
     Router::new("dns://:53".to_owned(), vec![route], metrics, Counter::noop())
 }
 
@@ -100,26 +100,24 @@ pub(crate) fn plugins(body: &str) -> Result<Vec<Arc<dyn Plugin>>, Error> {
         overrides: Overrides::default(),
         own_addresses: None,
         in_cluster: false,
+        carried: Arc::default(),
     };
     let names = setup::directive_names();
     let options = LoadOptions { directives: Some(&names), ..LoadOptions::default() };
     let corefile = corefile::parse(&format!(".:53 {{\n{body}\n}}\n"), "Corefile", &options)?;
     let plan = setup::plan(&corefile, &environment)?;
-    Ok(plan.servers[0].routes[0].block.plugins.clone())
+    Ok(plan.servers[0].routes[0].block.plugins.to_vec())
 }
 
 /// The plugins of `body`, with `last` behind them.
-pub(crate) fn chain(
-    body: &str,
-    last: impl Fn(&Query) -> Outcome + Send + Sync + 'static,
-) -> Vec<Arc<dyn Plugin>> {
+pub(crate) fn chain(body: &str, last: impl Fn(&Query) -> Outcome + Send + Sync + 'static) -> Chain {
     let mut chain = plugins(body).unwrap();
     chain.push(Arc::new(Last(last)));
-    chain
+    chain.into()
 }
 
 /// What `chain` makes of a query.
-pub(crate) async fn run(chain: &[Arc<dyn Plugin>], ask: &Ask) -> Outcome {
+pub(crate) async fn run(chain: &Chain, ask: &Ask) -> Outcome {
     Next::all(chain).run(&ask.query()).await
 }
 

@@ -51,6 +51,7 @@ impl Default for Builder {
             overrides: Overrides::default(),
             own_addresses: None,
             in_cluster: false,
+            carried: Arc::default(),
         };
         Self { environment }
     }

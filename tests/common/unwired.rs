@@ -30,6 +30,7 @@ pub(crate) fn environment(origin: Instant) -> Environment {
         overrides: Overrides::default(),
         own_addresses: Some(vec!["10.96.0.10".parse().unwrap()]),
         in_cluster: false,
+        carried: Arc::default(),
     }
 }
 

@@ -25,7 +25,8 @@ fn answer(packet: &[u8], protocol: Protocol) -> Option<Vec<u8>> {
         Gate::Reply(reply) => Some(reply),
         // Without forwards nothing waits.
         Gate::Pass(query) => {
-            let reply = ROUTER.answer(&query).now_or_never().expect("an answer from memory");
+            let reply =
+                ROUTER.answer(&query).now_or_never().expect("an answer from memory").expect("a reply");
             Some(reply::encode(&query, &reply).expect("whatever passes the gate is answered"))
         }
         Gate::Refuse(query) => reply::encode(&query, &ROUTER.refuse(&query)),

@@ -176,7 +176,7 @@ fn begin(query: Arc<Query>, shared: &Shared) -> Begun {
 
 /// The plugins' reply as bytes.
 async fn answer(query: Arc<Query>) -> Option<Vec<u8>> {
-    let reply = query.router().answer(&query).await;
+    let reply = query.router().answer(&query).await?;
     let encode = || reply::encode(&query, &reply);
     contained(query.router(), encode).unwrap_or_else(|| gate::failure(query.bytes()))
 }
@@ -248,7 +248,8 @@ mod fixture {
     /// A router for all names.
     pub(super) fn router(metrics: &Arc<Metrics>, plugin: Arc<Scripted>) -> Arc<Router> {
         let server = Arc::new(ServerMetrics::new(metrics, "test", &[]));
-        let block = Arc::new(Block { plugins: vec![plugin] });
+        let plugin: Arc<dyn Plugin> = plugin;
+        let block = Arc::new(Block { plugins: [plugin].into() });
         let routes = vec![Route { zone: Labels::root(), block }];
         Router::new("test".into(), routes, server, metrics.counter(catalogue::PANICS, &[]))
     }

@@ -62,6 +62,7 @@ impl Plugin for Prometheus {
             Outcome::Failed(failure) => {
                 observe(Reply::new(failure.rcode, "").uncompressed_len(query), "");
             }
+            Outcome::Silence => observe(0, ""),
         }
         outcome
     }

@@ -1,21 +1,20 @@
 //! Whole lines, from the Corefile to the log.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use crate::node::chain::{Failure, Outcome, Plugin};
+use crate::node::chain::{Chain, Failure, Outcome};
 use crate::node::reply::Reply;
 use crate::node::test_support::{Ask, Logs, chain, plugins, router, run};
 
 /// Fails with the question's name as the error, `.` and all.
-fn failing(body: &str) -> Vec<Arc<dyn Plugin>> {
+fn failing(body: &str) -> Chain {
     chain(body, |query| Outcome::error(query.name().to_ascii()))
 }
 
-async fn ask(chain: &[Arc<dyn Plugin>], name: &'static str) {
+async fn ask(chain: &Chain, name: &'static str) {
     run(chain, &Ask { name, ..Ask::default() }).await;
 }
 
@@ -190,11 +189,11 @@ async fn stacktrace_tells_where_a_panic_was() {
 
     let logs = Logs::capture("");
     let plain = panicking("errors");
-    assert_eq!(plain.answer(&Ask::default().by(&plain)).await.rcode, ResponseCode::ServFail);
+    assert_eq!(plain.answer(&Ask::default().by(&plain)).await.unwrap().rcode, ResponseCode::ServFail);
     assert_eq!(logs.take(), [caught]);
 
     let traced = panicking("errors {\n stacktrace\n}");
-    assert_eq!(traced.answer(&Ask::default().by(&traced)).await.rcode, ResponseCode::ServFail);
+    assert_eq!(traced.answer(&Ask::default().by(&traced)).await.unwrap().rcode, ResponseCode::ServFail);
     let lines = logs.take();
     let [told, again] = &lines[..] else { panic!("{lines:?}") };
     let begin = format!("[ERROR] plugin/errors: 2 example.org. A: panic: at the disco location={}:", file!());

@@ -9,6 +9,7 @@ use hickory_proto::rr::rdata::SRV;
 use tempfile::TempDir;
 
 use super::*;
+use crate::node::chain::Chain;
 use crate::node::test_support::{Ask, Logs, address, chain, plugins, record, run};
 
 /// Four addresses in each section.
@@ -93,17 +94,17 @@ async fn records_beside_addresses_come_before_them() {
         Reply { answers, ..Reply::new(ResponseCode::NoError, "last") }.into()
     });
     for _ in 0..20 {
-        let reply = run(&chain, &Ask::default()).await.into_reply();
+        let reply = run(&chain, &Ask::default()).await.into_reply().unwrap();
         let ports = |r: &hickory_proto::rr::Record| if let RData::SRV(srv) = &r.data { srv.port } else { 0 };
         assert_eq!(reply.answers.iter().map(ports).collect::<Vec<_>>(), [2, 1, 0]);
     }
 }
 
 /// How many of 400 replies have 10.0.0.4 first.
-async fn lifted(chain: &[Arc<dyn Plugin>]) -> usize {
+async fn lifted(chain: &Chain) -> usize {
     let mut lifted = 0;
     for _ in 0..400 {
-        let reply = run(chain, &Ask::default()).await.into_reply();
+        let reply = run(chain, &Ask::default()).await.into_reply().unwrap();
         lifted += usize::from(reply.answers[0] == address("a.", "10.0.0.4"));
     }
     lifted

@@ -148,7 +148,7 @@ impl Plugin for Log {
         let outcome = next.run(query).await;
         let (class, reply) = match &outcome {
             Outcome::Reply(reply) => (reply.class(), Some(&**reply)),
-            Outcome::Failed(_) => (ReplyClass::Error, None),
+            Outcome::Failed(_) | Outcome::Silence => (ReplyClass::Error, None),
         };
         if rule.classes.has(class) {
             let line = Line { format: &rule.format, query, reply, elapsed: start.elapsed() };
