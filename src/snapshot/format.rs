@@ -65,8 +65,13 @@ pub enum FormatError {
     #[error("checksum differs")]
     Checksum,
     /// Intact, but of a format version that this release does not read.
-    #[error("format version {0}, and this release reads up to {VERSION}")]
-    Version(u32),
+    #[error("format version {is}, and this release reads up to {reads}")]
+    Version {
+        /// The file's.
+        is: u32,
+        /// The newest that can be read.
+        reads: u32,
+    },
     /// The header is not a header.
     #[error("reading the header: {0}")]
     Header(String),
@@ -102,7 +107,7 @@ impl FormatError {
             Self::Magic => "magic",
             Self::Length { .. } => "length",
             Self::Checksum => "checksum",
-            Self::Version(_) => "version",
+            Self::Version { .. } => "version",
             Self::Header(_) => "header",
             Self::Compression(_) => "compression",
             Self::Framing { .. } | Self::Object { .. } => "object",

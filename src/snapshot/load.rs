@@ -97,6 +97,16 @@ pub enum Warning {
     Untidy(DiskError),
 }
 
+/// What a search for the newest whole generation found.
+pub(super) struct Found<T> {
+    /// It, as it was read.
+    pub(super) whole: Option<T>,
+    /// Newer ones that are not whole, newest first.
+    pub(super) rejected: Vec<Rejected>,
+    /// See [`Loaded::warnings`].
+    pub(super) warnings: Vec<Warning>,
+}
+
 impl Folder {
     /// Loads the newest generation that is whole and of the expected zone. What is not is renamed aside, with
     /// its reason, and the next older one is tried; each attempt gets a sink of its own from `new_sink`.
@@ -105,18 +115,35 @@ impl Folder {
         expect: &Expect<'_>,
         mut new_sink: impl FnMut(&Header) -> S,
     ) -> Loaded<S> {
+        let found =
+            self.newest_whole(|folder, generation| folder.read(generation, expect.zone, &mut new_sink));
+        let Found { whole, rejected, mut warnings } = found;
+        let outcome = match whole {
+            Some(restored) => {
+                warnings.extend(differing_source(&restored.header, expect));
+                Outcome::Loaded(Box::new(restored))
+            }
+            None => Outcome::None,
+        };
+        Loaded { outcome, rejected, warnings }
+    }
+
+    /// Reads generations, the newest first, until one is whole; those before it are renamed aside.
+    pub(super) fn newest_whole<T>(
+        &mut self,
+        mut read: impl FnMut(&Self, &Generation) -> Result<T, Reason>,
+    ) -> Found<T> {
         let (mut rejected, mut warnings) = (Vec::new(), Vec::new());
         let generations = self.generations().unwrap_or_else(|error| {
             warnings.push(Warning::Unlistable(error));
             Vec::new()
         });
         self.newest = generations.first().map_or(self.newest, |g| g.number.max(self.newest));
-        let mut outcome = Outcome::None;
+        let mut whole = None;
         for generation in generations {
-            match self.read(&generation, expect.zone, &mut new_sink) {
-                Ok(restored) => {
-                    warnings.extend(differing_source(&restored.header, expect));
-                    outcome = Outcome::Loaded(Box::new(restored));
+            match read(self, &generation) {
+                Ok(found) => {
+                    whole = Some(found);
                     break;
                 }
                 Err(reason) => rejected.push(self.put_aside(generation, reason)),
@@ -127,7 +154,15 @@ impl Folder {
             let untidy = self.names().map_or_else(|e| vec![e], |names| self.prune_rejected(&names));
             warnings.extend(untidy.into_iter().map(Warning::Untidy));
         }
-        Loaded { outcome, rejected, warnings }
+        Found { whole, rejected, warnings }
+    }
+
+    /// The bytes of a generation.
+    pub(super) fn bytes(&self, generation: &Generation) -> Result<Vec<u8>, Reason> {
+        self.disk.read(&generation.path, MAX_FILE_BYTES).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => Reason::Format(FormatError::FileSize),
+            _ => Reason::Unreadable(error),
+        })
     }
 
     /// Loads one generation, whatever its age, e.g. to roll back to it. Its file stays where it is.
@@ -148,10 +183,7 @@ impl Folder {
         mut new_sink: impl FnMut(&Header) -> S,
     ) -> Result<Restored<S>, Reason> {
         let start = Instant::now();
-        let file = self.disk.read(&generation.path, MAX_FILE_BYTES).map_err(|error| match error.kind() {
-            io::ErrorKind::FileTooLarge => Reason::Format(FormatError::FileSize),
-            _ => Reason::Unreadable(error),
-        })?;
+        let file = self.bytes(generation)?;
         // A sink sees objects only of a file that passed its checksum and is of the right zone.
         let verified = Verified::new(&file)?;
         if verified.header().zone != zone {

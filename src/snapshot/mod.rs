@@ -54,6 +54,7 @@
 
 pub mod atomic;
 pub mod compare;
+mod container;
 pub mod decode;
 pub mod disk;
 pub mod encode;

@@ -1,6 +1,6 @@
 //! Saving the next generation.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -66,8 +66,16 @@ impl Folder {
         header: &Header,
         objects: impl IntoIterator<Item = ObjectRef<'a>>,
     ) -> Result<Saved, SaveError> {
+        self.save_with(|to| encode(to, header, objects))
+    }
+
+    /// The same for whatever `fill` writes.
+    pub(super) fn save_with(
+        &mut self,
+        fill: impl FnOnce(&mut dyn Write) -> Result<Written, EncodeError>,
+    ) -> Result<Saved, SaveError> {
         let start = Instant::now();
-        let result = self.write(header, objects);
+        let result = self.write(fill);
         self.access = match &result {
             Ok(_) => Access::Writable,
             Err(error) => Access::MemoryOnly { why: error.to_string() },
@@ -78,10 +86,9 @@ impl Folder {
         Ok(Saved { generation, bytes, objects, elapsed: start.elapsed(), untidy })
     }
 
-    fn write<'a>(
+    fn write(
         &mut self,
-        header: &Header,
-        objects: impl IntoIterator<Item = ObjectRef<'a>>,
+        fill: impl FnOnce(&mut dyn Write) -> Result<Written, EncodeError>,
     ) -> Result<(u64, Written), SaveError> {
         // The folder may have been missing, or removed by somebody, since the last time.
         self.disk.make_dir(&self.dir).map_err(DiskError::at("making folder", &self.dir))?;
@@ -96,7 +103,7 @@ impl Folder {
         let number = self.newest.checked_add(1).ok_or_else(|| SaveError::Exhausted(self.dir.clone()))?;
         let path = self.dir.join(names::generation(number));
         let written = atomic::replace(&*self.disk, &path, |to| {
-            encode(to, header, objects).map_err(|source| SaveError::Encode { path: path.clone(), source })
+            fill(to).map_err(|source| SaveError::Encode { path: path.clone(), source })
         })?;
         self.newest = number;
         Ok((number, written))
