@@ -5,6 +5,8 @@
 mod read;
 mod write;
 
+#[cfg(test)]
+pub(super) use read::CHUNK_BYTES;
 pub(super) use read::Parts;
 pub(super) use write::Writer;
 pub use write::{EncodeError, Written};

@@ -13,7 +13,7 @@ use crate::snapshot::format::{
 };
 
 /// How much is decompressed at a time, at least: a few hundred objects, and still in the processor's cache.
-const CHUNK_BYTES: usize = 128 << 10;
+pub(in crate::snapshot) const CHUNK_BYTES: usize = 128 << 10;
 
 /// The longest length in front of a record: a varint of 64 bits.
 const MAX_VARINT_BYTES: usize = 10;
@@ -139,5 +139,28 @@ impl<'a> Records<'a> {
             self.allowance = self.allowance.checked_sub(read as u64).ok_or(FormatError::InflatedSize)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_inflates_beyond_the_limit_is_refused() {
+        // Records of one byte each, far more of them than the limit lets through.
+        let frame = zstd::stream::encode_all(&[1, 0].repeat(CHUNK_BYTES)[..], 1).expect("memory compresses");
+        assert!(frame.len() < 1000, "a small file");
+        let limit = CHUNK_BYTES as u64 + 1;
+        let mut records = Records::new(&frame, limit).expect("a frame");
+        let error = loop {
+            match records.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("all of it was read"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, FormatError::InflatedSize), "{error}");
+        assert!(records.index <= limit);
     }
 }
