@@ -14,7 +14,7 @@ fn generated_code_is_up_to_date() {
     let out = tempfile::tempdir().expect("a temporary folder");
     prost_build::Config::new()
         // Shared with the message they came in, where that is `Bytes` itself.
-        .bytes([".outlast.feed.v1.EndpointSlice.addresses"])
+        .bytes([".outlast.feed.v1.EndpointSlice.addresses", ".outlast.feed.v1.CachedReply"])
         .out_dir(out.path())
         .compile_fds(schema)
         .expect("code is generated");

@@ -228,6 +228,49 @@ pub struct SnapshotHeader {
     #[prost(string, tag = "15")]
     pub writer: ::prost::alloc::string::String,
 }
+// === The cache of outside names, on disk only ===
+
+/// Heads a file of cached replies.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheHeader {
+    /// Which cache of the node: the keys of its server block and its zones.
+    #[prost(string, tag = "1")]
+    pub cache: ::prost::alloc::string::String,
+    /// Unix milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub written_at_ms: u64,
+    /// Version of the program that wrote it.
+    #[prost(string, tag = "3")]
+    pub writer: ::prost::alloc::string::String,
+}
+/// A reply that is kept, with the question that it answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CachedReply {
+    /// Lower case, wire format with the root label.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub name: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "2")]
+    pub r#type: u32,
+    #[prost(uint32, tag = "3")]
+    pub class: u32,
+    /// DO and CD of the query: they are part of the key.
+    #[prost(bool, tag = "4")]
+    pub dnssec_ok: bool,
+    #[prost(bool, tag = "5")]
+    pub checking_disabled: bool,
+    /// The reply as the cache holds it.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub message: ::prost::bytes::Bytes,
+    /// When it came, Unix milliseconds.
+    #[prost(uint64, tag = "7")]
+    pub stored_at_ms: u64,
+    /// How long it is fresh from then on, in seconds.
+    #[prost(uint32, tag = "8")]
+    pub ttl: u32,
+    /// Whether somebody asked for it after it came.
+    #[prost(bool, tag = "9")]
+    pub used: bool,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Protocol {

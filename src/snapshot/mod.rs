@@ -53,6 +53,7 @@
 //!   right one.
 
 pub mod atomic;
+pub mod cache;
 pub mod compare;
 mod container;
 pub mod decode;

@@ -22,6 +22,14 @@ pub enum Reason {
         /// The zone that is served.
         expected: String,
     },
+    /// It has the replies of another cache.
+    #[error("of cache {found}, and {expected} is served")]
+    Cache {
+        /// The cache in its header.
+        found: String,
+        /// The cache that is served.
+        expected: String,
+    },
 }
 
 impl Reason {
@@ -31,6 +39,7 @@ impl Reason {
             Self::Unreadable(_) => "unreadable",
             Self::Format(error) => error.slug(),
             Self::Zone { .. } => "zone",
+            Self::Cache { .. } => "cache",
         }
     }
 }
