@@ -403,7 +403,7 @@ fn refused_plugins() {
         let first = advice.split(' ').next().unwrap();
         assert!(["remove", "write", "use", "forward"].contains(&first), "{name}: {advice:?}");
         assert!(!advice.ends_with('.') && !advice.contains("  "), "{name}: {advice:?}");
-        assert!(PLUGINS.iter().all(|(plugin, _)| plugin != name), "{name} is both");
+        assert!(PLUGINS.iter().all(|plugin| plugin.name != *name), "{name} is both");
     }
 }
 
@@ -416,7 +416,8 @@ fn every_plugin_of_coredns_is_known() {
                  azure clouddns k8s_external kubernetes file auto secondary etcd loop forward grpc erratic whoami on \
                  sign view nomad proxy federation";
     for name in names.split_whitespace() {
-        let known = PLUGINS.iter().map(|(n, _)| *n).chain(REFUSED.iter().map(|(n, _)| *n)).any(|n| n == name);
+        let known =
+            PLUGINS.iter().map(|entry| entry.name).chain(REFUSED.iter().map(|(n, _)| *n)).any(|n| n == name);
         assert!(known, "{name}");
     }
 }

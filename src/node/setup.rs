@@ -228,7 +228,7 @@ pub struct ServerPlan {
 
 /// The names that directives may have: known plugins, and those that are refused by name.
 pub fn directive_names() -> Vec<&'static str> {
-    PLUGINS.iter().map(|(name, _)| *name).chain(REFUSED.iter().map(|(name, _)| *name)).collect()
+    PLUGINS.iter().map(|entry| entry.name).chain(REFUSED.iter().map(|(name, _)| *name)).collect()
 }
 
 /// A server block that was set up.
@@ -312,10 +312,10 @@ fn set_up<'a>(
         process,
     };
     let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
-    for (name, setup) in PLUGINS {
-        let directives: Vec<_> = block.all(name).collect();
+    for entry in PLUGINS {
+        let directives: Vec<_> = block.all(entry.name).collect();
         if !directives.is_empty() {
-            plugins.extend(setup(&directives, &mut cx)?);
+            plugins.extend((entry.setup)(&directives, &mut cx)?);
         }
     }
     let Context { bound, counts_queries: counted, .. } = cx;

@@ -25,18 +25,32 @@ use crate::corefile::{Directive, Error};
 /// asks of the process. Nothing is opened, started or sent before the whole Corefile is accepted.
 pub type Setup = fn(&[&Directive], &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error>;
 
+/// A plugin as the Corefile knows it.
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// The words that lines of its block may begin with; each has a test in which it changes something.
+    pub options: &'static [&'static str],
+    /// Reads its directives.
+    pub setup: Setup,
+}
+
+const fn entry(name: &'static str, options: &'static [&'static str], setup: Setup) -> Entry {
+    Entry { name, options, setup }
+}
+
 /// Every plugin, in the order of the chain.
-pub const PLUGINS: &[(&str, Setup)] = &[
-    (bind::NAME, bind::setup),
-    (debug::NAME, debug::setup),
-    (ready::NAME, ready::setup),
-    (health::NAME, health::setup),
-    (prometheus::NAME, prometheus::setup),
-    (errors::NAME, errors::setup),
-    (log::NAME, log::setup),
-    (loadbalance::NAME, loadbalance::setup),
-    (kubernetes::NAME, kubernetes::options::setup),
-    (forward::NAME, forward::setup),
+pub const PLUGINS: &[Entry] = &[
+    entry(bind::NAME, &bind::OPTIONS, bind::setup),
+    entry(debug::NAME, &[], debug::setup),
+    entry(ready::NAME, &ready::OPTIONS, ready::setup),
+    entry(health::NAME, &health::OPTIONS, health::setup),
+    entry(prometheus::NAME, &prometheus::OPTIONS, prometheus::setup),
+    entry(errors::NAME, &errors::OPTIONS, errors::setup),
+    entry(log::NAME, &log::OPTIONS, log::setup),
+    entry(loadbalance::NAME, &loadbalance::OPTIONS, loadbalance::setup),
+    entry(kubernetes::NAME, &kubernetes::options::OPTIONS, kubernetes::options::setup),
+    entry(forward::NAME, &forward::OPTIONS, forward::setup),
 ];
 
 /// The one directive of a plugin that may stand once in a server block.

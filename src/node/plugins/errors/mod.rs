@@ -28,6 +28,9 @@ use consolidate::{Counted, Pattern, log_at};
 /// The plugin's name.
 pub const NAME: &str = "errors";
 
+/// Options that are accepted.
+pub const OPTIONS: [&str; 2] = ["stacktrace", "consolidate"];
+
 /// What lines are logged under.
 const TARGET: &str = "plugin/errors";
 
@@ -48,7 +51,7 @@ pub fn setup(directives: &[&Directive], _: &mut Context<'_>) -> Result<Vec<Arc<d
                 errors.stacktrace = true;
             }
             "consolidate" => errors.patterns.push(Pattern::parse(line)?),
-            _ => return Err(line.unknown_property(NAME, &["stacktrace", "consolidate"])),
+            _ => return Err(line.unknown_property(NAME, &OPTIONS)),
         }
     }
     if errors.stacktrace {

@@ -84,7 +84,7 @@ async fn a_period_begins_with_its_first_error_and_ends_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn options_of_consolidate() {
+async fn errors_consolidate() {
     struct Case {
         name: &'static str,
         options: &'static str,
@@ -178,7 +178,7 @@ async fn what_is_counted_is_told_at_the_end() {
 }
 
 #[tokio::test]
-async fn stacktrace_tells_where_a_panic_was() {
+async fn errors_stacktrace() {
     let panicking = |body| {
         router(chain(body, |query| match query.kind() {
             RecordType::A => panic!("at the disco"),

@@ -37,6 +37,9 @@ use reload::WeightFile;
 /// The plugin's name.
 pub const NAME: &str = "loadbalance";
 
+/// Options that are accepted: the first of `round_robin`, the other of `weighted`.
+pub const OPTIONS: [&str; 2] = ["prefer", "reload"];
+
 /// What lines are logged under.
 const TARGET: &str = "plugin/loadbalance";
 

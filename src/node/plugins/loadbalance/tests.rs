@@ -64,7 +64,7 @@ async fn only_replies_with_an_order_of_no_meaning_are_touched() {
 }
 
 #[tokio::test]
-async fn preferred_prefixes_add_up() {
+async fn loadbalance_prefer() {
     let body = "loadbalance {\n prefer 10.0.0.3/32 10.0.0.4/32\n}\nloadbalance round_robin {\n prefer 10.0.0.2/32\n}";
     assert_eq!(orders(body, RecordType::A, ResponseCode::NoError).await, [1, 1, 1], "every place is given");
     let body = "loadbalance {\n prefer 10.0.0.4/31\n}";
@@ -163,7 +163,7 @@ async fn a_weight_file_is_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reload_says_when_a_file_is_read_again() {
+async fn loadbalance_reload() {
     let folder = TempDir::new().unwrap();
     // After so many seconds a change is seen, or is not yet.
     for (reload, seconds, seen) in [

@@ -25,6 +25,9 @@ use format::{COMMON, Format, Line};
 /// The plugin's name.
 pub const NAME: &str = "log";
 
+/// Options that are accepted.
+pub const OPTIONS: [&str; 1] = ["class"];
+
 /// What lines are logged under: the text form prints them without a prefix.
 const TARGET: &str = "plugin/log";
 
@@ -71,7 +74,7 @@ fn classes(directive: &Directive) -> Result<Classes, Error> {
                 let words = line.expect_args(1..=usize::MAX, "class all|success|denial|error...")?;
                 named.extend(words.iter().map(class).collect::<Result<Vec<_>, _>>()?);
             }
-            _ => return Err(line.unknown_property(NAME, &["class"])),
+            _ => return Err(line.unknown_property(NAME, &OPTIONS)),
         }
     }
     let union = named.into_iter().reduce(|a, b| Classes {

@@ -58,7 +58,7 @@ async fn lines_are_coredns_s() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rules_choose_queries_and_formats() {
+async fn log_class() {
     struct Case {
         name: &'static str,
         body: &'static str,
