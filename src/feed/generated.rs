@@ -270,6 +270,41 @@ pub struct CachedReply {
     /// Whether somebody asked for it after it came.
     #[prost(bool, tag = "9")]
     pub used: bool,
+    /// What it says.
+    #[prost(enumeration = "cached_reply::Says", tag = "10")]
+    pub says: i32,
+}
+/// Nested message and enum types in `CachedReply`.
+pub mod cached_reply {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[repr(i32)]
+    pub enum Says {
+        Positive = 0,
+        NoData = 1,
+        NxDomain = 2,
+    }
+    impl Says {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Positive => "POSITIVE",
+                Self::NoData => "NO_DATA",
+                Self::NxDomain => "NX_DOMAIN",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "POSITIVE" => Some(Self::Positive),
+                "NO_DATA" => Some(Self::NoData),
+                "NX_DOMAIN" => Some(Self::NxDomain),
+                _ => None,
+            }
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -18,6 +18,17 @@ use crate::feed::wire;
 /// How files of cached replies are told from others.
 const LAYOUT: Layout = Layout { magic: *b"\x89OUTC\r\n\x1a", version: 1 };
 
+/// What a reply says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// Records, or a delegation.
+    Positive,
+    /// The name has no record of the type.
+    NoData,
+    /// There is no such name.
+    NxDomain,
+}
+
 /// A reply that is kept, with the question that it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedReply {
@@ -31,6 +42,8 @@ pub struct CachedReply {
     pub dnssec_ok: bool,
     /// CD of the query.
     pub checking_disabled: bool,
+    /// What the reply says.
+    pub says: Says,
     /// The reply as the cache holds it.
     pub message: Bytes,
     /// When it came, Unix milliseconds.
@@ -127,8 +140,8 @@ fn read(
         let index = records.index - 1;
         let reply =
             reply.map_err(|source| FormatError::Object { index, source: ObjectError::Message(source) })?;
-        // A number that no type or class has is of no use, and no harm.
-        if let Ok(reply) = CachedReply::try_from(reply) {
+        // What is of no use does no harm either.
+        if let Some(reply) = CachedReply::read(reply) {
             take(reply);
         }
     }
@@ -143,30 +156,40 @@ fn read(
 
 impl From<CachedReply> for wire::CachedReply {
     fn from(r: CachedReply) -> Self {
-        let CachedReply { name, kind, class, dnssec_ok, checking_disabled, message, stored_at_ms, ttl, used } =
-            r;
+        let says = match r.says {
+            Says::Positive => wire::cached_reply::Says::Positive,
+            Says::NoData => wire::cached_reply::Says::NoData,
+            Says::NxDomain => wire::cached_reply::Says::NxDomain,
+        };
         Self {
-            name,
-            r#type: kind.into(),
-            class: class.into(),
-            dnssec_ok,
-            checking_disabled,
-            message,
-            stored_at_ms,
-            ttl,
-            used,
+            name: r.name,
+            r#type: r.kind.into(),
+            class: r.class.into(),
+            dnssec_ok: r.dnssec_ok,
+            checking_disabled: r.checking_disabled,
+            message: r.message,
+            stored_at_ms: r.stored_at_ms,
+            ttl: r.ttl,
+            used: r.used,
+            says: says.into(),
         }
     }
 }
 
-impl TryFrom<wire::CachedReply> for CachedReply {
-    type Error = std::num::TryFromIntError;
-
-    fn try_from(r: wire::CachedReply) -> Result<Self, Self::Error> {
-        Ok(Self {
+impl CachedReply {
+    /// What a record says; `None` if it has a number that means nothing here.
+    fn read(r: wire::CachedReply) -> Option<Self> {
+        let says = match wire::cached_reply::Says::try_from(r.says) {
+            Ok(wire::cached_reply::Says::Positive) => Says::Positive,
+            Ok(wire::cached_reply::Says::NoData) => Says::NoData,
+            Ok(wire::cached_reply::Says::NxDomain) => Says::NxDomain,
+            Err(_) => return None,
+        };
+        Some(Self {
+            says,
             name: r.name,
-            kind: r.r#type.try_into()?,
-            class: r.class.try_into()?,
+            kind: r.r#type.try_into().ok()?,
+            class: r.class.try_into().ok()?,
             dnssec_ok: r.dnssec_ok,
             checking_disabled: r.checking_disabled,
             message: r.message,
@@ -191,6 +214,7 @@ mod tests {
             class: 1,
             dnssec_ok: n.is_multiple_of(2),
             checking_disabled: false,
+            says: [Says::Positive, Says::NoData, Says::NxDomain][usize::from(n % 3)],
             message: Bytes::from(vec![n; 64]),
             stored_at_ms: 1_767_225_600_000 + u64::from(n),
             ttl: 300,
