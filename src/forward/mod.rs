@@ -16,6 +16,7 @@
 //! * What an upstream says is passed on, never judged: which replies are worth keeping is the cache's matter.
 
 mod admission;
+pub mod cache;
 mod config;
 mod error;
 mod exchange;

@@ -130,13 +130,13 @@ pub(crate) fn truncated(message: &[u8]) -> Option<Vec<u8>> {
     Some(cut)
 }
 
-fn u16_at(message: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(message: &[u8], at: usize) -> Option<u16> {
     let bytes = message.get(at..at.checked_add(2)?)?;
     Some(u16::from_be_bytes([bytes[0], bytes[1]]))
 }
 
 /// Where the name at `at` ends; pointers are not followed, their end is the name's.
-fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *message.get(at)? {
             0 => return Some(at + 1),

@@ -1,0 +1,174 @@
+//! A reply that is kept, and what is remembered of its use.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::moment::Moment;
+use super::packet::Packet;
+use super::refresh::Due;
+
+/// What a reply says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Records, a delegation, or nothing at all: what CoreDNS counts as success.
+    Positive,
+    /// The name exists and has no record of the type (RFC 2308 §2.2).
+    NoData,
+    /// The name does not exist (RFC 2308 §2.1).
+    NxDomain,
+}
+
+impl Class {
+    /// Whether there is no record of the type.
+    pub const fn is_denial(self) -> bool {
+        matches!(self, Self::NoData | Self::NxDomain)
+    }
+}
+
+/// A reply that is kept. What is in it never changes; what is remembered of its use does.
+#[derive(Debug)]
+pub struct Entry {
+    /// The reply; every record in it has the same TTL.
+    pub reply: Packet,
+    /// What it says.
+    pub class: Class,
+    /// When it came.
+    pub stored: Moment,
+    /// For how many seconds it is good.
+    pub ttl: u32,
+    /// When it is asked for again; `None` for not before its end.
+    pub due: Option<Due>,
+    /// Its use.
+    pub usage: Usage,
+}
+
+impl Entry {
+    /// When it is no longer good.
+    pub fn expiry(&self) -> Moment {
+        self.stored.after(Duration::from_secs(self.ttl.into()))
+    }
+
+    /// Whether it is good.
+    pub fn is_fresh(&self, now: Moment) -> bool {
+        now < self.expiry()
+    }
+
+    /// Whether it is not good any more, but has not been so for `keep` yet.
+    pub fn is_stale(&self, now: Moment, keep: Duration) -> bool {
+        !self.is_fresh(now) && now.since(self.expiry()) < keep
+    }
+
+    /// The seconds that it is good for; whole ones have passed, as CoreDNS counts.
+    pub fn remaining(&self, now: Moment) -> u32 {
+        let age = u32::try_from(now.since(self.stored).as_secs()).unwrap_or(u32::MAX);
+        self.ttl.saturating_sub(age)
+    }
+}
+
+/// What is remembered of an entry's use. Without locks: two queries at the same time may count as one.
+#[derive(Debug)]
+pub struct Usage {
+    /// Hits, without too long a pause between two of them.
+    hits: AtomicU32,
+    /// The last hit, or when it was stored: what is out of use is evicted first.
+    last: AtomicU64,
+    /// No refresh is tried before this.
+    retry_at: AtomicU64,
+}
+
+impl Usage {
+    /// Of what nobody has asked for.
+    pub const fn new(stored: Moment) -> Self {
+        Self {
+            hits: AtomicU32::new(0),
+            last: AtomicU64::new(stored.millis()),
+            retry_at: AtomicU64::new(Moment::LONG_AGO.millis()),
+        }
+    }
+
+    /// The same for what takes the place of an entry with so many hits.
+    #[must_use]
+    pub const fn with_hits(self, hits: u32) -> Self {
+        Self { hits: AtomicU32::new(hits), ..self }
+    }
+
+    /// Counts a hit; after a pause longer than `pause` counting begins anew.
+    pub fn hit(&self, now: Moment, pause: Duration) {
+        let before = Moment::from_millis(self.last.swap(now.millis(), Ordering::Relaxed));
+        let paused = now.since(before) > pause;
+        // A number that sticks at its end is as good as one beyond it.
+        let hits = if paused { 1 } else { self.hits().saturating_add(1) };
+        self.hits.store(hits, Ordering::Relaxed);
+    }
+
+    /// Hits so far.
+    pub fn hits(&self) -> u32 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// The last hit, or when it was stored.
+    pub fn last(&self) -> Moment {
+        Moment::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    /// No refresh is tried before this moment.
+    pub fn retry_at(&self) -> Moment {
+        Moment::from_millis(self.retry_at.load(Ordering::Relaxed))
+    }
+
+    /// A refresh was tried: none is before `at`.
+    pub fn retry_from(&self, at: Moment) {
+        self.retry_at.store(at.millis(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A message of one question and no record.
+    pub(in super::super) const MESSAGE: &[u8] = b"\0\0\x81\x80\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+
+    /// So many seconds after the beginning.
+    pub(in super::super) fn second(seconds: u64) -> Moment {
+        Moment::START.after(Duration::from_secs(seconds))
+    }
+
+    /// An entry stored at the beginning.
+    pub(in super::super) fn entry(class: Class, ttl: u32) -> Entry {
+        let reply = Packet::new(MESSAGE.to_vec()).unwrap();
+        Entry { reply, class, stored: Moment::START, ttl, due: None, usage: Usage::new(Moment::START) }
+    }
+
+    #[test]
+    fn an_entry_is_fresh_then_stale_then_gone() {
+        let entry = entry(Class::Positive, 30);
+        let hour = Duration::from_secs(3600);
+        let at = |ms| Moment::START.after(Duration::from_millis(ms));
+        for (ms, fresh, stale, left) in [
+            (0, true, false, 30),
+            (999, true, false, 30),
+            (1_000, true, false, 29),
+            (29_999, true, false, 1),
+            (30_000, false, true, 0),
+            (3_629_999, false, true, 0),
+            (3_630_000, false, false, 0),
+        ] {
+            assert_eq!(entry.is_fresh(at(ms)), fresh, "{ms}");
+            assert_eq!(entry.is_stale(at(ms), hour), stale, "{ms}");
+            assert_eq!(entry.remaining(at(ms)), left, "{ms}");
+        }
+        assert!(!entry.is_stale(at(30_000), Duration::ZERO), "nothing is kept");
+    }
+
+    #[test]
+    fn hits_are_counted_without_long_pauses() {
+        let usage = Usage::new(second(0));
+        let minute = Duration::from_secs(60);
+        for (at, hits) in [(1, 1), (61, 2), (121, 3), (182, 1), (183, 2)] {
+            usage.hit(second(at), minute);
+            assert_eq!((usage.hits(), usage.last()), (hits, second(at)), "{at}");
+        }
+        assert_eq!(Usage::new(second(0)).with_hits(7).hits(), 7);
+    }
+}
