@@ -15,6 +15,7 @@
 //! * The snapshot is loaded before a socket is bound, and the source is started after.
 //! * Nothing on the query path waits for the source, the writer or the disk.
 
+pub mod cache_keeper;
 pub mod carried;
 pub mod chain;
 pub mod facts;

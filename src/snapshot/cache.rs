@@ -94,12 +94,13 @@ impl Folder {
         self.save_with(|to| encode(to, cache, written_at_ms, replies))
     }
 
-    /// Hands the replies of the newest whole file of `cache` to `take`, one at a time. Files that are damaged, of
+    /// Hands the replies of the newest whole file of `cache` to `take`, one at a time, each with the time at which the
+    /// file was written (Unix milliseconds). Files that are damaged, of
     /// another version or of another cache are renamed aside.
     ///
     /// `take` may have seen replies of a file that is then found to be damaged within its checksum: they are
     /// replies all the same.
-    pub fn load_replies(&mut self, cache: &str, mut take: impl FnMut(CachedReply)) -> Loaded {
+    pub fn load_replies(&mut self, cache: &str, mut take: impl FnMut(CachedReply, u64)) -> Loaded {
         let Found { whole, rejected, warnings } =
             self.newest_whole(|folder, generation| read(folder, generation, cache, &mut take));
         Loaded { restored: whole, rejected, warnings }
@@ -125,7 +126,7 @@ fn read(
     folder: &Folder,
     generation: &Generation,
     cache: &str,
-    take: &mut impl FnMut(CachedReply),
+    take: &mut impl FnMut(CachedReply, u64),
 ) -> Result<Restored, Reason> {
     let start = Instant::now();
     let file = folder.bytes(generation)?;
@@ -142,7 +143,7 @@ fn read(
             reply.map_err(|source| FormatError::Object { index, source: ObjectError::Message(source) })?;
         // What is of no use does no harm either.
         if let Some(reply) = CachedReply::read(reply) {
-            take(reply);
+            take(reply, header.written_at_ms);
         }
     }
     Ok(Restored {
@@ -224,7 +225,7 @@ mod tests {
 
     fn load(folder: &mut Folder, cache: &str) -> (Option<u64>, Vec<CachedReply>, Vec<String>) {
         let mut replies = Vec::new();
-        let loaded = folder.load_replies(cache, |reply| replies.push(reply));
+        let loaded = folder.load_replies(cache, |reply, _| replies.push(reply));
         let why = loaded.rejected.iter().map(|r| r.reason.to_string()).collect();
         (loaded.restored.map(|r| r.generation), replies, why)
     }

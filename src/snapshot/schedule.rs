@@ -171,6 +171,11 @@ impl Schedule {
         self.not_before = Some(now + MIN_INTERVAL);
     }
 
+    /// The next write of changes waits at least until then: the one before was costly.
+    pub fn stretch(&mut self, until: Instant) {
+        self.next = self.next.map(|next| next.max(until));
+    }
+
     /// The write failed; it is tried again after a delay that doubles. `unit` is a random number in [0, 1).
     pub fn failed(&mut self, now: Instant, unit: f64) {
         (self.writing, self.dirty) = (false, true);

@@ -10,7 +10,7 @@
 //! Known weakness: the bytes of an entry are computed, not measured; what the allocator adds for rounding is not
 //! among them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -129,6 +129,8 @@ pub struct Store {
     books: Mutex<Books>,
     /// `Books::bytes`, for whoever only wants to know.
     bytes: AtomicUsize,
+    /// How often something has been kept that was not before.
+    changes: AtomicU64,
     /// When the clock began.
     origin: Instant,
     /// Spreads refreshes.
@@ -177,6 +179,7 @@ impl Store {
                 rng: SmallRng::seed_from_u64(seed),
             }),
             bytes: AtomicUsize::new(0),
+            changes: AtomicU64::new(0),
             origin: Instant::now(),
             jitter,
         }
@@ -236,7 +239,13 @@ impl Store {
             self.remove(&mut books, place, key);
         }
         self.settle(&mut books, place, now);
+        self.changes.fetch_add(1, Ordering::Relaxed);
         evicted
+    }
+
+    /// How often something has been kept: whoever writes the cache down compares it with what it was.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// Remembers a failure, for `first` or, if it is a repetition, for longer.
