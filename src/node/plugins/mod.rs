@@ -11,9 +11,15 @@ pub mod health;
 pub mod kubernetes;
 pub mod loadbalance;
 pub mod log;
+pub mod loops;
+pub mod multisocket;
 pub mod prometheus;
 pub mod ready;
 pub mod refused;
+pub mod reload;
+pub mod root;
+pub mod timeouts;
+pub mod tls;
 
 use std::sync::Arc;
 
@@ -27,6 +33,10 @@ pub type Setup = fn(&[&Directive], &mut Context<'_>) -> Result<Vec<Arc<dyn Plugi
 
 /// Every plugin, in the order of the chain.
 pub const PLUGINS: &[(&str, Setup)] = &[
+    (root::NAME, root::setup),
+    (timeouts::NAME, timeouts::setup),
+    (multisocket::NAME, multisocket::setup),
+    (reload::NAME, reload::setup),
     (bind::NAME, bind::setup),
     (debug::NAME, debug::setup),
     (ready::NAME, ready::setup),
@@ -35,7 +45,9 @@ pub const PLUGINS: &[(&str, Setup)] = &[
     (errors::NAME, errors::setup),
     (log::NAME, log::setup),
     (loadbalance::NAME, loadbalance::setup),
+    (tls::NAME, tls::setup),
     (kubernetes::NAME, kubernetes::options::setup),
+    (loops::NAME, loops::setup),
     (forward::NAME, forward::setup),
 ];
 
