@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::corefile::{self, Corefile, LoadOptions};
+use crate::node::reload::Load;
 use crate::node::setup::{Environment, Overrides, directive_names};
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
@@ -49,6 +50,15 @@ impl ConfigArgs {
     /// Reads the Corefile.
     pub(super) fn load(&self) -> Result<Corefile, corefile::Error> {
         load(&self.conf, self.dns_port)
+    }
+
+    /// Reads the Corefile again; `None` if it came from standard input.
+    pub(super) fn reload(&self) -> Option<Load> {
+        if self.conf == Path::new(corefile::STDIN) {
+            return None;
+        }
+        let (path, port) = (self.conf.clone(), self.dns_port);
+        Some(Arc::new(move || load(&path, port)))
     }
 
     /// What plugins are set up with.

@@ -10,10 +10,12 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::config::ConfigArgs;
+use crate::node::reload::Reloader;
 use crate::node::running::{self, Running};
 use crate::node::setup::{Environment, Plan, plan};
 use crate::ops::admin::Face;
 use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
+use crate::ops::jitter::Jitter;
 use crate::ops::metrics::{BuildInfo, Metrics};
 use crate::ops::telemetry::{self, InitError, LogFormat, Telemetry};
 use crate::snapshot::atomic;
@@ -60,15 +62,16 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
-    let environment = args.config.environment(metrics);
+    let environment = Arc::new(args.config.environment(metrics));
     let planned = args.config.load().and_then(|corefile| {
         for warning in &corefile.warnings {
             tracing::warn!("{} - {}", warning.position, warning.text);
         }
-        plan(&corefile, &environment)
+        let plan = plan(&corefile, &environment)?;
+        Ok((corefile, plan))
     });
-    let plan = match planned {
-        Ok(plan) => plan,
+    let (corefile, plan) = match planned {
+        Ok(planned) => planned,
         Err(error) => {
             telemetry.flush(LAST_LINES);
             return Ok(super::wrong(&error));
@@ -78,7 +81,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Standard output is the log's, and a log of JSON has nothing else in it.
     let silent = args.quiet || args.log_format == LogFormat::Json;
     let banner = if silent { Vec::new() } else { banner(&plan) };
-    let result = serve(plan, &environment, &telemetry, &banner, args.pidfile.as_deref());
+    let load = args.config.reload();
+    let debug = telemetry.debug_switch().clone();
+    let reloader = Reloader::new(load, &corefile, environment.clone(), Some(debug), Jitter::for_process());
+    drop(corefile);
+    let result = serve(plan, &environment, reloader, &telemetry, &banner, args.pidfile.as_deref());
     telemetry.flush(LAST_LINES);
     result
 }
@@ -92,6 +99,7 @@ fn banner(plan: &Plan) -> Vec<String> {
 fn serve(
     plan: Plan,
     environment: &Environment,
+    reloader: Reloader,
     telemetry: &Telemetry,
     banner: &[String],
     pidfile: Option<&Path>,
@@ -104,18 +112,20 @@ fn serve(
         .build()
         .context("starting the runtime that answers")?;
     let control = Control::start().context("starting the runtime for everything else")?;
-    let limits = Limits::with_lameduck(plan.process.lameduck);
     let ended = data.block_on(async {
         // Before anything answers, so that no signal is missed.
         let signals = listen_for_signals().context("listening for signals")?;
         let drain = Drain::new();
-        let running = running::start(plan, environment, &drain, control.handle())?;
+        let mut running = running::start(plan, environment, &drain, control.handle())?;
         for line in banner {
             println!("{line}");
         }
         report(&running);
         let _pidfile = pidfile.map(Pidfile::write).transpose()?;
-        let ended = drain.run(signals, limits).await;
+        let lameduck = running.lameduck();
+        let limits = || Limits::with_lameduck(lameduck.get());
+        // The second ends when the first begins to.
+        let (ended, ()) = tokio::join!(drain.run(signals, limits), reloader.run(&mut running, &drain));
         if tokio::time::timeout(LAST_SNAPSHOT, running.stop()).await.is_err() {
             tracing::warn!(limit = ?LAST_SNAPSHOT, "last snapshot not written in time");
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf, absolute};
 pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// The name of the Corefile that stands for standard input.
-pub(super) const STDIN: &str = "stdin";
+pub const STDIN: &str = "stdin";
 
 /// Reads the Corefile itself: a file, or standard input for `stdin`.
 pub(super) fn read_main(path: &Path) -> io::Result<String> {

@@ -36,6 +36,7 @@ pub use args::{Statement, zones};
 pub use block::{Directive, Line, ServerBlock};
 pub use duplicates::{Listener, check_duplicates};
 pub use error::{Error, ErrorKind, Position};
+pub use files::STDIN;
 pub use key::{Scheme, ServerKey};
 pub use reverse::reverse_zones;
 pub use token::Token;
@@ -90,7 +91,7 @@ pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Corefile, Error> {
     let name = path.to_string_lossy();
     let text = files::read_main(path).map_err(|e| Error::unreadable(&name, &e))?;
     let mut corefile = parse(&text, &name, options)?;
-    if name != files::STDIN {
+    if name != STDIN {
         corefile.files.insert(0, path.to_owned());
     }
     Ok(corefile)

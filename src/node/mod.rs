@@ -24,6 +24,7 @@ pub mod listen;
 pub mod opt;
 pub mod plugins;
 pub mod query;
+pub mod reload;
 pub mod reply;
 pub mod router;
 pub mod running;

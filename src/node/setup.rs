@@ -5,13 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::carried::Carried;
 use super::chain::Plugin;
+use super::listen::Timeouts;
 use super::listen::bind::wildcard;
+use super::listen::tls::Identity;
 use super::plugins::PLUGINS;
 use super::plugins::bind::{BindAddress, interfaces};
 use super::plugins::refused::REFUSED;
@@ -20,7 +23,7 @@ use super::store::Store;
 use super::store::state::Limits;
 use super::task::Start;
 use crate::corefile::{
-    self, Corefile, Error, Listener, Position, Scheme, ServerBlock, Statement, Token, Warning,
+    self, Corefile, Error, Listener, Position, Scheme, ServerBlock, ServerKey, Statement, Token, Warning,
 };
 use crate::ops::admin::{Face, ListenAddress};
 use crate::ops::clock::WallClock;
@@ -66,7 +69,7 @@ pub struct Overrides {
 }
 
 /// A store and everything that feeds and keeps it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
     /// Where the data comes from.
     pub source: SourceConfig,
@@ -84,6 +87,22 @@ pub struct StoreConfig {
     pub watched: bool,
 }
 
+impl StoreConfig {
+    /// Whether both are one store, however much each asks of it: the same source, folder and zone.
+    pub fn is_same_store(&self, other: &Self) -> bool {
+        self.source.is_same_place(&other.source) && self.snapshot == other.snapshot && self.zone == other.zone
+    }
+}
+
+/// When to look for a changed Corefile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadEvery {
+    /// Between two looks.
+    pub interval: Duration,
+    /// By how much the interval may be longer or shorter, half of it each way.
+    pub jitter: Duration,
+}
+
 /// What server blocks ask of the process as a whole.
 #[derive(Default)]
 pub struct Process {
@@ -99,6 +118,10 @@ pub struct Process {
     pub runtime_metrics: bool,
     /// The stores, one for each source, folder and zone.
     pub stores: Vec<(StoreConfig, Arc<Store>)>,
+    /// Those of the configuration that runs: one that is wanted again goes on.
+    pub running: Vec<(StoreConfig, Arc<Store>)>,
+    /// How often to look for a changed Corefile; `None` for never.
+    pub reload: Option<ReloadEvery>,
     /// Work beside the queries, begun once the sockets are bound.
     pub tasks: Vec<Start>,
     /// What is right, and probably not what is meant; logged already.
@@ -113,10 +136,7 @@ impl Process {
     /// # Errors
     /// Another store keeps its snapshots in this folder: each would put the other's aside.
     pub fn store(&mut self, config: StoreConfig) -> Result<Arc<Store>, String> {
-        let same = |(c, _): &&mut (StoreConfig, _)| {
-            c.source.is_same_place(&config.source) && c.snapshot == config.snapshot && c.zone == config.zone
-        };
-        if let Some((shared, store)) = self.stores.iter_mut().find(same) {
+        if let Some((shared, store)) = self.stores.iter_mut().find(|(c, _)| c.is_same_store(&config)) {
             shared.wanted.labels |= config.wanted.labels;
             shared.wanted.pods |= config.wanted.pods;
             shared.interval = shared.interval.min(config.interval);
@@ -141,7 +161,12 @@ impl Process {
                 other.source
             ));
         }
-        let store = Store::new();
+        // A reload goes on with what is there, whatever else is asked of it.
+        let store = self
+            .running
+            .iter()
+            .find(|(running, _)| running.is_same_store(&config))
+            .map_or_else(Store::new, |(_, store)| store.clone());
         self.stores.push((config, store.clone()));
         Ok(store)
     }
@@ -153,10 +178,14 @@ pub struct Context<'a> {
     pub environment: &'a Environment,
     /// The block's zones.
     pub zones: Vec<Labels>,
+    /// The block's keys.
+    pub keys: &'a [ServerKey],
     /// What relative paths of files begin at (`root`).
     pub root: PathBuf,
     /// What `bind` named.
     pub bound: Vec<BindAddress>,
+    /// What `timeouts`, `multisocket` and `tls` say of the block's listeners.
+    pub listening: Listening,
     /// Whether the block has `ready`.
     pub watches_readiness: bool,
     /// Whether the block has `prometheus`.
@@ -165,7 +194,69 @@ pub struct Context<'a> {
     pub process: &'a mut Process,
 }
 
+/// What a block says of its listeners; of blocks that share one, what a later one says counts.
+#[derive(Clone, Default)]
+pub struct Listening {
+    /// How long a new connection may take for its first query, and any message from its first byte to its last.
+    pub read: Option<Duration>,
+    /// How long one reply may take to be written.
+    pub write: Option<Duration>,
+    /// How long a connection may be idle.
+    pub idle: Option<Duration>,
+    /// After how many queries a connection is closed; `Some(None)` for no limit.
+    pub queries: Option<Option<NonZeroU32>>,
+    /// UDP sockets of each address; of several blocks the most.
+    pub sockets: Option<NonZeroUsize>,
+    /// Certificates for `tls://` keys.
+    pub tls: Option<Arc<Identity>>,
+}
+
+impl Listening {
+    /// Takes over what a further block of the same listener says.
+    ///
+    /// # Errors
+    /// The listener has another certificate already: it has one, whoever connects.
+    fn add(&mut self, later: &Self) -> Result<(), &'static str> {
+        self.read = later.read.or(self.read);
+        self.write = later.write.or(self.write);
+        self.idle = later.idle.or(self.idle);
+        self.queries = later.queries.or(self.queries);
+        self.sockets = self.sockets.max(later.sockets);
+        match (&self.tls, &later.tls) {
+            (Some(one), Some(other)) if one.files() != other.files() => {
+                return Err(
+                    "another block of this listener has other certificates: a listener has one identity",
+                );
+            }
+            (None, Some(tls)) => self.tls = Some(tls.clone()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The limits of connections.
+    fn timeouts(&self) -> Timeouts {
+        let default = Timeouts::default();
+        Timeouts {
+            first: self.read.unwrap_or(default.first),
+            message: self.read.unwrap_or(default.message),
+            write: self.write.unwrap_or(default.write),
+            idle: self.idle.unwrap_or(default.idle),
+            queries: self.queries.unwrap_or(default.queries),
+        }
+    }
+}
+
 impl Context<'_> {
+    /// Identities of the block's listeners of plain DNS, in the order of its keys: `dns://:53`.
+    pub fn plain_listeners(&self) -> Vec<String> {
+        let plain = self.keys.iter().filter(|key| key.scheme == Scheme::Dns);
+        plain
+            .flat_map(|key| listeners(&self.bound, key.scheme, key.port))
+            .map(|(identity, _, _)| identity)
+            .collect()
+    }
+
     /// The file that a word names: relative paths begin at `root`.
     pub fn path(&self, word: &Token) -> PathBuf {
         self.root.join(&word.text)
@@ -216,10 +307,18 @@ pub struct Plan {
 pub struct ServerPlan {
     /// E.g. `dns://:53`: the label `server` of its metrics.
     pub identity: String,
+    /// What is spoken there: [`Scheme::Dns`] or [`Scheme::Tls`].
+    pub scheme: Scheme,
     /// What to bind.
     pub addresses: Vec<SocketAddr>,
     /// The zones and their blocks.
     pub routes: Vec<Route>,
+    /// The limits of its connections.
+    pub timeouts: Timeouts,
+    /// UDP sockets of each address; `None` for as many as is usual.
+    pub sockets: Option<NonZeroUsize>,
+    /// Its certificates, where TLS is spoken.
+    pub tls: Option<Arc<Identity>>,
     /// Zones of blocks that count their queries.
     pub counted: Vec<String>,
     /// Lines for the start, as CoreDNS prints them, e.g. `cluster.local.:53`.
@@ -239,8 +338,44 @@ struct Built<'a> {
     block: Arc<Block>,
     /// What `bind` named.
     bound: Vec<BindAddress>,
+    /// What it says of its listeners.
+    listening: Listening,
     /// Whether it counts its queries.
     counted: bool,
+}
+
+/// A listener while blocks are gathered.
+struct Gathered {
+    /// What is spoken there.
+    scheme: Scheme,
+    /// What to bind.
+    addresses: Vec<SocketAddr>,
+    /// The zones and their blocks.
+    routes: Vec<Route>,
+    /// Zones of blocks that count their queries.
+    counted: Vec<String>,
+    /// Lines for the start.
+    banner: Vec<String>,
+    /// What the blocks say of it.
+    listening: Listening,
+    /// Where it is first named.
+    position: Position,
+}
+
+impl Gathered {
+    fn into_plan(self, identity: String) -> Result<ServerPlan, Error> {
+        let Self { scheme, addresses, routes, counted, banner, listening, position } = self;
+        let timeouts = listening.timeouts();
+        let tls = if scheme == Scheme::Tls { listening.tls } else { None };
+        if scheme == Scheme::Tls && tls.is_none() {
+            return Err(Error::new(
+                &position,
+                format!("{identity} has no certificate: write 'tls CERT KEY' in its server block"),
+            ));
+        }
+        let sockets = listening.sockets;
+        Ok(ServerPlan { identity, scheme, addresses, routes, timeouts, sockets, tls, counted, banner })
+    }
 }
 
 /// Checks a Corefile and plans what it asks for.
@@ -248,28 +383,33 @@ struct Built<'a> {
 /// # Errors
 /// The first thing that is wrong, with its file and line.
 pub fn plan(corefile: &Corefile, environment: &Environment) -> Result<Plan, Error> {
-    let mut process = Process::default();
+    let mut process = Process { running: environment.carried.stores(), ..Process::default() };
     let built = corefile
         .blocks
         .iter()
         .map(|block| set_up(block, environment, &mut process))
         .collect::<Result<Vec<_>, _>>()?;
     check_duplicates(&built)?;
-    let mut servers: BTreeMap<String, ServerPlan> = BTreeMap::new();
+    let mut servers: BTreeMap<String, Gathered> = BTreeMap::new();
     let mut enabled = Vec::new();
-    for Built { source, block, bound, counted } in &built {
+    for Built { source, block, bound, listening, counted } in &built {
         for key in &source.keys {
             let zone = Labels::parse(&key.zone).map_err(|e| Error::new(&key.position, e.to_string()))?;
-            for (identity, addresses, suffix) in listeners(bound, key.port) {
-                let server = servers.entry(identity.clone()).or_insert_with(|| ServerPlan {
-                    identity: identity.clone(),
+            for (identity, addresses, suffix) in listeners(bound, key.scheme, key.port) {
+                let server = servers.entry(identity.clone()).or_insert_with(|| Gathered {
+                    scheme: key.scheme,
                     addresses,
                     routes: Vec::new(),
                     counted: Vec::new(),
                     banner: Vec::new(),
+                    listening: Listening::default(),
+                    position: key.position.clone(),
                 });
+                let added = server.listening.add(listening);
+                added.map_err(|why| Error::new(&source.position, format!("{identity}: {why}")))?;
                 server.routes.push(Route { zone: zone.clone(), block: block.clone() });
-                server.banner.push(format!("{}:{}{suffix}", key.zone, key.port));
+                let scheme = if key.scheme == Scheme::Dns { "" } else { "tls://" };
+                server.banner.push(format!("{scheme}{}:{}{suffix}", key.zone, key.port));
                 if *counted {
                     server.counted.push(key.zone.clone());
                 }
@@ -279,7 +419,9 @@ pub fn plan(corefile: &Corefile, environment: &Environment) -> Result<Plan, Erro
             }
         }
     }
-    Ok(Plan { servers: servers.into_values().collect(), process, enabled })
+    check_transports(&servers)?;
+    let servers = servers.into_iter().map(|(identity, server)| server.into_plan(identity));
+    Ok(Plan { servers: servers.collect::<Result<_, _>>()?, process, enabled })
 }
 
 fn set_up<'a>(
@@ -288,10 +430,13 @@ fn set_up<'a>(
     process: &mut Process,
 ) -> Result<Built<'a>, Error> {
     for key in &block.keys {
-        if key.scheme != Scheme::Dns {
+        if !matches!(key.scheme, Scheme::Dns | Scheme::Tls) {
             return Err(Error::new(
                 &key.position,
-                format!("'{}': {} listeners are not supported yet; only plain DNS is", key.text, key.scheme),
+                format!(
+                    "'{}': {} listeners are not supported; plain DNS and tls:// (DNS over TLS) are",
+                    key.text, key.scheme
+                ),
             ));
         }
     }
@@ -305,8 +450,10 @@ fn set_up<'a>(
     let mut cx = Context {
         environment,
         zones: block.zones().iter().map(parse).collect::<Result<_, _>>()?,
+        keys: &block.keys,
         root: PathBuf::new(),
         bound: Vec::new(),
+        listening: Listening::default(),
         watches_readiness: false,
         counts_queries: false,
         process,
@@ -318,8 +465,26 @@ fn set_up<'a>(
             plugins.extend((entry.setup)(&directives, &mut cx)?);
         }
     }
-    let Context { bound, counts_queries: counted, .. } = cx;
-    Ok(Built { source: block, block: Arc::new(Block { plugins: plugins.into() }), bound, counted })
+    let Context { bound, listening, counts_queries: counted, .. } = cx;
+    Ok(Built { source: block, block: Arc::new(Block { plugins: plugins.into() }), bound, listening, counted })
+}
+
+/// One address and port speaks plain DNS or TLS: both would get the other's connections, by chance.
+fn check_transports(servers: &BTreeMap<String, Gathered>) -> Result<(), Error> {
+    let mut taken: BTreeMap<SocketAddr, &str> = BTreeMap::new();
+    for (identity, server) in servers {
+        for address in server.addresses.iter().filter(|address| address.port() != 0) {
+            if let Some(other) = taken.insert(*address, identity) {
+                return Err(Error::new(
+                    &server.position,
+                    format!(
+                        "cannot serve {identity} - {other} has its address: give one of them another port"
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// No zone may be claimed twice on one listener.
@@ -344,16 +509,17 @@ fn check_duplicates(built: &[Built<'_>]) -> Result<(), Error> {
 }
 
 /// Identity, addresses and banner suffix of each listener of a key.
-fn listeners(bound: &[BindAddress], port: u16) -> Vec<(String, Vec<SocketAddr>, String)> {
+fn listeners(bound: &[BindAddress], scheme: Scheme, port: u16) -> Vec<(String, Vec<SocketAddr>, String)> {
     if bound.is_empty() {
-        return vec![(format!("dns://:{port}"), wildcard(port), String::new())];
+        return vec![(format!("{scheme}://:{port}"), wildcard(port), String::new())];
     }
     let listener = |address: &BindAddress| {
         let socket = match address.ip {
             IpAddr::V4(_) => SocketAddr::new(address.ip, port),
             IpAddr::V6(ip) => SocketAddr::V6(SocketAddrV6::new(ip, port, 0, address.scope)),
         };
-        (format!("dns://{}", SocketAddr::new(address.ip, port)), vec![socket], format!(" on {}", address.ip))
+        let identity = format!("{scheme}://{}", SocketAddr::new(address.ip, port));
+        (identity, vec![socket], format!(" on {}", address.ip))
     };
     bound.iter().map(listener).collect()
 }
@@ -523,8 +689,10 @@ mod tests {
             let cx = Context {
                 environment: &environment,
                 zones: vec![Labels::root()],
+                keys: &[],
                 root: PathBuf::new(),
                 bound: bound.map(|ip| BindAddress { ip, scope: 0 }).into_iter().collect(),
+                listening: Listening::default(),
                 watches_readiness: false,
                 counts_queries: false,
                 process: &mut Process::default(),

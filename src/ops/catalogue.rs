@@ -99,6 +99,12 @@ families! {
     FORWARD_DURATION = "coredns_forward_request_duration_seconds", Histogram(&BUCKETS_TIME),
         "Time that an upstream took.";
 
+    // === Configuration ===
+    /// Pre-set.
+    RELOAD_FAILED = "coredns_reload_failed_total", Counter, "Changed configurations that were not taken over.";
+    /// Set by reloads alone, not at the start.
+    RELOAD_VERSION = "coredns_reload_version_info", Gauge, "The configuration that was reloaded last, by its hash.";
+
     // === The API server's client ===
     REST_REQUESTS = "coredns_kubernetes_rest_client_requests_total", Counter,
         "Requests to the API server by status code, method and host.";

@@ -194,8 +194,9 @@ impl Drain {
         self.work.track_future(task)
     }
 
-    /// Waits for the end to begin and leads through it. Returns when the process may exit.
-    pub async fn run(&self, mut signals: mpsc::Receiver<Signal>, limits: Limits) -> Ended {
+    /// Waits for the end to begin and leads through it. Returns when the process may exit. The limits are those that
+    /// hold when the end begins: a reload may change them until then.
+    pub async fn run(&self, mut signals: mpsc::Receiver<Signal>, limits: impl Fn() -> Limits) -> Ended {
         let began = self.wait_for_begin(&mut signals).await;
         let ended = match began {
             Begin::AtOnce(signal) => Ended::AtOnce(signal),
@@ -203,7 +204,7 @@ impl Drain {
                 tokio::select! {
                     biased;
                     signal = cut_short(&mut signals) => Ended::AtOnce(signal),
-                    ended = self.stages(withdraw_first, limits) => ended,
+                    ended = self.stages(withdraw_first, limits()) => ended,
                 }
             }
         };
@@ -223,12 +224,7 @@ impl Drain {
                 Signal::Terminate => return Begin::Drain { withdraw_first: false },
                 Signal::Interrupt => return Begin::Drain { withdraw_first: true },
                 Signal::Quit => return Begin::AtOnce(signal),
-                Signal::Reload => {
-                    tracing::warn!(
-                        "a reload was asked for, which is not supported yet: restart to take over a changed Corefile"
-                    );
-                    self.reload.notify_one();
-                }
+                Signal::Reload => self.reload.notify_one(),
                 Signal::Ignored => {}
             }
         }
@@ -460,7 +456,7 @@ mod tests {
                 std::future::pending::<()>().await;
             });
 
-            let ended = drain.run(receiver, LIMITS).await;
+            let ended = drain.run(receiver, || LIMITS).await;
             assert_eq!((ended, begin.elapsed().as_millis()), (case.want, case.ends_at_ms), "{}", case.name);
             assert!(drain.forced().is_cancelled() && drain.draining().is_cancelled(), "{}", case.name);
             // Let those that heard of an immediate end note it; what comes in one millisecond has no order.
@@ -479,7 +475,7 @@ mod tests {
         let drain = Drain::new();
         let (_sender, receiver) = mpsc::channel(SIGNAL_QUEUE);
         drain.begin();
-        assert_eq!(drain.run(receiver, LIMITS).await, Ended::Drained);
+        assert_eq!(drain.run(receiver, || LIMITS).await, Ended::Drained);
     }
 
     #[tokio::test(start_paused = true)]
@@ -488,7 +484,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel(SIGNAL_QUEUE);
         sender.send(Signal::Terminate).await.unwrap();
         drop(sender);
-        assert_eq!(drain.run(receiver, LIMITS).await, Ended::Drained);
+        assert_eq!(drain.run(receiver, || LIMITS).await, Ended::Drained);
     }
 
     #[tokio::test(start_paused = true)]
@@ -497,7 +493,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel(SIGNAL_QUEUE);
         let running = tokio::spawn({
             let drain = drain.clone();
-            async move { drain.run(receiver, LIMITS).await }
+            async move { drain.run(receiver, || LIMITS).await }
         });
         sender.send(Signal::Reload).await.unwrap();
         timeout(Duration::from_secs(1), drain.reload_requested()).await.unwrap();

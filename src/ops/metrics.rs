@@ -146,9 +146,9 @@ impl Metrics {
         self.replace_gauges(catalogue::BUILD_INFO, help_of(catalogue::BUILD_INFO), &[(&labels, 1.0)]);
     }
 
-    /// Counts the tasks of this runtime, too, in `go_goroutines`.
-    pub fn watch_runtime(&self, runtime: &Handle) {
-        lock(&self.runtimes).push(runtime.metrics());
+    /// Counts the tasks of these runtimes in `go_goroutines`, and of no others.
+    pub fn watch_runtimes(&self, runtimes: &[Handle]) {
+        *lock(&self.runtimes) = runtimes.iter().map(Handle::metrics).collect();
     }
 
     /// Counts the samples of histograms into their buckets, which frees their memory.
@@ -207,7 +207,7 @@ fn escaped(value: &str) -> String {
 }
 
 /// The description of a family of the catalogue.
-pub(super) fn help_of(name: &str) -> &'static str {
+pub fn help_of(name: &str) -> &'static str {
     catalogue::FAMILIES.iter().find(|family| family.name == name).map_or("", |family| family.help)
 }
 
@@ -357,7 +357,7 @@ mod tests {
     #[tokio::test]
     async fn alive_tasks_are_counted() {
         let metrics = Metrics::new();
-        metrics.watch_runtime(&Handle::current());
+        metrics.watch_runtimes(&[Handle::current()]);
         let before: usize = lines(&metrics, "go_goroutines")[2]["go_goroutines ".len()..].parse().unwrap();
         let _tasks: Vec<_> = (0..3).map(|_| tokio::spawn(std::future::pending::<()>())).collect();
         assert_eq!(lines(&metrics, "go_goroutines")[2], format!("go_goroutines {}", before + 3));

@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //!
-//! * A part whose handle is dropped without [`Handle::withdraw`] is pending from then on: a task that died is
+//! * A part whose handle is dropped and not withdrawn ([`Membership::withdraw`]) is pending from then on: a task that died is
 //!   not ready.
 //! * Shutting down wins over everything, and is final.
 
@@ -40,8 +40,8 @@ pub struct Readiness(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Whether parts can become pending again.
-    monitor: Monitor,
+    /// Whether parts can become pending again ([`Monitor::Continuously`]).
+    continuously: AtomicBool,
     /// One entry a handle. Touched at start, at reload and by `/ready`: never on the query path.
     parts: Mutex<Vec<Arc<Part>>>,
     /// Set once, at the beginning of the drain.
@@ -52,6 +52,8 @@ struct Shared {
 struct Part {
     /// What `/ready` prints.
     name: &'static str,
+    /// Whether `/ready` waits for it.
+    counted: AtomicBool,
     /// As its handle says.
     ready: AtomicBool,
     /// Whether it ever was.
@@ -61,13 +63,28 @@ struct Part {
 impl Readiness {
     /// Nothing registered, thus ready.
     pub fn new(monitor: Monitor) -> Self {
-        Self(Arc::new(Shared { monitor, parts: Mutex::default(), shutting_down: AtomicBool::new(false) }))
+        let continuously = AtomicBool::new(monitor == Monitor::Continuously);
+        Self(Arc::new(Shared {
+            continuously,
+            parts: Mutex::default(),
+            shutting_down: AtomicBool::new(false),
+        }))
+    }
+
+    /// How readiness goes on from now on: a reload may change it.
+    pub fn set_monitor(&self, monitor: Monitor) {
+        self.0.continuously.store(monitor == Monitor::Continuously, Ordering::Release);
     }
 
     /// Adds a part, pending. Several parts may share a name (a plugin used in several server blocks).
     #[must_use = "a dropped handle leaves its part pending"]
     pub fn register(&self, name: &'static str) -> Handle {
-        let part = Arc::new(Part { name, ready: AtomicBool::new(false), once: AtomicBool::new(false) });
+        let part = Arc::new(Part {
+            name,
+            counted: AtomicBool::new(true),
+            ready: AtomicBool::new(false),
+            once: AtomicBool::new(false),
+        });
         self.parts().push(Arc::clone(&part));
         Handle { part, readiness: self.clone() }
     }
@@ -77,8 +94,12 @@ impl Readiness {
         if self.0.shutting_down.load(Ordering::Acquire) {
             return State::ShuttingDown;
         }
-        let pending: BTreeSet<_> =
-            self.parts().iter().filter(|part| !self.is_ready(part)).map(|part| part.name).collect();
+        let pending: BTreeSet<_> = self
+            .parts()
+            .iter()
+            .filter(|part| part.is_counted() && !self.is_ready(part))
+            .map(|part| part.name)
+            .collect();
         if pending.is_empty() { State::Ready } else { State::Pending(pending.into_iter().collect()) }
     }
 
@@ -88,9 +109,9 @@ impl Readiness {
     }
 
     fn is_ready(&self, part: &Part) -> bool {
-        match self.0.monitor {
-            Monitor::UntilReady => part.once.load(Ordering::Acquire),
-            Monitor::Continuously => part.ready.load(Ordering::Acquire),
+        match self.0.continuously.load(Ordering::Acquire) {
+            false => part.once.load(Ordering::Acquire),
+            true => part.ready.load(Ordering::Acquire),
         }
     }
 
@@ -117,9 +138,36 @@ impl Handle {
         }
     }
 
+    /// Who decides whether the part is waited for, which need not be who says whether it is ready.
+    pub fn membership(&self) -> Membership {
+        Membership { part: Arc::clone(&self.part), readiness: self.readiness.clone() }
+    }
+}
+
+/// Whether a part is waited for.
+#[derive(Debug)]
+pub struct Membership {
+    /// The part.
+    part: Arc<Part>,
+    /// Where it is registered.
+    readiness: Readiness,
+}
+
+impl Membership {
+    /// Says whether `/ready` waits for the part.
+    pub fn count(&self, counted: bool) {
+        self.part.counted.store(counted, Ordering::Release);
+    }
+
     /// Takes the part off the list: it was configured away, nobody waits for it any more.
     pub fn withdraw(self) {
         self.readiness.parts().retain(|part| !Arc::ptr_eq(part, &self.part));
+    }
+}
+
+impl Part {
+    fn is_counted(&self) -> bool {
+        self.counted.load(Ordering::Acquire)
     }
 }
 
@@ -140,9 +188,11 @@ mod tests {
         Set(usize, bool),
         Drop(usize),
         Withdraw(usize),
+        Count(usize, bool),
+        Become(Monitor),
         ShutDown,
     }
-    use Step::{Drop, Register, Set, ShutDown, Withdraw};
+    use Step::{Become, Count, Drop, Register, Set, ShutDown, Withdraw};
 
     #[test]
     fn state_follows_the_parts() {
@@ -215,6 +265,24 @@ mod tests {
                 want: State::Ready,
             },
             Case {
+                name: "a part that does not count is not waited for",
+                monitor: Monitor::UntilReady,
+                steps: &[Register("kubernetes"), Count(0, false)],
+                want: State::Ready,
+            },
+            Case {
+                name: "until it counts",
+                monitor: Monitor::UntilReady,
+                steps: &[Register("kubernetes"), Count(0, false), Count(0, true)],
+                want: pending(&["kubernetes"]),
+            },
+            Case {
+                name: "the monitor may change",
+                monitor: Monitor::UntilReady,
+                steps: &[Register("kubernetes"), Set(0, true), Set(0, false), Become(Monitor::Continuously)],
+                want: pending(&["kubernetes"]),
+            },
+            Case {
                 name: "shutting down wins over ready",
                 monitor: Monitor::UntilReady,
                 steps: &[Register("kubernetes"), Set(0, true), ShutDown],
@@ -235,7 +303,9 @@ mod tests {
                     Register(part) => handles.push(Some(readiness.register(part))),
                     Set(i, ready) => handles[i].as_ref().unwrap().set(ready),
                     Drop(i) => drop(handles[i].take()),
-                    Withdraw(i) => handles[i].take().unwrap().withdraw(),
+                    Withdraw(i) => handles[i].take().unwrap().membership().withdraw(),
+                    Count(i, counted) => handles[i].as_ref().unwrap().membership().count(counted),
+                    Become(monitor) => readiness.set_monitor(monitor),
                     ShutDown => readiness.shut_down(),
                 }
             }

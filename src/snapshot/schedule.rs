@@ -118,6 +118,12 @@ impl Schedule {
         self
     }
 
+    /// From the next write on, these hold. What is due is due as it was.
+    pub fn reconfigure(&mut self, interval: Duration, max_stale: Option<Duration>) {
+        let Self { interval, refresh_every, .. } = Self::new(interval).with_max_stale(max_stale);
+        (self.interval, self.refresh_every) = (interval, refresh_every);
+    }
+
     // === What happens ===
 
     /// A state was loaded from the disk that was proved `age` ago: complete, and nothing to write. `unit` is a

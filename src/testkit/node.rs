@@ -32,6 +32,8 @@ pub struct TestNode {
     drain: Drain,
     /// Its metrics.
     metrics: Arc<Metrics>,
+    /// What it was started with.
+    builder: Builder,
     /// Its log.
     log: Log,
 }
@@ -109,8 +111,8 @@ impl Builder {
         let drain = Drain::new();
         let running = running::start(plan, &self.environment, &drain, &Handle::current());
         let running = running.unwrap_or_else(|e| panic!("{e:#}"));
-        let metrics = self.environment.metrics;
-        TestNode { dns: running.dns[0], running: Some(running), drain, metrics, log }
+        let metrics = self.environment.metrics.clone();
+        TestNode { dns: running.dns[0], running: Some(running), drain, metrics, builder: self, log }
     }
 }
 
@@ -180,6 +182,24 @@ impl TestNode {
             assert!(std::time::Instant::now() < deadline, "never: {what}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Has it take over another Corefile.
+    ///
+    /// # Errors
+    /// Why it does not; it is as it was then.
+    pub async fn reload(&mut self, text: &str) -> anyhow::Result<()> {
+        let carried = self.builder.environment.carried.clone();
+        carried.begin();
+        let Some(running) = &mut self.running else { return Ok(()) };
+        let reloaded = match self.builder.check(text) {
+            Ok(plan) => running.reload(plan).await.map_err(anyhow::Error::from),
+            Err(error) => Err(error.into()),
+        };
+        if reloaded.is_err() {
+            carried.abort();
+        }
+        reloaded
     }
 
     /// Ends it as SIGTERM would, without the lameduck.

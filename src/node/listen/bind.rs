@@ -3,12 +3,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel keeps until they are accepted.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 /// Receive buffer of a UDP socket in bytes: bursts of some thousand queries survive a pause of the process.
 /// The kernel caps it at net.core.rmem_max.
@@ -62,30 +63,41 @@ pub fn wildcard(port: u16) -> Vec<SocketAddr> {
     addresses.map(|ip| SocketAddr::new(ip, port)).to_vec()
 }
 
-/// Opens UDP and TCP on `address`.
-pub fn open(address: SocketAddr) -> Result<Sockets, BindError> {
-    let mut opened = open_once(address);
+/// Opens UDP and TCP on `address`, with so many sockets for UDP, or as many as is usual.
+pub fn open(address: SocketAddr, udp: Option<NonZeroUsize>) -> Result<Sockets, BindError> {
+    let udp = udp.map_or_else(udp_sockets, NonZeroUsize::get);
+    let mut opened = open_once(address, udp);
     // The kernel chooses a port that is free for TCP; somebody may have it for UDP.
     for _ in 1..PORT_TRIES {
         if address.port() != 0 || opened.is_ok() {
             break;
         }
-        opened = open_once(address);
+        opened = open_once(address, udp);
     }
     opened
 }
 
-fn open_once(address: SocketAddr) -> Result<Sockets, BindError> {
-    let fail = |transport| move |source| BindError { address, transport, source };
-    let tcp = open_tcp(address).map_err(fail("tcp"))?;
+fn open_once(address: SocketAddr, udp: usize) -> Result<Sockets, BindError> {
+    let fail = |source| BindError { address, transport: "tcp", source };
+    let tcp = open_tcp(address).map_err(fail)?;
     // Port 0 asks the kernel for one; both transports use the same.
-    let address = tcp.local_addr().map_err(fail("tcp"))?;
-    let udp = (0..udp_sockets()).map(|_| open_udp(address)).collect::<io::Result<_>>();
-    Ok(Sockets { address, udp: udp.map_err(fail("udp"))?, tcp })
+    let address = tcp.local_addr().map_err(fail)?;
+    Ok(Sockets { address, udp: open_more(address, udp)?, tcp })
+}
+
+/// Opens TCP alone.
+pub fn open_stream(address: SocketAddr) -> Result<Sockets, BindError> {
+    open_once(address, 0)
+}
+
+/// Opens so many sockets for UDP on an address, beside those that it has.
+pub fn open_more(address: SocketAddr, count: usize) -> Result<Vec<std::net::UdpSocket>, BindError> {
+    let opened = (0..count).map(|_| open_udp(address)).collect::<io::Result<_>>();
+    opened.map_err(|source| BindError { address, transport: "udp", source })
 }
 
 /// UDP sockets of an address: one a core, at most [`MAX_UDP_SOCKETS`].
-fn udp_sockets() -> usize {
+pub fn udp_sockets() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MAX_UDP_SOCKETS)
 }
 

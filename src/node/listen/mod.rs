@@ -12,20 +12,24 @@
 
 pub mod bind;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use futures_util::future::{BoxFuture, FutureExt};
 use hickory_proto::op::ResponseCode;
 use hickory_server::net::xfer::Protocol;
 use metrics::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::tls::Identity;
 use super::gate::{self, Gate};
 use super::query::Query;
 use super::reply::{self, Ede, EdeCode, Reply};
@@ -40,14 +44,25 @@ pub const MAX_WAITING: usize = 4096;
 /// once: it will ask again, and memory stays bounded (about 20 kB a connection).
 pub const MAX_CONNECTIONS: usize = 1024;
 
-/// What bounds the listeners' memory, and how long a TCP client may take.
+/// What bounds the listeners' memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// See [`MAX_WAITING`]; at least 1.
     pub waiting: usize,
     /// See [`MAX_CONNECTIONS`]; at least 1.
     pub connections: usize,
-    /// How long a new connection may take for its first query.
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { waiting: MAX_WAITING, connections: MAX_CONNECTIONS }
+    }
+}
+
+/// How long a TCP client may take, and how much it may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// How long a new connection may take for its handshake, and then for its first query.
     pub first: Duration,
     /// How long a connection may be idle between queries.
     pub idle: Duration,
@@ -55,20 +70,53 @@ pub struct Limits {
     pub message: Duration,
     /// How long one reply may take to be written: a client that does not read is cut off.
     pub write: Duration,
+    /// After how many queries a connection is closed.
+    pub queries: Option<NonZeroU32>,
 }
 
-impl Default for Limits {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            waiting: MAX_WAITING,
-            connections: MAX_CONNECTIONS,
             // CoreDNS's figures for the first read, idleness and writes.
             first: Duration::from_secs(3),
             // RFC 7766 §6.2.3: "on the order of a few seconds".
             idle: Duration::from_secs(10),
             message: Duration::from_secs(3),
             write: Duration::from_secs(5),
+            queries: None,
         }
+    }
+}
+
+/// Who answers at a listener, and by what rules.
+#[derive(Clone)]
+pub struct Serving {
+    /// Who answers.
+    pub router: Arc<Router>,
+    /// The limits of its connections.
+    pub timeouts: Timeouts,
+    /// Its certificates, where TLS is spoken.
+    pub tls: Option<Arc<Identity>>,
+}
+
+/// What a listener serves now: a reload exchanges it while the sockets stay open. Each packet, and each message of a
+/// connection, takes what is there when it comes; a connection keeps the limits that it began with.
+pub struct Live(ArcSwap<Serving>);
+
+impl Live {
+    /// A listener that begins with this.
+    pub fn new(serving: Serving) -> Arc<Self> {
+        Arc::new(Self(ArcSwap::from_pointee(serving)))
+    }
+
+    /// What is served from now on.
+    pub fn replace(&self, serving: Serving) {
+        self.0.store(Arc::new(serving));
+    }
+
+    /// What is served now.
+    fn now(&self) -> Guard<Arc<Serving>> {
+        self.0.load()
     }
 }
 
@@ -243,6 +291,11 @@ mod fixture {
             Reply { answers: (0..count).map(record).collect(), ..Reply::new(ResponseCode::NoError, "") }
                 .into()
         }
+    }
+
+    /// A listener for all names.
+    pub(super) fn live(metrics: &Arc<Metrics>, plugin: Arc<Scripted>, timeouts: Timeouts) -> Arc<Live> {
+        Live::new(Serving { router: router(metrics, plugin), timeouts, tls: None })
     }
 
     /// A router for all names.

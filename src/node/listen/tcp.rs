@@ -5,19 +5,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hickory_server::net::xfer::Protocol;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Begun, Received, Shared, begin, receive};
-use crate::node::router::Router;
+use super::{Begun, Live, Received, Shared, Timeouts, begin, bind, receive};
 
 /// Queries of one connection that may be at work at one time; the next is not read before one is answered.
 const MAX_PIPELINED: usize = 32;
@@ -25,14 +25,18 @@ const MAX_PIPELINED: usize = 32;
 /// After a failed accept (no descriptors left, say): the cause does not go away by itself.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A TCP socket that answers for a router.
+/// How long a connection is listened to after its listener has stopped: a query that was sent before the client could
+/// hear of it is still answered.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// A TCP socket that answers, behind TLS (RFC 7858) where its listener has certificates.
 pub struct TcpListener {
     /// The socket.
     socket: tokio::net::TcpListener,
     /// Where it is bound.
     address: SocketAddr,
     /// Who answers.
-    router: Arc<Router>,
+    live: Arc<Live>,
     /// Limits and counters.
     shared: Arc<Shared>,
 }
@@ -42,10 +46,10 @@ impl TcpListener {
     pub fn new(
         socket: std::net::TcpListener,
         address: SocketAddr,
-        router: Arc<Router>,
+        live: Arc<Live>,
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
-        Ok(Self { socket: tokio::net::TcpListener::from_std(socket)?, address, router, shared })
+        Ok(Self { socket: tokio::net::TcpListener::from_std(socket)?, address, live, shared })
     }
 
     /// Accepts until `stop`; connections then finish the queries that they have read.
@@ -59,32 +63,58 @@ impl TcpListener {
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    let Ok(slot) = slots.clone().try_acquire_owned() else {
-                        self.shared.refused_connections.increment(1);
-                        continue;
-                    };
-                    let connection = Connection {
-                        peer,
-                        local: stream.local_addr().unwrap_or(self.address),
-                        router: self.router.clone(),
-                        shared: self.shared.clone(),
-                    };
-                    let stop = stop.clone();
-                    tokio::spawn(async move {
-                        connection.run(stream, stop).await;
-                        drop(slot);
-                    });
-                }
+                Ok((stream, peer)) => self.take(stream, peer, &slots, &stop),
                 Err(error) => {
                     tracing::warn!(%error, address = %self.address, "accepting a connection failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+        // Those that the kernel has accepted already would be reset.
+        for _ in 0..bind::BACKLOG {
+            let Some(Ok((stream, peer))) = self.socket.accept().now_or_never() else { break };
+            self.take(stream, peer, &slots, &stop);
+        }
+        drop(self.socket);
         // All slots back: every connection has ended.
         let all = u32::try_from(connections).unwrap_or(u32::MAX);
         let _ = slots.acquire_many(all).await;
+    }
+
+    /// Serves a connection in a task of its own, if there is room for it.
+    fn take(&self, stream: TcpStream, peer: SocketAddr, slots: &Arc<Semaphore>, stop: &CancellationToken) {
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            self.shared.refused_connections.increment(1);
+            return;
+        };
+        let serving = self.live.now();
+        let (timeouts, tls) = (serving.timeouts, serving.tls.clone());
+        let connection = Connection {
+            peer,
+            local: stream.local_addr().unwrap_or(self.address),
+            live: self.live.clone(),
+            shared: self.shared.clone(),
+            timeouts,
+        };
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            // Replies are single small writes; waiting to fill a segment only delays them.
+            let _ = stream.set_nodelay(true);
+            match tls {
+                None => {
+                    let (reader, writer) = stream.into_split();
+                    connection.run(reader, writer, stop).await;
+                }
+                Some(tls) => {
+                    // A client that is slow with its handshake is cut off; one that fails it knows why.
+                    if let Ok(Ok(stream)) = timeout(timeouts.first, tls.accept(stream)).await {
+                        let (reader, writer) = tokio::io::split(stream);
+                        connection.run(reader, writer, stop).await;
+                    }
+                }
+            }
+            drop(slot);
+        });
     }
 }
 
@@ -94,32 +124,41 @@ struct Connection {
     peer: SocketAddr,
     /// The address that it connected to.
     local: SocketAddr,
-    /// Who answers.
-    router: Arc<Router>,
+    /// Who answers: each message is for those who do when it comes.
+    live: Arc<Live>,
     /// Limits and counters.
     shared: Arc<Shared>,
+    /// What it may take, as it was when it was accepted.
+    timeouts: Timeouts,
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, stop: CancellationToken) {
-        // Replies are single small writes; waiting to fill a segment only delays them.
-        let _ = stream.set_nodelay(true);
-        let (mut reader, writer) = stream.into_split();
+    async fn run<R, W>(self, mut reader: R, writer: W, stop: CancellationToken)
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let timeouts = self.timeouts;
         let (replies, queue) = mpsc::channel(MAX_PIPELINED);
-        let writing = tokio::spawn(write_all(writer, queue, self.shared.limits.write));
+        let writing = tokio::spawn(write_all(writer, queue, timeouts.write));
         let at_work = Arc::new(Semaphore::new(MAX_PIPELINED));
-        let limits = self.shared.limits;
-        let mut patience = limits.first;
-        loop {
+        let mut patience = timeouts.first;
+        let mut left = timeouts.queries.map(NonZeroU32::get);
+        let mut last_words = MAX_PIPELINED;
+        while left != Some(0) && last_words > 0 {
+            if stop.is_cancelled() {
+                last_words -= 1;
+            }
             let read = tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
                 () = replies.closed() => break,
-                read = read_message(&mut reader, patience, limits.message) => read,
+                read = read_message(&mut reader, patience, timeouts.message, &stop) => read,
             };
             let Ok(message) = read else { break };
-            patience = limits.idle;
-            let query = match receive(&message, self.peer, self.local, Protocol::Tcp, &self.router) {
+            patience = timeouts.idle;
+            left = left.map(|left| left - 1);
+            let received = receive(&message, self.peer, self.local, Protocol::Tcp, &self.live.now().router);
+            let query = match received {
                 Received::Silence => continue,
                 Received::Reply(reply) => {
                     if replies.send(reply).await.is_err() {
@@ -158,13 +197,22 @@ impl Connection {
 }
 
 /// Reads one message with its length in front (RFC 1035 §4.2.2): waits `patience` for it to begin, and then
-/// `whole` for the rest.
-async fn read_message(
-    reader: &mut OwnedReadHalf,
+/// `whole` for the rest. After a `stop` only what is on its way is waited for.
+async fn read_message<R: AsyncRead + Unpin>(
+    reader: &mut R,
     patience: Duration,
     whole: Duration,
+    stop: &CancellationToken,
 ) -> io::Result<Vec<u8>> {
-    let first = timeout(patience, reader.read_u8()).await??;
+    let first = tokio::select! {
+        biased;
+        byte = timeout(patience, reader.read_u8()) => Some(byte??),
+        () = stop.cancelled() => None,
+    };
+    let first = match first {
+        Some(byte) => byte,
+        None => timeout(LAST_WORDS, reader.read_u8()).await??,
+    };
     timeout(whole, async {
         let second = reader.read_u8().await?;
         let len = u16::from_be_bytes([first, second]);
@@ -177,17 +225,26 @@ async fn read_message(
 }
 
 /// Writes replies as they come until the last sender is gone or the client does not take one in time.
-async fn write_all(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>, patience: Duration) {
+async fn write_all<W: AsyncWrite + Unpin>(
+    mut writer: W,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    patience: Duration,
+) {
     while let Some(reply) = queue.recv().await {
         let Ok(len) = u16::try_from(reply.len()) else { continue };
         let mut framed = Vec::with_capacity(reply.len() + 2);
         framed.extend_from_slice(&len.to_be_bytes());
         framed.extend_from_slice(&reply);
-        if !matches!(timeout(patience, writer.write_all(&framed)).await, Ok(Ok(()))) {
+        // TLS keeps what it has encrypted until it is flushed.
+        let write = async {
+            writer.write_all(&framed).await?;
+            writer.flush().await
+        };
+        if !matches!(timeout(patience, write).await, Ok(Ok(()))) {
             return;
         }
     }
-    let _ = writer.shutdown().await;
+    let _ = timeout(patience, writer.shutdown()).await;
 }
 
 #[cfg(test)]
@@ -200,7 +257,7 @@ mod tests {
 
     use super::*;
     use crate::node::listen::Limits;
-    use crate::node::listen::fixture::{Scripted, counted, router};
+    use crate::node::listen::fixture::{Scripted, counted, live};
     use crate::ops::metrics::Metrics;
     use crate::testkit::client::{Client, Query};
 
@@ -213,9 +270,8 @@ mod tests {
     /// Socket buffers that a few replies fill, in bytes.
     const SMALL_BUFFER: usize = 4096;
 
-    fn limits() -> Limits {
-        Limits { first: LONG, idle: LONG, message: LONG, write: LONG, ..Limits::default() }
-    }
+    /// No limit that a test waits for.
+    const PATIENT: Timeouts = Timeouts { first: LONG, idle: LONG, message: LONG, write: LONG, queries: None };
 
     /// A listener that ends with the test.
     struct Fixture {
@@ -227,7 +283,7 @@ mod tests {
         running: tokio::task::JoinHandle<()>,
     }
 
-    fn start(limits: Limits) -> Fixture {
+    fn start(limits: Limits, timeouts: Timeouts) -> Fixture {
         let metrics = Arc::new(Metrics::new());
         let plugin = Arc::new(Scripted::default());
         let shared = Shared::with_limits(&metrics, limits);
@@ -239,8 +295,8 @@ mod tests {
         socket.listen(128).unwrap();
         let socket = std::net::TcpListener::from(socket);
         let server = socket.local_addr().unwrap();
-        let router = router(&metrics, plugin.clone());
-        let listener = TcpListener::new(socket, server, router, shared).unwrap();
+        let live = live(&metrics, plugin.clone(), timeouts);
+        let listener = TcpListener::new(socket, server, live, shared).unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(listener.run(stop.clone()));
         Fixture { client: Client::new(server), server, metrics, plugin, stop, running }
@@ -265,7 +321,7 @@ mod tests {
     async fn a_client_that_takes_too_long_is_cut_off() {
         struct Case {
             name: &'static str,
-            limits: Limits,
+            timeouts: Timeouts,
             /// Sent at once.
             sent: Vec<u8>,
             /// Replies that come before the connection is closed.
@@ -275,31 +331,31 @@ mod tests {
         let cases = [
             Case {
                 name: "nothing is said",
-                limits: Limits { first: SHORT, ..limits() },
+                timeouts: Timeouts { first: SHORT, ..PATIENT },
                 sent: vec![],
                 replies: 0,
             },
             Case {
                 name: "idle after a query",
-                limits: Limits { idle: SHORT, ..limits() },
+                timeouts: Timeouts { idle: SHORT, ..PATIENT },
                 sent: query.clone(),
                 replies: 1,
             },
             Case {
                 name: "a message is begun and not ended",
-                limits: Limits { message: SHORT, ..limits() },
+                timeouts: Timeouts { message: SHORT, ..PATIENT },
                 sent: query[..9].to_vec(),
                 replies: 0,
             },
             Case {
                 name: "half a length",
-                limits: Limits { message: SHORT, ..limits() },
+                timeouts: Timeouts { message: SHORT, ..PATIENT },
                 sent: vec![0],
                 replies: 0,
             },
         ];
-        for Case { name, limits, sent, replies } in cases {
-            let fixture = start(limits);
+        for Case { name, timeouts, sent, replies } in cases {
+            let fixture = start(Limits::default(), timeouts);
             let mut stream = TcpStream::connect(fixture.server).await.unwrap();
             stream.write_all(&sent).await.unwrap();
             for _ in 0..replies {
@@ -313,7 +369,7 @@ mod tests {
 
     #[tokio::test]
     async fn dripping_does_not_renew_the_deadline_of_a_message() {
-        let fixture = start(Limits { message: SHORT, ..limits() });
+        let fixture = start(Limits::default(), Timeouts { message: SHORT, ..PATIENT });
         let mut stream = TcpStream::connect(fixture.server).await.unwrap();
         let start = Instant::now();
         // A byte every tenth of the limit: the message would take three times as long.
@@ -333,7 +389,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_over_the_limit_is_closed_counted_and_the_place_is_used_again() {
-        let fixture = start(Limits { connections: 2, ..limits() });
+        let fixture = start(Limits { connections: 2, ..Limits::default() }, PATIENT);
         let mut first = fixture.client.connect().await.unwrap();
         let mut second = fixture.client.connect().await.unwrap();
         for connection in [&mut first, &mut second] {
@@ -354,7 +410,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_never_reads_is_cut_off_and_holds_up_nobody() {
-        let fixture = start(Limits { connections: 1, waiting: 1, write: SHORT, ..limits() });
+        let fixture = start(Limits { connections: 1, waiting: 1 }, Timeouts { write: SHORT, ..PATIENT });
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(SMALL_BUFFER as u32).unwrap();
         let mut stream = socket.connect(fixture.server).await.unwrap();
@@ -377,7 +433,7 @@ mod tests {
 
     #[tokio::test]
     async fn over_the_bound_only_what_would_wait_is_refused() {
-        let fixture = start(Limits { waiting: 1, ..limits() });
+        let fixture = start(Limits { waiting: 1, ..Limits::default() }, PATIENT);
         let mut connection = fixture.client.connect().await.unwrap();
         let queries = [Query::a("wait.").id(1), Query::a("wait.").id(2).edns(1232), Query::a("local.").id(3)];
         for query in &queries {
@@ -392,7 +448,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_before_the_plugins_is_one_query_s_servfail() {
-        let fixture = start(limits());
+        let fixture = start(Limits::default(), PATIENT);
         fixture.plugin.breaks_the_gate.store(true, Ordering::Relaxed);
         let mut connection = fixture.client.connect().await.unwrap();
         let replies = connection.pipeline(&[Query::a("x.").class(3), Query::a("x.").class(3)]).await.unwrap();
@@ -405,7 +461,7 @@ mod tests {
 
     #[tokio::test]
     async fn queries_that_were_read_are_answered_after_a_stop() {
-        let fixture = start(limits());
+        let fixture = start(Limits::default(), PATIENT);
         let mut connection = fixture.client.connect().await.unwrap();
         connection.send(&Query::a("soon.")).await.unwrap();
         // The first was read when the second is answered.

@@ -1,18 +1,18 @@
 //! UDP: one task a socket. A query is answered in that task unless it has to wait.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use hickory_server::net::xfer::Protocol;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg};
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
-use super::{Begun, Received, Shared, begin, receive};
-use crate::node::router::Router;
+use super::{Begun, Live, Received, Shared, begin, receive};
 
 /// Longest query that is read. Queries are short; EDNS padding (RFC 8467) makes some as long as this.
 const MAX_QUERY: usize = 4096;
@@ -20,14 +20,26 @@ const MAX_QUERY: usize = 4096;
 /// Packets answered in a row before other tasks of the runtime get their turn.
 const BURST: usize = 64;
 
-/// A UDP socket that answers for a router.
+/// Bursts that a socket answers at its end: more than its buffer holds, so that only what keeps coming is left.
+const LAST_BURSTS: usize = 256;
+
+/// Whether more may have arrived.
+#[derive(PartialEq, Eq)]
+enum Burst {
+    /// Nothing is left.
+    Dry,
+    /// There may be more.
+    Full,
+}
+
+/// A UDP socket that answers.
 pub struct UdpListener {
     /// The socket.
     socket: Arc<UdpSocket>,
     /// Where it is bound.
     address: SocketAddr,
     /// Who answers.
-    router: Arc<Router>,
+    live: Arc<Live>,
     /// Limits and counters.
     shared: Arc<Shared>,
 }
@@ -47,40 +59,70 @@ impl UdpListener {
     pub fn new(
         socket: std::net::UdpSocket,
         address: SocketAddr,
-        router: Arc<Router>,
+        live: Arc<Live>,
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
-        Ok(Self { socket: Arc::new(UdpSocket::from_std(socket)?), address, router, shared })
+        Ok(Self { socket: Arc::new(UdpSocket::from_std(socket)?), address, live, shared })
     }
 
-    /// Answers until `stop`; what waits at that moment still gets its answer.
+    /// Answers until `stop`; what has arrived or waits at that moment still gets its answer.
     pub async fn run(self, stop: CancellationToken) {
         let mut buffer = [0; MAX_QUERY];
         loop {
             let ready = tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 ready = self.socket.readable() => ready,
             };
             if let Err(error) = ready {
                 tracing::error!(%error, address = %self.address, "udp socket failed");
                 return;
             }
-            for _ in 0..BURST {
-                match self.socket.try_io(Interest::READABLE, || read(&self.socket, &mut buffer)) {
-                    Ok(datagram) => self.handle(&buffer[..datagram.len], &datagram),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // An ICMP error for an earlier reply; the socket is as good as before.
-                    Err(_) => {}
-                }
+            self.burst(&mut buffer);
+            tokio::task::yield_now().await;
+        }
+        // What comes from now on is for the other sockets of this address, if there are any.
+        self.turn_away();
+        for _ in 0..LAST_BURSTS {
+            if self.burst(&mut buffer) == Burst::Dry {
+                break;
             }
             tokio::task::yield_now().await;
         }
     }
 
+    /// Answers what has arrived, up to [`BURST`] packets.
+    fn burst(&self, buffer: &mut [u8; MAX_QUERY]) -> Burst {
+        for _ in 0..BURST {
+            match self.socket.try_io(Interest::READABLE, || read(&self.socket, buffer)) {
+                Ok(datagram) => self.handle(&buffer[..datagram.len], &datagram),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Burst::Dry,
+                // An ICMP error for an earlier reply; the socket is as good as before.
+                Err(_) => {}
+            }
+        }
+        Burst::Full
+    }
+
+    /// Has the kernel give this socket no further packets: one that is connected takes those of its peer only, and
+    /// a group of sockets that share an address passes it over. Packets that have arrived stay, and replies still
+    /// leave. Best effort: without it, what arrives between the last look and the close is lost.
+    fn turn_away(&self) {
+        let nobody = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        // Our own port: whoever could send from there is this socket.
+        let nobody = SocketAddr::new(nobody, self.address.port());
+        if let Err(error) = SockRef::from(&*self.socket).connect(&nobody.into()) {
+            tracing::debug!(%error, address = %self.address, "closing a udp socket");
+        }
+    }
+
     fn handle(&self, bytes: &[u8], datagram: &Datagram) {
         let local = SocketAddr::new(datagram.local.unwrap_or(self.address.ip()), self.address.port());
-        let query = match receive(bytes, datagram.source, local, Protocol::Udp, &self.router) {
+        let query = match receive(bytes, datagram.source, local, Protocol::Udp, &self.live.now().router) {
             Received::Silence => return,
             Received::Reply(reply) => return self.reply(&reply, datagram),
             Received::Query(query) => query,
@@ -198,8 +240,8 @@ mod tests {
 
     use super::*;
     use crate::node::listen::bind;
-    use crate::node::listen::fixture::{Scripted, counted, router};
-    use crate::node::listen::{Limits, MAX_WAITING};
+    use crate::node::listen::fixture::{Scripted, counted, live};
+    use crate::node::listen::{Limits, MAX_WAITING, Timeouts};
     use crate::ops::metrics::Metrics;
     use crate::testkit::client::{Client, Query};
 
@@ -217,11 +259,10 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         let plugin = Arc::new(Scripted::default());
         let shared = Shared::with_limits(&metrics, Limits { waiting, ..Limits::default() });
-        let sockets = bind::open("127.0.0.1:0".parse().unwrap()).unwrap();
-        let router = router(&metrics, plugin.clone());
+        let sockets = bind::open("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let live = live(&metrics, plugin.clone(), Timeouts::default());
         let listener =
-            UdpListener::new(sockets.udp.into_iter().next().unwrap(), sockets.address, router, shared)
-                .unwrap();
+            UdpListener::new(sockets.udp.into_iter().next().unwrap(), sockets.address, live, shared).unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(listener.run(stop.clone()));
         let server = sockets.address;

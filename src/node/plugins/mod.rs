@@ -11,9 +11,15 @@ pub mod health;
 pub mod kubernetes;
 pub mod loadbalance;
 pub mod log;
+pub mod loops;
+pub mod multisocket;
 pub mod prometheus;
 pub mod ready;
 pub mod refused;
+pub mod reload;
+pub mod root;
+pub mod timeouts;
+pub mod tls;
 
 use std::sync::Arc;
 
@@ -41,6 +47,10 @@ const fn entry(name: &'static str, options: &'static [&'static str], setup: Setu
 
 /// Every plugin, in the order of the chain.
 pub const PLUGINS: &[Entry] = &[
+    entry(root::NAME, &root::OPTIONS, root::setup),
+    entry(timeouts::NAME, &timeouts::OPTIONS, timeouts::setup),
+    entry(multisocket::NAME, &multisocket::OPTIONS, multisocket::setup),
+    entry(reload::NAME, &reload::OPTIONS, reload::setup),
     entry(bind::NAME, &bind::OPTIONS, bind::setup),
     entry(debug::NAME, &[], debug::setup),
     entry(ready::NAME, &ready::OPTIONS, ready::setup),
@@ -49,7 +59,9 @@ pub const PLUGINS: &[Entry] = &[
     entry(errors::NAME, &errors::OPTIONS, errors::setup),
     entry(log::NAME, &log::OPTIONS, log::setup),
     entry(loadbalance::NAME, &loadbalance::OPTIONS, loadbalance::setup),
+    entry(tls::NAME, &tls::OPTIONS, tls::setup),
     entry(kubernetes::NAME, &kubernetes::options::OPTIONS, kubernetes::options::setup),
+    entry(loops::NAME, &loops::OPTIONS, loops::setup),
     entry(forward::NAME, &forward::OPTIONS, forward::setup),
 ];
 

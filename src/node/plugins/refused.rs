@@ -2,7 +2,6 @@
 
 /// Name, and advice for the operator: what to write instead, or what is lost by removing the line.
 pub const REFUSED: &[(&str, &str)] = &[
-    ("root", "remove the line and write absolute paths"),
     ("metadata", "remove the line; what reads metadata (rewrite, template, view) is not supported either"),
     ("geoip", "remove the line; what reads its metadata is not supported either"),
     ("cancel", "remove the line; `forward` gives up after `read_timeout` by itself"),
@@ -11,12 +10,6 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("grpc_server", "remove the line; only plain DNS over UDP and TCP is served"),
     ("https", "remove the line; only plain DNS over UDP and TCP is served"),
     ("https3", "remove the line; only plain DNS over UDP and TCP is served"),
-    ("timeouts", "remove the line; idle and write limits of TCP are built in"),
-    ("multisocket", "remove the line; there is one socket for each address and transport"),
-    (
-        "reload",
-        "remove the line, and restart to take over a changed Corefile: with `snapshot DIR` in the `kubernetes` block answers go on from the disk",
-    ),
     ("nsid", "remove the line; no query depends on it"),
     ("bufsize", "remove the line; replies over UDP keep to the size that the client announces"),
     ("trace", "remove the line; `prometheus` has the times of answers"),
@@ -52,16 +45,11 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("auto", "forward the zone to a server that has it"),
     ("secondary", "forward the zone to its primary"),
     ("etcd", "forward the zone to a server that has it"),
-    (
-        "loop",
-        "remove the line; see that the upstreams, and those in resolv.conf, do not lead back to this server",
-    ),
     ("grpc", "use `forward` with a plain DNS upstream"),
     ("erratic", "remove the line; it is for tests"),
     ("whoami", "remove the line; it is for tests"),
     ("on", "remove the line; no commands are run"),
     ("sign", "forward the zone to a server that signs it"),
-    ("tls", "remove the line; only plain DNS over UDP and TCP is served"),
     ("view", "remove the line and give each view a server block with its own `bind` address"),
     ("nomad", "forward the zone to a server that has it"),
     ("proxy", "use `forward`"),

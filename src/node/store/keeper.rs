@@ -157,6 +157,17 @@ impl Keeper {
         }
     }
 
+    /// Goes on as another configuration has it.
+    pub fn reconfigure(&mut self, interval: Duration, max_stale: Option<Duration>) {
+        (self.config.interval, self.config.max_stale) = (interval, max_stale);
+        self.schedule.reconfigure(interval, max_stale);
+    }
+
+    /// Every object has its labels from now on.
+    pub fn has_labels(&mut self) {
+        self.config.labels = true;
+    }
+
     /// Loads the newest snapshot that is whole.
     pub fn load(&mut self) -> Option<Booted> {
         let expect = Expect { zone: &self.config.zone, source: Some(&self.config.source) };

@@ -32,6 +32,11 @@ impl Lineage {
         self.broken.is_empty()
     }
 
+    /// Those of `kinds` of which no update was lost.
+    pub(super) const fn whole(&self, kinds: Kinds) -> Kinds {
+        kinds.minus(self.broken)
+    }
+
     /// The source has come to this version. Within an epoch positions only grow.
     pub(super) fn reached(&mut self, kind: Kind, version: u64) {
         if !self.broken.has(kind) {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::Counter;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +66,8 @@ pub struct Writer {
     latency: Latency,
     /// What is measured and said.
     report: Report,
+    /// The kinds that are held with everything that is wanted of them.
+    progress: watch::Sender<Kinds>,
 }
 
 /// An update broke the writer.
@@ -95,7 +97,13 @@ impl Writer {
             panics: metrics.counter(catalogue::PANICS, &[]),
             latency: Latency::new(metrics),
             report: Report::new(metrics),
+            progress: watch::Sender::new(Kinds::NONE),
         }
+    }
+
+    /// The kinds that are held with everything that is wanted of them, as that changes.
+    pub fn progress(&self) -> watch::Receiver<Kinds> {
+        self.progress.subscribe()
     }
 
     /// Has readiness follow the data.
@@ -113,13 +121,48 @@ impl Writer {
             self.lineage = Lineage::resumed(booted.resume);
         }
         self.observe();
+        self.resume()
+    }
+
+    /// Goes on with what is served, for another configuration, and says from where the new source may go on. What
+    /// was wanted before goes on being kept: it is at hand, and the next configuration may want it again.
+    pub fn reconfigure(&mut self, wanted: Wanted, limits: Limits, interval: Duration) -> Resume {
+        // What the old source has begun to say, the new one does not go on with.
+        self.lists = Lists::default();
+        if wanted.labels && !self.wanted.labels {
+            // What is held has none: it is served, and neither proved nor kept as if it had, until it is listed.
+            self.lineage.broke(self.store.current().table.complete());
+        }
+        self.wanted.labels |= wanted.labels;
+        self.wanted.pods |= wanted.pods;
+        self.limits = limits;
+        if let Some(keeper) = &mut self.keeper {
+            keeper.reconfigure(interval, limits.max_stale);
+        }
+        self.observe();
+        self.resume()
+    }
+
+    /// From where a source may go on.
+    fn resume(&self) -> Resume {
         let table = &self.store.current().table;
         let populated = Kind::ALL.into_iter().filter(|kind| table.count(*kind) > 0).collect();
         Resume { populated, ..self.lineage.known().clone() }
     }
 
+    /// What the configuration needs; more, where an earlier one needed more.
+    pub const fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
     /// Takes updates until `stop`, and then writes a last snapshot.
-    pub async fn run(mut self, mut updates: mpsc::Receiver<Update>, stop: CancellationToken) {
+    pub async fn run(mut self, updates: mpsc::Receiver<Update>, stop: CancellationToken) {
+        self.follow(updates, &stop).await;
+        self.finish().await;
+    }
+
+    /// Takes updates until `stop`.
+    pub async fn follow(&mut self, mut updates: mpsc::Receiver<Update>, stop: &CancellationToken) {
         let mut tick = tokio::time::interval(TICK);
         let mut open = true;
         loop {
@@ -159,6 +202,10 @@ impl Writer {
             }
             self.observe();
         }
+    }
+
+    /// Writes a last snapshot, if there is anything that the disk does not have.
+    pub async fn finish(&mut self) {
         let (generation, age) = (self.store.current().clone(), self.store.age());
         if let Some(keeper) = &mut self.keeper {
             keeper.stop(&generation, age, self.lineage.known()).await;
@@ -233,6 +280,12 @@ impl Writer {
     /// Takes note of a list that was applied.
     fn listed(&mut self, kinds: Kinds, table: Table, difference: Difference, causes: &[Cause]) {
         self.lineage.listed(kinds);
+        if self.wanted.labels
+            && self.lineage.is_whole()
+            && let Some(keeper) = &mut self.keeper
+        {
+            keeper.has_labels();
+        }
         if !difference.is_empty() {
             tracing::info!(
                 changed = difference.upserts,
@@ -309,6 +362,8 @@ impl Writer {
             // However old: a node that has data is of more use than one that is taken out of service.
             ready.set(!matches!(state, DataState::Empty { .. }));
         }
+        let held = self.lineage.whole(generation.table.complete());
+        self.progress.send_if_modified(|said| std::mem::replace(said, held) != held);
         self.report.state(state, facts, self.lost.as_deref());
     }
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 
 /// Connections that the kernel keeps for us between two accepts: as many as may be open.
@@ -74,20 +75,42 @@ impl fmt::Display for ListenAddress {
 
 impl ListenAddress {
     /// A listening socket and its address. Errors say what to do about them.
-    pub(super) fn bind(&self, plugin: &'static str) -> Result<(TcpListener, SocketAddr), BindError> {
-        let bound = match self.ip {
-            Some(ip) => listen(SocketAddr::new(ip, self.port)),
+    ///
+    /// `leaving` are our own sockets that are about to be closed, with their ports: one of them may hold the address
+    /// that is asked for, as when `:8080` becomes `127.0.0.1:8080`.
+    pub(super) fn bind(
+        &self,
+        plugin: &'static str,
+        leaving: &[(u16, Arc<TcpListener>)],
+    ) -> Result<(TcpListener, SocketAddr), BindError> {
+        let bound = self.try_bind(false).or_else(|error| {
+            if error.kind() != io::ErrorKind::AddrInUse {
+                return Err(error);
+            }
+            // The port is shared for as long as it takes to bind: whoever else has it is still in the way.
+            let leaving = leaving.iter().filter(|(port, _)| *port == self.port);
+            let leaving: Vec<_> = leaving.map(|(_, socket)| SockRef::from(&**socket)).collect();
+            leaving.iter().try_for_each(|socket| socket.set_reuse_port(true))?;
+            let bound = self.try_bind(true);
+            leaving.iter().try_for_each(|socket| socket.set_reuse_port(false))?;
+            bound
+        });
+        bound.map_err(|source| BindError { plugin, address: self.clone(), advice: advice(&source), source })
+    }
+
+    fn try_bind(&self, shared: bool) -> io::Result<(TcpListener, SocketAddr)> {
+        match self.ip {
+            Some(ip) => listen(SocketAddr::new(ip, self.port), shared),
             // Kernels booted without IPv6 have IPv4 only; any other error is the same for both.
-            None => listen((Ipv6Addr::UNSPECIFIED, self.port).into()).or_else(|error| {
+            None => listen((Ipv6Addr::UNSPECIFIED, self.port).into(), shared).or_else(|error| {
                 match error.raw_os_error() {
                     Some(NO_SUCH_FAMILY | NO_SUCH_ADDRESS) => {
-                        listen((Ipv4Addr::UNSPECIFIED, self.port).into())
+                        listen((Ipv4Addr::UNSPECIFIED, self.port).into(), shared)
                     }
                     _ => Err(error),
                 }
             }),
-        };
-        bound.map_err(|source| BindError { plugin, address: self.clone(), advice: advice(&source), source })
+        }
     }
 }
 
@@ -96,7 +119,7 @@ const NO_SUCH_FAMILY: i32 = nix::errno::Errno::EAFNOSUPPORT as i32;
 /// `EADDRNOTAVAIL`: IPv6 is switched off.
 const NO_SUCH_ADDRESS: i32 = nix::errno::Errno::EADDRNOTAVAIL as i32;
 
-fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+fn listen(address: SocketAddr, shared: bool) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of the process before us may linger. Not SO_REUSEPORT: two servers that share a port answer
     // for each other, and nobody is told.
@@ -104,9 +127,11 @@ fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     if address.ip() == Ipv6Addr::UNSPECIFIED {
         socket.set_only_v6(false)?;
     }
+    socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    socket.set_reuse_port(false)?;
     let listener = TcpListener::from_std(socket.into())?;
     let local = listener.local_addr()?;
     Ok((listener, local))
@@ -156,9 +181,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_says_what_to_do() {
-        let (_first, local) = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind("health").unwrap();
+        let (_first, local) = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind("health", &[]).unwrap();
         let error =
-            local.to_string().parse::<ListenAddress>().unwrap().bind("ready").unwrap_err().to_string();
+            local.to_string().parse::<ListenAddress>().unwrap().bind("ready", &[]).unwrap_err().to_string();
         assert!(error.starts_with(&format!("plugin/ready: listening on {local}: ")), "{error}");
         assert!(error.ends_with("stop it, or give the plugin another port"), "{error}");
     }
@@ -166,7 +191,8 @@ mod tests {
     #[tokio::test]
     async fn an_address_of_nobody_says_what_to_do() {
         // 192.0.2.0/24 is for documentation (RFC 5737): no interface has it.
-        let error = "192.0.2.1:0".parse::<ListenAddress>().unwrap().bind("health").unwrap_err().to_string();
+        let error =
+            "192.0.2.1:0".parse::<ListenAddress>().unwrap().bind("health", &[]).unwrap_err().to_string();
         assert!(error.ends_with("correct it, or leave it out"), "{error}");
     }
 }

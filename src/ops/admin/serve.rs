@@ -1,8 +1,10 @@
 //! One listener: HTTP/1 with one request a connection, deadlines and limits.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,8 +34,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Pause after an error of accepting that is not one connection's own (no descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop`, then lets answers leave.
-pub(super) async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
+/// Serves until `stop`, then lets answers leave. Each request is for the routes that there are when it comes.
+pub(super) async fn serve(listener: Arc<TcpListener>, routes: Arc<ArcSwap<Router>>, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
     let mut oldest_first = VecDeque::<AbortHandle>::new();
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
@@ -53,7 +55,7 @@ pub(super) async fn serve(listener: TcpListener, routes: Router, stop: Cancellat
         {
             oldest.abort();
         }
-        oldest_first.push_back(tasks.spawn(answer(stream, routes.clone())));
+        oldest_first.push_back(tasks.spawn(answer(stream, Router::clone(&routes.load()))));
     }
     drop(listener);
     // What is left after the limit is cut when the set is dropped.

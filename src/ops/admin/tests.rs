@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::*;
@@ -22,7 +21,7 @@ struct Running {
     kubernetes: Handle,
     metrics: Arc<Metrics>,
     drain: Drain,
-    served: JoinHandle<()>,
+    admin: Admin,
 }
 
 fn run(faces: &[Face]) -> Running {
@@ -31,10 +30,11 @@ fn run(faces: &[Face]) -> Running {
     let kubernetes = readiness.register("kubernetes");
     let address: ListenAddress = "127.0.0.1:0".parse().unwrap();
     let faces: Vec<_> = faces.iter().map(|face| (*face, address.clone())).collect();
-    let admin = Admin::bind(&faces, readiness, Arc::clone(&metrics)).unwrap();
+    let mut admin = Admin::new(readiness, Arc::clone(&metrics), &drain, &Handle::current());
+    let prepared = admin.prepare(&faces).unwrap();
+    admin.apply(prepared);
     let address = admin.addresses(faces[0].0).next().unwrap();
-    let served = drain.spawn(admin.serve(drain.clone()));
-    Running { address, kubernetes, metrics, drain, served }
+    Running { address, kubernetes, metrics, drain, admin }
 }
 
 /// Paused time does not pass by itself while a blocking task runs, however slow the machine is; this one ends when
@@ -182,7 +182,7 @@ async fn health_outlives_readiness_and_both_end() {
     let limits = Limits::with_lameduck(Duration::from_secs(3));
     let draining = tokio::spawn({
         let drain = server.drain.clone();
-        async move { drain.run(receiver, limits).await }
+        async move { drain.run(receiver, || limits).await }
     });
     signals.send(Signal::Terminate).await.unwrap();
     server.drain.draining().cancelled().await;
@@ -195,9 +195,9 @@ async fn health_outlives_readiness_and_both_end() {
     assert_eq!(get(server.address, "/ready").await, (503, "Shutting down".into()));
     assert_eq!(get(server.address, "/health").await, (200, "OK".into()));
     drop(hold);
-    timeout(SOON, server.served).await.unwrap().unwrap();
+    let ended = timeout(SOON, draining).await.unwrap().unwrap();
+    assert_eq!(ended, crate::ops::drain::Ended::Drained);
     assert!(TcpStream::connect(server.address).await.is_err());
-    assert_eq!(draining.await.unwrap(), crate::ops::drain::Ended::Drained);
 }
 
 #[tokio::test]
@@ -218,11 +218,63 @@ async fn the_probe_counts_itself() {
 
 #[tokio::test]
 async fn nothing_is_bound_if_one_address_fails() {
-    let (taken, _) = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind("x").unwrap();
+    let (taken, _) = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind("x", &[]).unwrap();
     let free: ListenAddress = "127.0.0.1:0".parse().unwrap();
     let faces =
         [(Face::Health, free), (Face::Metrics, taken.local_addr().unwrap().to_string().parse().unwrap())];
-    let bound = Admin::bind(&faces, Readiness::new(Monitor::UntilReady), Arc::new(Metrics::new()));
-    let error = bound.map(drop).unwrap_err().to_string();
+    let readiness = Readiness::new(Monitor::UntilReady);
+    let admin = Admin::new(readiness, Arc::new(Metrics::new()), &Drain::new(), &Handle::current());
+    let error = admin.prepare(&faces).map(drop).unwrap_err().to_string();
     assert!(error.starts_with("plugin/prometheus: listening on 127.0.0.1:"), "{error}");
+}
+
+/// As in a reload: what stays is not touched, what is new is served, what is left out ends.
+#[tokio::test]
+async fn faces_come_and_go_and_those_that_stay_are_not_touched() {
+    let mut server = run(&[Face::Health]);
+    let stays: ListenAddress = "127.0.0.1:0".parse().unwrap();
+    // A request that was begun before is answered by the routes of then.
+    let mut begun = TcpStream::connect(server.address).await.unwrap();
+    begun.write_all(b"GET /health HT").await.unwrap();
+    assert_eq!(get(server.address, "/ready").await.0, 404);
+
+    let new: ListenAddress = "127.0.0.2:0".parse().unwrap();
+    let faces = [(Face::Health, stays.clone()), (Face::Ready, stays.clone()), (Face::Metrics, new.clone())];
+    server.admin.apply(server.admin.prepare(&faces).unwrap());
+    assert_eq!(server.admin.addresses(Face::Health).next(), Some(server.address), "it was not bound again");
+    assert_eq!(get(server.address, "/ready").await.0, 503);
+    let metrics = server.admin.addresses(Face::Metrics).next().unwrap();
+    assert_eq!(get(metrics, "/metrics").await.0, 200);
+    begun.write_all(b"TP/1.1\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    timeout(SOON, begun.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+
+    server.admin.apply(server.admin.prepare(&[(Face::Metrics, new)]).unwrap());
+    assert_eq!(get(metrics, "/metrics").await.0, 200);
+    let closed = async {
+        while TcpStream::connect(server.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, closed).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_may_take_the_place_of_one_that_includes_it() {
+    let mut server = run(&[Face::Health]);
+    let port = server.address.port();
+    for text in [format!(":{port}"), format!("127.0.0.1:{port}"), format!(":{port}")] {
+        let address: ListenAddress = text.parse().unwrap();
+        server.admin.apply(server.admin.prepare(&[(Face::Ready, address)]).unwrap());
+        let reached = async {
+            // Until the one before is closed, it may be asked.
+            while get(server.address, "/ready").await.0 != 503 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, reached).await.unwrap();
+    }
+    let taken: ListenAddress = format!("127.0.0.1:{port}").parse().unwrap();
+    assert!(taken.bind("health", &[]).is_err(), "it is nobody else's meanwhile");
 }

@@ -50,7 +50,7 @@ const USAGE: &str = "loadbalance [round_robin | weighted FILE]";
 const RELOAD: Duration = Duration::from_secs(30);
 
 /// Reads the options, and the weight file if there is one.
-pub fn setup(directives: &[&Directive], _: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
+pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
     let mut chosen = None;
     for directive in directives {
         let next = options(directive)?;
@@ -66,7 +66,7 @@ pub fn setup(directives: &[&Directive], _: &mut Context<'_>) -> Result<Vec<Arc<d
         None => return Ok(Vec::new()),
         Some((_, Options::RoundRobin { prefer })) => Policy::RoundRobin { prefer },
         Some((directive, Options::Weighted { file, reload })) => {
-            let file = WeightFile::open(file, reload)
+            let file = WeightFile::open(cx.root.join(file), reload)
                 .map_err(|error| directive.error(format!("plugin/loadbalance: {error}")))?;
             Policy::Weighted(file)
         }

@@ -1,0 +1,207 @@
+//! Starting a plan, exchanging it for another while it runs, and running it to its end.
+//!
+//! * `sites`: the sockets, and who answers at each.
+//! * `stores`: the cluster's data, its writers and sources.
+//! * `source`: starting a source.
+//!
+//! Invariants of a reload:
+//! * A configuration is taken over whole or not at all: whatever can fail is done before anything changes.
+//! * No query is lost: each is answered by the plugins that were there when it came, on sockets that stay open.
+
+mod sites;
+mod source;
+mod stores;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use self::sites::Sites;
+use self::stores::Stores;
+use super::carried::Carried;
+use super::setup::{Environment, Plan, Process, ReloadEvery};
+use super::task::{Scope, Start};
+use crate::ops::admin::{Admin, Face};
+use crate::ops::dns_metrics::{PluginUse, set_plugins_enabled};
+use crate::ops::drain::Drain;
+use crate::ops::metrics::Metrics;
+use crate::ops::readiness::Readiness;
+
+/// A node whose sockets are bound and answer.
+pub struct Running {
+    /// Where DNS is answered, in the order of the plan.
+    pub dns: Vec<SocketAddr>,
+    /// Where `/health`, `/ready` and `/metrics` are served.
+    pub faces: Vec<(Face, SocketAddr)>,
+    /// How often to look for a changed Corefile; `None` for never.
+    pub reload: Option<ReloadEvery>,
+    /// Whether detailed logs are asked for.
+    pub debug: bool,
+    /// How long to go on answering after SIGTERM, as the configuration has it.
+    lameduck: Lameduck,
+    /// The sockets.
+    sites: Sites,
+    /// The cluster's data.
+    stores: Stores,
+    /// The administration.
+    admin: Admin,
+    /// What `/ready` waits for.
+    readiness: Readiness,
+    /// Ends what the configuration does beside the queries.
+    tasks: CancellationToken,
+    /// What is measured.
+    metrics: Arc<Metrics>,
+    /// What outlives a configuration.
+    carried: Arc<Carried>,
+    /// Says when to stop.
+    drain: Drain,
+}
+
+/// Why a configuration was not taken over. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// Something that it cannot do without is not there yet; the next try may find it.
+    #[error("{0}: the old configuration stays until then")]
+    NotYet(String),
+    /// It asks for what cannot be done.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+/// How long to go on answering after SIGTERM; clones share it, and a reload may change it.
+#[derive(Clone, Debug, Default)]
+pub struct Lameduck(Arc<Mutex<Duration>>);
+
+impl Lameduck {
+    /// What it is now.
+    pub fn get(&self) -> Duration {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, lameduck: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = lameduck;
+    }
+}
+
+/// Starts a plan: loads snapshots, binds sockets, and only then starts the sources.
+///
+/// `data` runs listeners and forwards, `control` everything that must not hold them up. Has to be called
+/// within `data`.
+///
+/// # Errors
+/// An address that cannot be bound, or a thread that the system does not give.
+pub fn start(
+    plan: Plan,
+    environment: &Environment,
+    drain: &Drain,
+    control: &Handle,
+) -> anyhow::Result<Running> {
+    let metrics = &environment.metrics;
+    let Plan { servers, mut process, enabled } = plan;
+    let readiness = Readiness::new(process.monitor);
+    let mut stores = Stores::new(environment, readiness.clone(), drain, control);
+    let mut sites = Sites::new(metrics, drain);
+    let mut admin = Admin::new(readiness.clone(), metrics.clone(), drain, control);
+
+    // Invariant: answers come from the disk before there is any network.
+    let wanted = std::mem::take(&mut process.stores);
+    let booted = wanted.into_iter().map(|(config, store)| stores.boot(config, store)).collect();
+    let prepared = sites.prepare(servers)?;
+    let faces = admin.prepare(&process.faces)?;
+    sites.apply(prepared);
+    admin.apply(faces);
+    stores.begin_all(booted)?;
+    control.spawn(metrics.clone().run_upkeep(drain.closing().clone()));
+
+    let mut running = Running {
+        dns: Vec::new(),
+        faces: Vec::new(),
+        reload: None,
+        debug: false,
+        lameduck: Lameduck::default(),
+        sites,
+        stores,
+        admin,
+        readiness,
+        tasks: CancellationToken::new(),
+        metrics: metrics.clone(),
+        carried: environment.carried.clone(),
+        drain: drain.clone(),
+    };
+    running.taken_over(process, &enabled);
+    Ok(running)
+}
+
+impl Running {
+    /// Takes over another configuration: what both have goes on untouched, what is new is begun, what is left out
+    /// ends, and no query is lost. Has to be called within the runtime that answers.
+    ///
+    /// # Errors
+    /// What the configuration cannot have; everything is as it was then.
+    pub async fn reload(&mut self, plan: Plan) -> Result<(), ReloadError> {
+        let Plan { servers, mut process, enabled } = plan;
+        // What may take its time comes first: until the end everything is as it was.
+        let stores = self.stores.prepare(std::mem::take(&mut process.stores)).await?;
+        let sites = self.sites.prepare(servers)?;
+        let faces = self.admin.prepare(&process.faces).map_err(anyhow::Error::from)?;
+        // Nothing fails from here on.
+        self.sites.apply(sites);
+        self.admin.apply(faces);
+        self.stores.apply(stores);
+        self.readiness.set_monitor(process.monitor);
+        self.taken_over(process, &enabled);
+        Ok(())
+    }
+
+    /// What follows from a configuration once it answers.
+    fn taken_over(&mut self, process: Process, enabled: &[(String, String, &'static str)]) {
+        let Process {
+            faces: _,
+            lameduck,
+            monitor: _,
+            debug,
+            runtime_metrics,
+            stores: _,
+            running: _,
+            reload,
+            tasks,
+            warnings: _,
+        } = process;
+        self.lameduck.set(lameduck);
+        (self.reload, self.debug) = (reload, debug);
+        let listeners = self.sites.addresses();
+        self.dns = listeners.iter().map(|(_, address)| *address).collect();
+        let faces = [Face::Health, Face::Ready, Face::Metrics].into_iter();
+        self.faces =
+            faces.flat_map(|f| self.admin.addresses(f).map(move |a| (f, a)).collect::<Vec<_>>()).collect();
+        self.begin(tasks, listeners);
+        let enabled: Vec<_> =
+            enabled.iter().map(|(server, zone, name)| PluginUse { server, zone, view: "", name }).collect();
+        set_plugins_enabled(&self.metrics, &enabled);
+        let runtimes = if runtime_metrics { vec![Handle::current()] } else { Vec::new() };
+        self.metrics.watch_runtimes(&runtimes);
+        self.carried.set_stores(self.stores.running());
+        self.carried.commit();
+    }
+
+    /// Ends what the configuration before did beside the queries, and begins this one's.
+    fn begin(&mut self, tasks: Vec<Start>, listeners: Vec<(String, SocketAddr)>) {
+        let stop = self.drain.draining().child_token();
+        std::mem::replace(&mut self.tasks, stop.clone()).cancel();
+        let scope = Scope { stop, listeners };
+        tasks.into_iter().for_each(|start| start(&scope));
+    }
+
+    /// How long to go on answering after SIGTERM, as the configuration has it when it comes.
+    pub fn lameduck(&self) -> Lameduck {
+        self.lameduck.clone()
+    }
+
+    /// Stops the sources and waits until the last snapshots are written.
+    pub async fn stop(self) {
+        self.stores.stop().await;
+    }
+}

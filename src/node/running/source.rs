@@ -1,0 +1,87 @@
+//! Starting the source of a store.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
+
+use crate::ops::metrics::Metrics;
+use crate::source::apiserver::ApiServerSource;
+use crate::source::file::FileSource;
+use crate::source::{Resume, SourceConfig, Update, Wanted};
+
+/// Starts the source of a store; it ends with `stop`.
+pub(super) fn start_source(
+    source: &SourceConfig,
+    wanted: Wanted,
+    resume: Resume,
+    updates: Sender<Update>,
+    stop: &CancellationToken,
+    metrics: &Arc<Metrics>,
+    control: &Handle,
+) -> anyhow::Result<()> {
+    let (metrics, stop) = (metrics.clone(), stop.clone());
+    match source {
+        SourceConfig::File(path) => {
+            control.spawn(FileSource::new(path, wanted, metrics).run(updates, stop));
+            Ok(())
+        }
+        SourceConfig::ApiServer(access) => {
+            let source = ApiServerSource::new(access.clone(), wanted, resume, metrics);
+            let run = stop.clone();
+            run_apart(stop, move || source.run(updates, run))
+        }
+    }
+}
+
+/// Runs a source on a thread of its own until `stop`: what it decodes holds up neither answers nor `/health`.
+///
+/// Nobody waits for the thread: a source holds nothing half done, and what it has started (a look-up of a name, a
+/// read of a file) may hang for as long as it likes.
+fn run_apart<F: Future<Output = ()>>(
+    stop: CancellationToken,
+    source: impl FnOnce() -> F + Send + 'static,
+) -> anyhow::Result<()> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build().context("starting a runtime for the source")?;
+    // In tests the log belongs to a thread.
+    let log = tracing::dispatcher::get_default(Clone::clone);
+    let run = move || {
+        tracing::dispatcher::with_default(&log, || runtime.block_on(stop.run_until_cancelled(source())));
+        runtime.shutdown_background();
+    };
+    std::thread::Builder::new()
+        .name("source".to_owned())
+        .spawn(run)
+        .context("starting a thread for the source")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_apart_ends_with_its_stop_whatever_it_waits_for() {
+        let stop = CancellationToken::new();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (alive, mut ended) = mpsc::channel::<()>(1);
+        let (_held, hangs) = std::sync::mpsc::channel::<()>();
+        run_apart(stop.clone(), move || async move {
+            let _alive = alive;
+            let name = std::thread::current().name().map(str::to_owned);
+            begun.send(name).expect("the test waits for it");
+            // As a look-up of a name may.
+            let _ = tokio::task::spawn_blocking(move || hangs.recv()).await;
+        })
+        .expect("the system has a thread left");
+        assert_eq!(has_begun.await.expect("it runs").as_deref(), Some("source"));
+        assert!(ended.try_recv().is_err(), "it still runs");
+        stop.cancel();
+        assert_eq!(ended.recv().await, None, "it was dropped");
+    }
+}
