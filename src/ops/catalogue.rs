@@ -84,6 +84,11 @@ families! {
         Histogram(&BUCKETS_PROGRAMMING),
         "Time from what set a change of endpoints off until it is served, by kind of service.";
 
+    // === hosts ===
+    HOSTS_ENTRIES = "coredns_hosts_entries", Gauge, "Names and addresses of the hosts file and the block.";
+    HOSTS_RELOAD_TIMESTAMP = "coredns_hosts_reload_timestamp_seconds", Gauge,
+        "Unix time of the last change of the hosts file.";
+
     // === forward ===
     FORWARD_HEALTHCHECK_BROKEN = "coredns_forward_healthcheck_broken_total", Counter,
         "Times that every upstream was unhealthy.";

@@ -6,8 +6,10 @@
 pub mod bind;
 pub mod debug;
 pub mod errors;
+mod follow;
 pub mod forward;
 pub mod health;
+pub mod hosts;
 pub mod kubernetes;
 pub mod loadbalance;
 pub mod log;
@@ -19,7 +21,8 @@ use std::sync::Arc;
 
 use super::chain::Plugin;
 use super::setup::Context;
-use crate::corefile::{Directive, Error};
+use crate::corefile::{self, Directive, Error, Token};
+use crate::zone::name::Labels;
 
 /// Reads the directives of one plugin in one server block: its part in the chain, if it has one, and what it
 /// asks of the process. Nothing is opened, started or sent before the whole Corefile is accepted.
@@ -35,6 +38,7 @@ pub const PLUGINS: &[(&str, Setup)] = &[
     (errors::NAME, errors::setup),
     (log::NAME, log::setup),
     (loadbalance::NAME, loadbalance::setup),
+    (hosts::NAME, hosts::setup),
     (kubernetes::NAME, kubernetes::options::setup),
     (forward::NAME, forward::setup),
 ];
@@ -50,4 +54,29 @@ pub fn once<'a>(directives: &[&'a Directive]) -> Result<&'a Directive, Error> {
         ))),
         [] => unreachable!("setup is called for directives that are there"),
     }
+}
+
+/// The zones that the words name, or those of the server block if there are no words.
+fn zones(words: &[Token], cx: &Context<'_>) -> Result<Vec<Labels>, Error> {
+    if words.is_empty() { Ok(cx.zones.clone()) } else { labels(words) }
+}
+
+/// The zones that the words name, or every name if there are no words.
+fn zones_or_root(words: &[Token]) -> Result<Vec<Labels>, Error> {
+    if words.is_empty() { Ok(vec![Labels::root()]) } else { labels(words) }
+}
+
+fn labels(words: &[Token]) -> Result<Vec<Labels>, Error> {
+    let mut zones = Vec::new();
+    for word in words {
+        for zone in corefile::zones(std::slice::from_ref(word))? {
+            zones.push(Labels::parse(&zone).map_err(|e| word.error(format!("'{zone}': {e}")))?);
+        }
+    }
+    Ok(zones)
+}
+
+/// Whether `name` is in any of the zones.
+fn is_within(name: &Labels, zones: &[Labels]) -> bool {
+    zones.iter().any(|zone| name.is_within(zone))
 }

@@ -43,7 +43,6 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("minimal", "remove the line; answers about cluster names have no authority section already"),
     ("template", "forward the zone to a server that has the records"),
     ("transfer", "remove the line; zones are not handed out"),
-    ("hosts", "write a stub zone with `forward`, or an ExternalName service"),
     ("route53", "forward the zone to its name servers"),
     ("azure", "forward the zone to its name servers"),
     ("clouddns", "forward the zone to its name servers"),

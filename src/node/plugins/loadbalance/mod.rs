@@ -29,6 +29,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::corefile::{Directive, Error, Statement};
 use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::plugins::follow::Followed;
 use crate::node::query::Query;
 use crate::node::reply::Reply;
 use crate::node::setup::Context;
@@ -47,10 +48,10 @@ const USAGE: &str = "loadbalance [round_robin | weighted FILE]";
 const RELOAD: Duration = Duration::from_secs(30);
 
 /// Reads the options, and the weight file if there is one.
-pub fn setup(directives: &[&Directive], _: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
+pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
     let mut chosen = None;
     for directive in directives {
-        let next = options(directive)?;
+        let next = options(directive, cx)?;
         chosen = Some(match (chosen, next) {
             (Some((_, Options::RoundRobin { mut prefer })), Options::RoundRobin { prefer: more }) => {
                 prefer.extend(more);
@@ -63,8 +64,9 @@ pub fn setup(directives: &[&Directive], _: &mut Context<'_>) -> Result<Vec<Arc<d
         None => return Ok(Vec::new()),
         Some((_, Options::RoundRobin { prefer })) => Policy::RoundRobin { prefer },
         Some((directive, Options::Weighted { file, reload })) => {
-            let file = WeightFile::open(file, reload)
+            let file = Followed::open(WeightFile, file, reload)
                 .map_err(|error| directive.error(format!("plugin/loadbalance: {error}")))?;
+            cx.process.tasks.push(file.start());
             Policy::Weighted(file)
         }
     };
@@ -87,7 +89,7 @@ enum Options {
     },
 }
 
-fn options(directive: &Directive) -> Result<Options, Error> {
+fn options(directive: &Directive, cx: &Context<'_>) -> Result<Options, Error> {
     let words = directive.expect_args(0..=2, USAGE)?;
     match words.first().map(|word| word.text.as_str()) {
         None | Some("round_robin") if words.len() < 2 => {
@@ -113,7 +115,7 @@ fn options(directive: &Directive) -> Result<Options, Error> {
                     _ => return Err(line.unknown_property(NAME, &["reload"])),
                 }
             }
-            Ok(Options::Weighted { file: PathBuf::from(&words[1].text), reload })
+            Ok(Options::Weighted { file: cx.path(&words[1]), reload })
         }
         Some("round_robin" | "weighted") => {
             Err(directive.error(format!("plugin/loadbalance: write '{USAGE}'")))
@@ -130,7 +132,7 @@ enum Policy {
         prefer: Vec<IpNet>,
     },
     /// By chance and weights.
-    Weighted(WeightFile),
+    Weighted(Followed<WeightFile>),
 }
 
 /// Orders the records of what the plugins behind it answer.
