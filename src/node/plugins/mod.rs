@@ -3,19 +3,34 @@
 //! [`PLUGINS`] is the one place that knows them all: a new plugin is its file and a line there. Its order is
 //! the order of the chain, which is CoreDNS 1.14.7's; the order in the Corefile means nothing.
 
+pub mod acl;
+pub mod any;
+pub mod autopath;
 pub mod bind;
+pub mod bufsize;
+mod by_server;
+pub mod cancel;
+pub mod chaos;
 pub mod debug;
 pub mod errors;
 mod follow;
 pub mod forward;
+pub mod header;
 pub mod health;
 pub mod hosts;
 pub mod kubernetes;
 pub mod loadbalance;
+pub mod local;
 pub mod log;
+pub mod metadata;
+pub mod minimal;
+pub mod nsid;
+pub mod pprof;
 pub mod prometheus;
 pub mod ready;
 pub mod refused;
+mod search_path;
+pub mod whoami;
 
 use std::sync::Arc;
 
@@ -30,17 +45,31 @@ pub type Setup = fn(&[&Directive], &mut Context<'_>) -> Result<Vec<Arc<dyn Plugi
 
 /// Every plugin, in the order of the chain.
 pub const PLUGINS: &[(&str, Setup)] = &[
+    (metadata::NAME, metadata::setup),
+    (nsid::NAME, nsid::setup),
+    (bufsize::NAME, bufsize::setup),
     (bind::NAME, bind::setup),
     (debug::NAME, debug::setup),
     (ready::NAME, ready::setup),
     (health::NAME, health::setup),
+    (pprof::NAME, pprof::setup),
     (prometheus::NAME, prometheus::setup),
     (errors::NAME, errors::setup),
     (log::NAME, log::setup),
+    // In CoreDNS it is the outermost; `cancel.rs` says why it is here.
+    (cancel::NAME, cancel::setup),
+    (local::NAME, local::setup),
+    (any::NAME, any::setup),
+    (chaos::NAME, chaos::setup),
     (loadbalance::NAME, loadbalance::setup),
+    (autopath::NAME, autopath::setup),
+    (acl::NAME, acl::setup),
+    (header::NAME, header::setup),
+    (minimal::NAME, minimal::setup),
     (hosts::NAME, hosts::setup),
     (kubernetes::NAME, kubernetes::options::setup),
     (forward::NAME, forward::setup),
+    (whoami::NAME, whoami::setup),
 ];
 
 /// The one directive of a plugin that may stand once in a server block.

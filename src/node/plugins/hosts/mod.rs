@@ -29,7 +29,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use metrics::Gauge;
 use tracing::Level;
 
-use self::table::{Addresses, Hosts, Key, Scope, address};
+use self::table::{Addresses, Hosts, Key, MAX_ENTRIES, Scope, address};
 use super::follow::{Followed, Reader};
 use super::{is_within, once, zones, zones_or_root};
 use crate::corefile::{Directive, Error, Line, Statement, Warning};
@@ -74,7 +74,7 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     };
     let zones = zones(names, cx)?;
     let options = options(directive)?;
-    let scope = Scope { zones: zones.clone(), reverse: options.reverse };
+    let scope = Scope { zones: zones.clone(), reverse: options.reverse, max: MAX_ENTRIES };
     warn_of_outsiders(&options, &zones, cx);
     let text: Vec<_> = options.inline.iter().map(ToString::to_string).collect();
     let wrong = |error: String| directive.error(format!("plugin/hosts: {error}"));
