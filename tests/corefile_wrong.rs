@@ -429,7 +429,7 @@ fn the_command_says_so_too() {
     let corefile = folder.path().join("Corefile");
     for (text, line, part) in [
         (kubernetes_text("ttl 3601"), 4, "from 0 to 3600"),
-        (".:0 {\nhosts\n}\n".to_owned(), 2, "plugin/hosts is not supported: write a stub zone"),
+        (".:0 {\nroute53\n}\n".to_owned(), 2, "plugin/route53 is not supported: forward the zone"),
         (".:0 {\nforward . tls://192.0.2.1\n}\n".to_owned(), 2, "'tls://' upstreams"),
         (".:0 {\nforwrd . 192.0.2.1\n}\n".to_owned(), 2, "did you mean 'forward'?"),
         ("a:0 {\ndebug\n}\na:0 {\ndebug\n}\n".to_owned(), 4, "already defined"),

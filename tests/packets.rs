@@ -12,5 +12,7 @@ mod edns;
 mod fixture;
 #[path = "packets/gate.rs"]
 mod gate;
+#[path = "packets/plugins.rs"]
+mod plugins;
 #[path = "packets/random.rs"]
 mod random;

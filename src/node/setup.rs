@@ -190,6 +190,8 @@ pub struct Context<'a> {
     pub watches_readiness: bool,
     /// Whether the block has `prometheus`.
     pub counts_queries: bool,
+    /// Where `autopath @kubernetes` stands, until `kubernetes` has taken note of it.
+    pub follows_clients: Option<Position>,
     /// What is asked of the process.
     pub process: &'a mut Process,
 }
@@ -456,6 +458,7 @@ fn set_up<'a>(
         listening: Listening::default(),
         watches_readiness: false,
         counts_queries: false,
+        follows_clients: None,
         process,
     };
     let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
@@ -464,6 +467,12 @@ fn set_up<'a>(
         if !directives.is_empty() {
             plugins.extend((entry.setup)(&directives, &mut cx)?);
         }
+    }
+    if let Some(position) = cx.follows_clients.take() {
+        let text =
+            "'autopath @kubernetes' has no effect: there is no 'kubernetes' in the server block".to_owned();
+        tracing::warn!(target: "plugin/autopath", "{text}, at {position}");
+        cx.process.warnings.push(Warning { position, text });
     }
     let Context { bound, listening, counts_queries: counted, .. } = cx;
     Ok(Built { source: block, block: Arc::new(Block { plugins: plugins.into() }), bound, listening, counted })
@@ -695,6 +704,7 @@ mod tests {
                 listening: Listening::default(),
                 watches_readiness: false,
                 counts_queries: false,
+                follows_clients: None,
                 process: &mut Process::default(),
             };
             cx.local_addresses().unwrap()

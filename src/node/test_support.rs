@@ -6,17 +6,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hickory_proto::op::{Edns, Message, Query as Question};
+use hickory_proto::op::{Edns, Message, Query as Question, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 use metrics::Counter;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::subscriber::DefaultGuard;
 
 use super::chain::{Chain, Next, Outcome, Plugin};
 use super::query::Query;
+use super::reply;
 use super::router::{Block, Route, Router};
-use super::setup::{self, Environment, Overrides};
+use super::setup::{self, Environment, Overrides, Plan};
+use super::store::Store;
+use super::task::Scope;
 use crate::corefile::{self, Error, LoadOptions};
 use crate::ops::clock::WallClock;
 use crate::ops::dns_metrics::ServerMetrics;
@@ -36,6 +41,8 @@ pub(crate) struct Ask {
     pub(crate) checking_disabled: bool,
     /// Size and DO of an OPT record.
     pub(crate) edns: Option<(u16, bool)>,
+    /// Options of that record: codes and data.
+    pub(crate) options: &'static [(u16, &'static [u8])],
     pub(crate) protocol: Protocol,
     pub(crate) source: &'static str,
     pub(crate) local: &'static str,
@@ -51,6 +58,7 @@ impl Default for Ask {
             recursion_desired: true,
             checking_disabled: false,
             edns: None,
+            options: &[],
             protocol: Protocol::Udp,
             source: "10.240.0.1:40212",
             local: "10.96.0.10:53",
@@ -71,6 +79,9 @@ impl Ask {
         if let Some((size, dnssec_ok)) = self.edns {
             let mut edns = Edns::new();
             edns.set_max_payload(size).set_dnssec_ok(dnssec_ok);
+            for (code, data) in self.options {
+                edns.options_mut().insert(EdnsOption::Unknown(*code, data.to_vec()));
+            }
             message.set_edns(edns);
         }
         let source = self.source.parse().unwrap();
@@ -93,8 +104,14 @@ pub(crate) fn router(plugins: impl Into<Chain>) -> Arc<Router> {
 
 /// The plugins that `body` sets up in a server block for every name; it begins on line 2 of `Corefile`.
 pub(crate) fn plugins(body: &str) -> Result<Vec<Arc<dyn Plugin>>, Error> {
+    let plan = plan(body, Arc::new(Metrics::new()))?;
+    Ok(plan.servers[0].routes[0].block.plugins.to_vec())
+}
+
+/// What [`plugins`] sets up, whole.
+fn plan(body: &str, metrics: Arc<Metrics>) -> Result<Plan, Error> {
     let environment = Environment {
-        metrics: Arc::new(Metrics::new()),
+        metrics,
         clock: Arc::new(WallClock::new(0)),
         node_name: "node-1".to_owned(),
         overrides: Overrides::default(),
@@ -105,8 +122,7 @@ pub(crate) fn plugins(body: &str) -> Result<Vec<Arc<dyn Plugin>>, Error> {
     let names = setup::directive_names();
     let options = LoadOptions { directives: Some(&names), ..LoadOptions::default() };
     let corefile = corefile::parse(&format!(".:53 {{\n{body}\n}}\n"), "Corefile", &options)?;
-    let plan = setup::plan(&corefile, &environment)?;
-    Ok(plan.servers[0].routes[0].block.plugins.to_vec())
+    setup::plan(&corefile, &environment)
 }
 
 /// The plugins of `body`, with `last` behind them.
@@ -119,6 +135,73 @@ pub(crate) fn chain(body: &str, last: impl Fn(&Query) -> Outcome + Send + Sync +
 /// What `chain` makes of a query.
 pub(crate) async fn run(chain: &Chain, ask: &Ask) -> Outcome {
     Next::all(chain).run(&ask.query()).await
+}
+
+/// A server block for every name, as it runs: its work beside the queries has begun, and ends when this is
+/// dropped.
+pub(crate) struct Scene {
+    /// Its listener.
+    router: Arc<Router>,
+    /// Its plugins.
+    chain: Chain,
+    /// What they count.
+    metrics: Arc<Metrics>,
+    /// What its setup warned of.
+    pub(crate) warnings: Vec<String>,
+    /// Its stores.
+    pub(crate) stores: Vec<Arc<Store>>,
+    /// Ends its work.
+    _stop: DropGuard,
+}
+
+impl Scene {
+    /// The plugins of `body`, with `last` behind them; to be called within a runtime.
+    pub(crate) fn new(body: &str, last: impl Fn(&Query) -> Outcome + Send + Sync + 'static) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let plan = plan(body, metrics.clone()).unwrap_or_else(|e| panic!("{body}: {e}"));
+        let mut plugins = plan.servers[0].routes[0].block.plugins.to_vec();
+        plugins.push(Arc::new(Last(last)));
+        let stop = CancellationToken::new();
+        let scope = Scope { stop: stop.clone(), listeners: Vec::new() };
+        for start in plan.process.tasks {
+            start(&scope);
+        }
+        let chain: Chain = plugins.into();
+        Self {
+            router: router(chain.clone()),
+            chain,
+            metrics,
+            warnings: plan.process.warnings.into_iter().map(|w| w.text).collect(),
+            stores: plan.process.stores.into_iter().map(|(_, store)| store).collect(),
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    /// What it makes of a query.
+    pub(crate) async fn run(&self, ask: &Ask) -> Outcome {
+        Next::all(&self.chain).run(&ask.by(&self.router)).await
+    }
+
+    /// The message that the client gets, if it gets one.
+    pub(crate) async fn message(&self, ask: &Ask) -> Option<Message> {
+        let query = ask.by(&self.router);
+        let reply = Next::all(&self.chain).run(&query).await.into_reply()?;
+        Some(Message::from_vec(&reply::encode(&query, &reply).unwrap()).unwrap())
+    }
+
+    /// The rcode and the answers of the reply, the latter sorted: `example.org. 30 IN A 192.0.2.1`.
+    pub(crate) async fn answers(&self, ask: &Ask) -> (ResponseCode, Vec<String>) {
+        let message = self.message(ask).await.expect("there is a reply");
+        let mut answers: Vec<_> = message.answers.iter().map(ToString::to_string).collect();
+        answers.sort();
+        (message.metadata.response_code, answers)
+    }
+
+    /// The value of one series, spelled as in a scrape; `None` if there is no such series.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.metrics.render();
+        text.lines().find_map(|l| l.strip_prefix(series)?.strip_prefix(' ')?.trim().parse().ok())
+    }
 }
 
 /// A plugin that answers everything.

@@ -84,6 +84,24 @@ families! {
         Histogram(&BUCKETS_PROGRAMMING),
         "Time from what set a change of endpoints off until it is served, by kind of service.";
 
+    // === acl ===
+    ACL_BLOCKED = "coredns_acl_blocked_requests_total", Counter, "Queries that `acl block` refused.";
+    ACL_FILTERED = "coredns_acl_filtered_requests_total", Counter, "Queries that `acl filter` answered with nothing.";
+    ACL_DROPPED = "coredns_acl_dropped_requests_total", Counter, "Queries that `acl drop` left without a reply.";
+    ACL_ALLOWED = "coredns_acl_allowed_requests_total", Counter, "Queries that `acl` let pass.";
+
+    // === autopath ===
+    AUTOPATH_SUCCESS = "coredns_autopath_success_total", Counter, "Search paths that led to a name.";
+
+    // === local ===
+    LOCALHOST_REQUESTS = "coredns_local_localhost_requests_total", Counter,
+        "Queries for names below or behind localhost.";
+
+    // === hosts ===
+    HOSTS_ENTRIES = "coredns_hosts_entries", Gauge, "Names and addresses of the hosts file and the block.";
+    HOSTS_RELOAD_TIMESTAMP = "coredns_hosts_reload_timestamp_seconds", Gauge,
+        "Unix time of the last change of the hosts file.";
+
     // === forward ===
     FORWARD_HEALTHCHECK_BROKEN = "coredns_forward_healthcheck_broken_total", Counter,
         "Times that every upstream was unhealthy.";

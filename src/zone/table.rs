@@ -39,7 +39,7 @@ pub struct Table {
     reverse: Trie<Reverse>,
     /// Pods by key.
     pods: Trie<ByKey<Pod>>,
-    /// Pods by namespace and address.
+    /// Pods by address.
     pods_by_ip: Trie<PodByIp>,
     /// Services that exist as objects; entries with slices only do not count.
     service_count: usize,
@@ -157,8 +157,12 @@ impl Table {
 
     /// A pod with this address in this namespace.
     pub fn pod(&self, namespace: &[u8], ip: IpAddr) -> Option<&Pod> {
-        let is = |p: &PodByIp| p.0.ip == ip && p.0.namespace.as_bytes() == namespace;
-        self.pods_by_ip.get(hash_pod(namespace, ip), is).map(|p| &*p.0)
+        self.pods_at(ip).find(|pod| pod.namespace.as_bytes() == namespace)
+    }
+
+    /// Every pod with this address: those in the network of their node share it.
+    pub fn pods_at(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
+        self.pods_by_ip.all(hash_address(address_bits(ip))).map(|p| &*p.0).filter(move |pod| pod.ip == ip)
     }
 
     /// Every object, kind by kind in storage order.
@@ -299,13 +303,13 @@ fn remove_reverse(reverse: &mut Trie<Reverse>, ip: IpAddr, owner: u64) {
     reverse.remove(item.hash(), |r| *r == item);
 }
 
-/// A pod under its namespace and address.
+/// A pod under its address.
 #[derive(Clone, Debug)]
 struct PodByIp(Arc<Pod>);
 
 impl Item for PodByIp {
     fn hash(&self) -> u64 {
-        hash_pod(self.0.namespace.as_bytes(), self.0.ip)
+        hash_address(address_bits(self.0.ip))
     }
 }
 
@@ -330,10 +334,6 @@ fn hash_key(namespace: &[u8], name: &[u8]) -> u64 {
 
 fn hash_address(bits: [u8; 16]) -> u64 {
     xxh3_64_with_seed(&bits, *SEED)
-}
-
-fn hash_pod(namespace: &[u8], ip: IpAddr) -> u64 {
-    hash_key(namespace, &address_bits(ip))
 }
 
 #[cfg(test)]
@@ -431,12 +431,20 @@ mod tests {
                 table.by_address(ip(n)).map(|e| (e.key().0.to_owned(), e.key().1.to_owned())).collect();
             have.sort();
             assert_eq!(have, owners, "owners of {}", ip(n));
+            let pods = || {
+                model.values().filter_map(|o| match o {
+                    Object::Pod(pod) if pod.ip == ip(n) => Some(pod),
+                    _ => None,
+                })
+            };
             for ns in ["o0", "o1"] {
-                let known = model
-                    .values()
-                    .any(|o| matches!(o, Object::Pod(p) if p.ip == ip(n) && &*p.namespace == ns));
+                let known = pods().any(|pod| &*pod.namespace == ns);
                 assert_eq!(table.pod(ns.as_bytes(), ip(n)).is_some(), known);
             }
+            let key = |pod: &Pod| (pod.namespace.to_string(), pod.name.to_string());
+            let mut have: Vec<_> = table.pods_at(ip(n)).map(key).collect();
+            have.sort();
+            assert_eq!(have, pods().map(key).collect::<Vec<_>>(), "pods at {}", ip(n));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Case group B2: sizes, truncation, and the OPT record.
 //!
-//! Not here: 436 (`bufsize`) and 442 (`nsid`), which need plugins that there are not yet. 438 asks nothing of a
-//! server: tests here parse replies and do not depend on compression.
+//! 436 and 442 are in `plugins.rs`. 438 asks nothing of a server: tests here parse replies and do not depend on
+//! compression.
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;

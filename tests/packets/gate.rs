@@ -1,7 +1,7 @@
 //! Case group B1: what becomes of a packet before, instead of, and on the way to plugins.
 //!
-//! Not here: 414 (`chaos`) and the log line of 419 (`errors`), which need plugins that there are not yet; 420 is
-//! in `tests/tcp.rs`, 421 among the unit tests of the TCP listener.
+//! Not here: the log line of 419, which is among the unit tests of `errors`; 420 is in `tests/tcp.rs`, 421 among the
+//! unit tests of the TCP listener.
 
 use hickory_proto::op::{OpCode, ResponseCode};
 use hickory_proto::rr::RecordType;
@@ -156,6 +156,13 @@ async fn blocks_and_classes() {
             query: version(),
             rcode: ResponseCode::NoError,
             answers: &["version.bind. 0 IN TXT \"stub\""],
+        },
+        Case {
+            row: 414,
+            corefile: ".:0 {\n BIND\n KUBE\n chaos Shelf-1 me\n}",
+            query: version(),
+            rcode: ResponseCode::NoError,
+            answers: &["version.bind. 0 CH TXT \"Shelf-1\""],
         },
         // As CoreDNS: where another class has a way to the plugins, the cluster's records are of class IN.
         Case {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::shared::Shared;
 use super::{
     Builder, ByKey, Keyed, PodByIp, ServiceEntry, Table, add_reverse, cluster_ips, has_endpoint, hash_key,
-    hash_pod, remove_reverse, same_key,
+    remove_reverse, same_key,
 };
 use crate::zone::change::Change;
 use crate::zone::object::{EndpointSlice, Key, Kind, Kinds, Object, ObjectRef, Pod, Service};
+use crate::zone::trie::Item;
 
 /// What a change did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,8 +230,7 @@ impl Table {
 
     fn move_pod(&mut self, old: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>) {
         if let Some(old) = old {
-            let hash = hash_pod(old.namespace.as_bytes(), old.ip);
-            self.pods_by_ip.remove(hash, |p| Arc::ptr_eq(&p.0, old));
+            self.pods_by_ip.remove(PodByIp(old.clone()).hash(), |p| Arc::ptr_eq(&p.0, old));
         }
         if let Some(new) = new {
             self.pods_by_ip.insert(PodByIp(new.clone()), |p| Arc::ptr_eq(&p.0, new));

@@ -4,11 +4,13 @@
 //! * [`records`] turns what the zone found into records.
 //! * [`alias`] follows ExternalName services.
 //! * [`fallback`] asks another server for names that are missing from stale data.
+//! * `client` says what is known of a query and of who asks.
 //!
 //! What a client sees depends on the state of the data; the table of states is in ARCHITECTURE.md, and each
 //! of its cells is one arm of `Kubernetes::serve` or `Kubernetes::mark`.
 
 pub mod alias;
+mod client;
 pub mod fallback;
 pub mod options;
 pub mod records;
@@ -23,6 +25,7 @@ use self::alias::Followed;
 use self::fallback::Fallback;
 use self::records::Encoder;
 use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::facts::Facts;
 use crate::node::query::Query;
 use crate::node::reply::{Ede, EdeCode, Reply};
 use crate::node::store::state::{DataState, Limits};
@@ -60,6 +63,8 @@ pub struct Kubernetes {
     clock: Arc<WallClock>,
     /// Counters of what is answered from what state.
     counters: Counters,
+    /// What follows the cluster's own domains in the search path of a pod.
+    host_search: Vec<Labels>,
 }
 
 /// Options that do not decide what the answer is.
@@ -155,6 +160,14 @@ impl Plugin for Kubernetes {
             Answer::NotReady(missing) => self.not_ready(query, zone, &generation, missing).into(),
         }
     }
+
+    fn search_path(&self, query: &Query) -> Option<Vec<Labels>> {
+        self.search_path_of(query)
+    }
+
+    fn describe(&self, query: &Query, facts: &Facts) {
+        self.describe_query(query, facts);
+    }
 }
 
 /// Whether an answer is about the cluster's objects, whose data can be old or missing.
@@ -185,7 +198,13 @@ impl Kubernetes {
         clock: Arc<WallClock>,
         counters: Counters,
     ) -> Self {
-        Self { rules, policy, store, fallback, clock, counters }
+        Self { rules, policy, store, fallback, clock, counters, host_search: Vec::new() }
+    }
+
+    /// The same with the search path of the host, for `autopath`.
+    #[must_use]
+    pub fn with_host_search(self, host_search: Vec<Labels>) -> Self {
+        Self { host_search, ..self }
     }
 
     /// Passes a missing name on. From stale data it may be missing only here, so the fallback has its say first,

@@ -29,6 +29,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::corefile::{Directive, Error, Statement};
 use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::plugins::follow::Followed;
 use crate::node::query::Query;
 use crate::node::reply::Reply;
 use crate::node::setup::Context;
@@ -53,7 +54,7 @@ const RELOAD: Duration = Duration::from_secs(30);
 pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
     let mut chosen = None;
     for directive in directives {
-        let next = options(directive)?;
+        let next = options(directive, cx)?;
         chosen = Some(match (chosen, next) {
             (Some((_, Options::RoundRobin { mut prefer })), Options::RoundRobin { prefer: more }) => {
                 prefer.extend(more);
@@ -66,8 +67,9 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
         None => return Ok(Vec::new()),
         Some((_, Options::RoundRobin { prefer })) => Policy::RoundRobin { prefer },
         Some((directive, Options::Weighted { file, reload })) => {
-            let file = WeightFile::open(cx.root.join(file), reload)
+            let file = Followed::open(WeightFile, cx.root.join(file), reload)
                 .map_err(|error| directive.error(format!("plugin/loadbalance: {error}")))?;
+            cx.process.tasks.push(file.start());
             Policy::Weighted(file)
         }
     };
@@ -90,7 +92,7 @@ enum Options {
     },
 }
 
-fn options(directive: &Directive) -> Result<Options, Error> {
+fn options(directive: &Directive, cx: &Context<'_>) -> Result<Options, Error> {
     let words = directive.expect_args(0..=2, USAGE)?;
     match words.first().map(|word| word.text.as_str()) {
         None | Some("round_robin") if words.len() < 2 => {
@@ -116,7 +118,7 @@ fn options(directive: &Directive) -> Result<Options, Error> {
                     _ => return Err(line.unknown_property(NAME, &["reload"])),
                 }
             }
-            Ok(Options::Weighted { file: PathBuf::from(&words[1].text), reload })
+            Ok(Options::Weighted { file: cx.path(&words[1]), reload })
         }
         Some("round_robin" | "weighted") => {
             Err(directive.error(format!("plugin/loadbalance: write '{USAGE}'")))
@@ -133,7 +135,7 @@ enum Policy {
         prefer: Vec<IpNet>,
     },
     /// By chance and weights.
-    Weighted(WeightFile),
+    Weighted(Followed<WeightFile>),
 }
 
 /// Orders the records of what the plugins behind it answer.

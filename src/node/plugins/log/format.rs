@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::names::{ClassText, NameText, RcodeText, TypeText};
 use crate::node::query::Query;
-use crate::node::reply::Reply;
+use crate::node::reply::{Frame, Reply};
 
 /// The format of a rule that names none.
 pub(super) const COMMON: &str = "{remote}:{port} - {>id} \"{type} {class} {name} {proto} {size} {>do} \
@@ -85,6 +85,8 @@ enum Piece {
     Literal(Box<str>),
     /// A value.
     Field(Field),
+    /// What plugins say under this label.
+    Fact(Box<str>),
 }
 
 /// A format of log lines.
@@ -92,8 +94,8 @@ enum Piece {
 pub(super) struct Format(Vec<Piece>);
 
 impl Format {
-    /// Reads a format. `{common}` and `{combined}` stand for the known formats; metadata (`{/LABEL}`) is `-`, since
-    /// no plugin makes any; what is in braces and is no placeholder stays as it is, as in CoreDNS.
+    /// Reads a format. `{common}` and `{combined}` stand for the known formats, `{/LABEL}` for what plugins say under
+    /// a label if `metadata` asks them; what is in braces and is no placeholder stays as it is, as in CoreDNS.
     pub(super) fn parse(text: &str) -> Self {
         let text = text.replace("{common}", COMMON);
         let text = text.replace("{combined}", &format!("{COMMON}{COMBINED_TAIL}"));
@@ -106,16 +108,17 @@ impl Format {
             rest = tail;
             let (before, word) = head.split_at(head.rfind('{').unwrap_or(head.len()));
             literal.push_str(before);
-            match FIELDS.iter().find(|(placeholder, _)| *placeholder == word) {
-                Some((_, field)) => {
-                    if !literal.is_empty() {
-                        pieces.push(Piece::Literal(std::mem::take(&mut literal).into()));
-                    }
-                    pieces.push(Piece::Field(*field));
-                }
-                None if word.starts_with("{/") => literal.push_str(NONE),
-                None => literal.push_str(word),
+            let field = FIELDS.iter().find(|(placeholder, _)| *placeholder == word);
+            let label = || word.strip_prefix("{/")?.strip_suffix('}');
+            let piece = field.map(|(_, field)| Piece::Field(*field));
+            let Some(piece) = piece.or_else(|| Some(Piece::Fact(label()?.into()))) else {
+                literal.push_str(word);
+                continue;
+            };
+            if !literal.is_empty() {
+                pieces.push(Piece::Literal(std::mem::take(&mut literal).into()));
             }
+            pieces.push(piece);
         }
         literal.push_str(rest);
         if !literal.is_empty() {
@@ -143,6 +146,7 @@ impl fmt::Display for Line<'_> {
         self.format.0.iter().try_for_each(|piece| match piece {
             Piece::Literal(text) => f.write_str(text),
             Piece::Field(field) => self.write(*field, f),
+            Piece::Fact(label) => write_fact(f, self.query.facts().and_then(|facts| facts.get(label))),
         })
     }
 }
@@ -187,18 +191,26 @@ fn write_ip(f: &mut fmt::Formatter<'_>, ip: IpAddr) -> fmt::Result {
     }
 }
 
+/// What a plugin says; nothing that it may have from a stranger ends the line.
+fn write_fact(f: &mut fmt::Formatter<'_>, fact: Option<String>) -> fmt::Result {
+    let Some(fact) = fact else { return f.write_str(NONE) };
+    fact.chars()
+        .try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
+}
+
 /// The flags of the reply's header. TC is there only if the reply came truncated from elsewhere: whether it fits
 /// the client is found out when it is sent.
 fn write_flags(f: &mut fmt::Formatter<'_>, query: &Query, reply: &Reply) -> fmt::Result {
     let asked = query.metadata();
+    let Frame { recursion_desired, checking_disabled, .. } = reply.frame;
     f.write_str("qr")?;
     [
         (reply.authoritative, "aa"),
         (reply.truncated, "tc"),
-        (query.is_query() && asked.recursion_desired, "rd"),
+        (recursion_desired.unwrap_or(query.is_query() && asked.recursion_desired), "rd"),
         (reply.recursion_available, "ra"),
         (reply.authentic_data, "ad"),
-        (query.is_query() && asked.checking_disabled, "cd"),
+        (checking_disabled.unwrap_or(query.is_query() && asked.checking_disabled), "cd"),
     ]
     .into_iter()
     .filter(|(set, _)| *set)
@@ -210,12 +222,15 @@ fn write_flags(f: &mut fmt::Formatter<'_>, query: &Query, reply: &Reply) -> fmt:
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use hickory_proto::op::ResponseCode;
     use hickory_proto::rr::{DNSClass, RecordType};
     use hickory_server::net::xfer::Protocol;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::node::facts::Facts;
     use crate::node::test_support::{Ask, address};
 
     fn line(format: &str, ask: &Ask, reply: Option<&Reply>) -> String {
@@ -329,6 +344,26 @@ mod tests {
             ("é{type}é", "éAé"),
         ] {
             assert_eq!(line(format, &Ask::default(), None), want, "{format}");
+        }
+    }
+
+    #[test]
+    fn facts_are_what_plugins_say() {
+        let facts = Facts::default();
+        facts.set("kubernetes/namespace", "shop");
+        facts.set("kubernetes/port-name", "");
+        facts.set("a/b", "x\n[INFO]\u{1b}");
+        let query = Ask::default().query().with_facts(Arc::new(facts));
+        for (format, want) in [
+            ("{/kubernetes/namespace}", "shop"),
+            ("<{/kubernetes/port-name}>", "<>"),
+            ("{/kubernetes/service}", "-"),
+            ("{/kubernetes/namespace}{/a}{type}", "shop-A"),
+            ("{/a/b}", "x\\n[INFO]\\u{1b}"),
+        ] {
+            let line =
+                Line { format: &Format::parse(format), query: &query, reply: None, elapsed: Duration::ZERO };
+            assert_eq!(line.to_string(), want, "{format}");
         }
     }
 

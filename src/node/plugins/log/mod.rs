@@ -12,12 +12,13 @@ pub(super) mod names;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hickory_proto::op::ResponseCode;
 use tokio::time::Instant;
 
 use crate::corefile::{self, Directive, Error, Statement, Token};
 use crate::node::chain::{Next, Outcome, Plugin};
 use crate::node::query::Query;
-use crate::node::reply::ReplyClass;
+use crate::node::reply::{Reply, ReplyClass};
 use crate::node::setup::Context;
 use crate::zone::name::Labels;
 use format::{COMMON, Format, Line};
@@ -153,11 +154,40 @@ impl Plugin for Log {
             Outcome::Reply(reply) => (reply.class(), Some(&**reply)),
             Outcome::Failed(_) | Outcome::Silence => (ReplyClass::Error, None),
         };
+        if let Some(facts) = query.facts() {
+            facts.set("log/class", class_name(class));
+            facts.set("log/type", reply.map_or(SERVER_ERROR, type_name));
+        }
         if rule.classes.has(class) {
             let line = Line { format: &rule.format, query, reply, elapsed: start.elapsed() };
             tracing::info!(target: TARGET, "{line}");
         }
         outcome
+    }
+}
+
+/// The type of what no plugin answered.
+const SERVER_ERROR: &str = "SERVERERROR";
+
+/// A class as it is spelled in the Corefile.
+const fn class_name(class: ReplyClass) -> &'static str {
+    match class {
+        ReplyClass::Success => "success",
+        ReplyClass::Denial => "denial",
+        ReplyClass::Error => "error",
+    }
+}
+
+/// What kind of reply it is, in CoreDNS's words.
+fn type_name(reply: &Reply) -> &'static str {
+    match (reply.class(), reply.rcode) {
+        (ReplyClass::Success, _) if reply.answers.is_empty() => "DELEGATION",
+        (ReplyClass::Success, _) => "NOERROR",
+        (ReplyClass::Denial, ResponseCode::NXDomain) => "NXDOMAIN",
+        (ReplyClass::Denial, _) => "NODATA",
+        (ReplyClass::Error, ResponseCode::NoError) => "NOERROR",
+        (ReplyClass::Error, ResponseCode::ServFail | ResponseCode::NotImp) => SERVER_ERROR,
+        (ReplyClass::Error, _) => "OTHERERROR",
     }
 }
 

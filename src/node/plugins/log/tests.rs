@@ -138,6 +138,22 @@ async fn log_class() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn facts_say_class_and_type() {
+    let lines = logged("metadata\nlog . \"{name} {/log/class} {/log/type}\"", &OUTCOMES).await;
+    assert_eq!(
+        lines,
+        [
+            "[INFO] ok. success NOERROR",
+            "[INFO] referral. success DELEGATION",
+            "[INFO] nodata. denial NODATA",
+            "[INFO] none. denial NXDOMAIN",
+            "[INFO] refused. error OTHERERROR",
+            "[INFO] failed. error SERVERERROR",
+        ]
+    );
+}
+
 #[test]
 fn what_is_wrong_is_told_with_its_place() {
     for (body, line, want) in [

@@ -7,7 +7,7 @@ mod connection;
 mod source;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::{Counters, Kubernetes, NAME, Policy};
 use crate::corefile::{self, Directive, Error, Line, Statement, Token, Warning};
 use crate::forward::{ForwardConfig, Policy as Order};
 use crate::node::chain::Plugin;
-use crate::node::plugins::{forward, once};
+use crate::node::plugins::{forward, once, search_path};
 use crate::node::setup::{Context, StoreConfig};
 use crate::node::store::state::{DEFAULT_STALE_AFTER, Limits};
 use crate::ops::jitter::node_hash;
@@ -131,7 +131,23 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     let policy = Policy { ttl: options.ttl, fallthrough: options.fallthrough, limits, node };
     let clock = cx.environment.clock.clone();
     let counters = Counters::new(metrics);
-    Ok(vec![Arc::new(Kubernetes::new(rules, policy, store, fallback, clock, counters))])
+    let host_search = host_search(&rules, cx);
+    let kubernetes = Kubernetes::new(rules, policy, store, fallback, clock, counters);
+    Ok(vec![Arc::new(kubernetes.with_host_search(host_search))])
+}
+
+/// What follows the cluster's domains in pods' search paths, if `autopath` follows them: this host's own. Warns if it
+/// cannot.
+fn host_search(rules: &Rules, cx: &mut Context<'_>) -> Vec<Labels> {
+    let Some(position) = cx.follows_clients.take() else { return Vec::new() };
+    if rules.pods != Pods::Verified {
+        let text = "'autopath @kubernetes' has no effect: it needs 'pods verified'".to_owned();
+        tracing::warn!(target: "plugin/kubernetes", "{text}, at {position}");
+        cx.process.warnings.push(Warning { position, text });
+        return Vec::new();
+    }
+    // A host without the file has no search path.
+    search_path::read(Path::new(search_path::HOST)).unwrap_or_default()
 }
 
 /// Says which lines have no effect: nothing is ignored in silence.

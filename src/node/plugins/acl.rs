@@ -1,0 +1,421 @@
+//! `acl [ZONES...] { allow|block|filter|drop [type TYPE...] [net CIDR...] ... }`: who may ask for what.
+//!
+//! ```text
+//! acl example.org {
+//!     allow net 10.0.0.0/8              goes on
+//!     filter type AAAA                  NOERROR without records, EDE 17
+//!     drop net 192.0.2.0/24             no reply at all
+//!     block                             REFUSED, EDE 15
+//! }
+//! ```
+//!
+//! The first line that the query's type and the client's address fall under decides; without one the next `acl` of
+//! the block does, and in the end the query goes on. `*` stands for every type or address, and so does leaving the
+//! section out. The reason is said in an OPT record even if the query had none, as CoreDNS does.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use ipnet::IpNet;
+use metrics::Counter;
+
+use super::by_server::ByServer;
+use super::zones;
+use crate::corefile::{Directive, Error, Line, Statement, Token};
+use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::query::Query;
+use crate::node::reply::{Ede, EdeCode, Frame, Reply};
+use crate::node::setup::Context;
+use crate::ops::catalogue;
+use crate::ops::metrics::Metrics;
+use crate::zone::name::Labels;
+
+/// The plugin's name.
+pub const NAME: &str = "acl";
+
+/// Words that lines may begin with.
+pub const OPTIONS: [&str; 4] = ["allow", "block", "filter", "drop"];
+
+/// Types that hickory does not know by name.
+const MORE_TYPES: [(&str, u16); 10] = [
+    ("RP", 17),
+    ("AFSDB", 18),
+    ("LOC", 29),
+    ("ZONEMD", 63),
+    ("SPF", 99),
+    ("EUI48", 108),
+    ("EUI64", 109),
+    ("IXFR", 251),
+    ("MAILB", 253),
+    ("URI", 256),
+];
+
+/// Collects the rules of all `acl` directives of a block, in their order.
+pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
+    let mut rules = Vec::new();
+    for directive in directives {
+        let zones = zones(directive.args(), cx)?;
+        let policies = directive.lines().iter().map(policy).collect::<Result<_, _>>()?;
+        rules.push(Rule { zones, policies });
+    }
+    let names: Vec<Vec<String>> =
+        rules.iter().map(|rule| rule.zones.iter().map(ToString::to_string).collect()).collect();
+    let metrics = cx.environment.metrics.clone();
+    let counters = ByServer::new(move |server| Counters::new(&metrics, server, &names));
+    Ok(vec![Arc::new(Acl { rules, counters })])
+}
+
+fn policy(line: &Line) -> Result<Policy, Error> {
+    let action = match line.name().text.to_ascii_lowercase().as_str() {
+        "allow" => Action::Allow,
+        "block" => Action::Block,
+        "filter" => Action::Filter,
+        "drop" => Action::Drop,
+        _ => return Err(line.unknown_property(NAME, &OPTIONS)),
+    };
+    let mut policy = Policy { action, kinds: None, nets: None };
+    let mut words = line.args();
+    while let Some((section, rest)) = words.split_first() {
+        let end = rest.iter().position(is_section).unwrap_or(rest.len());
+        let (values, others) = rest.split_at(end);
+        words = others;
+        let name = section.text.to_ascii_lowercase();
+        if !is_section(section) {
+            return Err(section.error(format!("plugin/acl: '{}': write 'type' or 'net'", section.text)));
+        }
+        if values.is_empty() {
+            return Err(section.error(format!("plugin/acl: '{name}' needs at least one value, or '*'")));
+        }
+        let all = values.iter().any(|word| word.text == "*");
+        match name.as_str() {
+            "type" if all => policy.kinds = None,
+            "type" => {
+                let kinds = values.iter().map(kind).collect::<Result<Vec<_>, _>>()?;
+                policy.kinds.get_or_insert_default().extend(kinds);
+            }
+            _ if all => policy.nets = None,
+            _ => {
+                let nets = values.iter().map(net).collect::<Result<Vec<_>, _>>()?;
+                policy.nets.get_or_insert_default().extend(nets);
+            }
+        }
+    }
+    Ok(policy)
+}
+
+fn is_section(word: &Token) -> bool {
+    ["type", "net"].iter().any(|section| word.text.eq_ignore_ascii_case(section))
+}
+
+/// A type by its name or, as RFC 3597 §5 spells those without, `TYPE65280`.
+fn kind(word: &Token) -> Result<RecordType, Error> {
+    let name = word.text.to_ascii_uppercase();
+    let number = || {
+        let more = MORE_TYPES.iter().find(|(more, _)| *more == name).map(|(_, number)| *number);
+        more.or_else(|| name.strip_prefix("TYPE")?.parse().ok()).map(RecordType::from)
+    };
+    name.parse().ok().or_else(number).ok_or_else(|| {
+        word.error(format!("plugin/acl: '{}' is not a type: write A, AAAA, … or TYPE65280", word.text))
+    })
+}
+
+/// A prefix, or an address alone.
+fn net(word: &Token) -> Result<IpNet, Error> {
+    match word.text.parse::<IpAddr>() {
+        Ok(ip) => Ok(ip.into()),
+        Err(_) => word.cidr(),
+    }
+}
+
+/// What becomes of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    /// It goes on.
+    Allow,
+    /// REFUSED
+    Block,
+    /// NOERROR without records.
+    Filter,
+    /// No reply.
+    Drop,
+}
+
+/// One line.
+struct Policy {
+    /// What becomes of queries that fall under it.
+    action: Action,
+    /// Of which types they are; `None` for all.
+    kinds: Option<Vec<RecordType>>,
+    /// From where they come; `None` for everywhere.
+    nets: Option<Vec<IpNet>>,
+}
+
+impl Policy {
+    fn is_for(&self, kind: RecordType, client: IpAddr) -> bool {
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
+            && self.nets.as_ref().is_none_or(|nets| nets.iter().any(|net| net.contains(&client)))
+    }
+}
+
+/// One directive.
+struct Rule {
+    /// The zones that it is for.
+    zones: Vec<Labels>,
+    /// Its lines.
+    policies: Vec<Policy>,
+}
+
+/// The counters of one listener.
+struct Counters {
+    /// `coredns_acl_allowed_requests_total`
+    allowed: Counter,
+    /// By rule and by its zones.
+    refused: Vec<Vec<ZoneCounters>>,
+}
+
+/// The counters of one zone of a rule.
+struct ZoneCounters {
+    /// `coredns_acl_blocked_requests_total`
+    blocked: Counter,
+    /// `coredns_acl_filtered_requests_total`
+    filtered: Counter,
+    /// `coredns_acl_dropped_requests_total`
+    dropped: Counter,
+}
+
+impl Counters {
+    fn new(metrics: &Metrics, server: &str, rules: &[Vec<String>]) -> Self {
+        let zone = |zone: &String| {
+            let counter = |name| metrics.counter(name, &[("server", server), ("zone", zone), ("view", "")]);
+            ZoneCounters {
+                blocked: counter(catalogue::ACL_BLOCKED),
+                filtered: counter(catalogue::ACL_FILTERED),
+                dropped: counter(catalogue::ACL_DROPPED),
+            }
+        };
+        Self {
+            allowed: metrics.counter(catalogue::ACL_ALLOWED, &[("server", server), ("view", "")]),
+            refused: rules.iter().map(|zones| zones.iter().map(zone).collect()).collect(),
+        }
+    }
+}
+
+/// Keeps clients and questions out.
+struct Acl {
+    /// In the order of the Corefile.
+    rules: Vec<Rule>,
+    /// What was done.
+    counters: ByServer<Counters>,
+}
+
+impl Acl {
+    /// What becomes of a query: by which rule, for which of its zones, and what.
+    fn judge(&self, query: &Query) -> Option<(usize, usize, Action)> {
+        let client = query.source().ip().to_canonical();
+        self.rules.iter().enumerate().find_map(|(at, rule)| {
+            let zones = rule.zones.iter().enumerate();
+            let matching = zones.filter(|(_, zone)| query.labels().is_within(zone));
+            let (zone, _) = matching.max_by_key(|(_, zone)| zone.len())?;
+            let policy = rule.policies.iter().find(|policy| policy.is_for(query.kind(), client))?;
+            Some((at, zone, policy.action))
+        })
+    }
+}
+
+/// A reply that says why it is empty.
+fn refusal(rcode: ResponseCode, code: EdeCode) -> Outcome {
+    let ede = Some(Ede { code, text: String::new() });
+    let frame = Frame { opt_always: true, ..Frame::DEFAULT };
+    Reply { ede, frame, ..Reply::new(rcode, NAME) }.into()
+}
+
+#[async_trait]
+impl Plugin for Acl {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {
+        let counters = self.counters.of(query);
+        let decision = self.judge(query);
+        let zone = decision.and_then(|(rule, zone, _)| counters.refused.get(rule)?.get(zone));
+        match (decision.map(|(_, _, action)| action), zone) {
+            (Some(Action::Block), Some(zone)) => {
+                zone.blocked.increment(1);
+                refusal(ResponseCode::Refused, EdeCode::Blocked)
+            }
+            (Some(Action::Filter), Some(zone)) => {
+                zone.filtered.increment(1);
+                refusal(ResponseCode::NoError, EdeCode::Filtered)
+            }
+            (Some(Action::Drop), Some(zone)) => {
+                zone.dropped.increment(1);
+                Outcome::Silence
+            }
+            _ => {
+                counters.allowed.increment(1);
+                drop(counters);
+                next.run(query).await
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::op::Message;
+    use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+
+    use super::*;
+    use crate::node::test_support::{Ask, Scene, address, plugins};
+
+    fn scene(lines: &str) -> Scene {
+        let body = format!("acl {{\n {lines}\n}}");
+        with(&body)
+    }
+
+    fn with(body: &str) -> Scene {
+        Scene::new(body, |query| {
+            let answers = vec![address(&query.name().to_ascii(), "192.0.2.1")];
+            Reply { answers, ..Reply::new(ResponseCode::NoError, "last") }.into()
+        })
+    }
+
+    /// `answer`, `drop`, or the rcode with the EDE code.
+    async fn verdict(scene: &Scene, ask: &Ask) -> String {
+        let Some(message) = scene.message(ask).await else { return "drop".to_owned() };
+        match ede(&message) {
+            Some(code) => format!("{:?} {code}", message.metadata.response_code),
+            None => "answer".to_owned(),
+        }
+    }
+
+    fn ede(message: &Message) -> Option<u16> {
+        let option = message.edns.as_ref()?.option(EdnsCode::Unknown(15))?;
+        let EdnsOption::Unknown(15, data) = option else { return None };
+        Some(u16::from_be_bytes([data[0], data[1]]))
+    }
+
+    const PROBE: Ask = Ask {
+        name: "example.org.",
+        kind: RecordType::A,
+        class: hickory_proto::rr::DNSClass::IN,
+        id: 7,
+        recursion_desired: true,
+        checking_disabled: false,
+        edns: None,
+        options: &[],
+        protocol: hickory_server::net::xfer::Protocol::Udp,
+        source: "10.244.5.9:4000",
+        local: "10.96.0.10:53",
+    };
+
+    #[tokio::test]
+    async fn acl_block() {
+        // 540; the OPT record is there although the query had none.
+        let blocked = scene("block net 10.244.5.0/24");
+        assert_eq!(verdict(&blocked, &PROBE).await, "Refused 15");
+        let with_opt = Ask { edns: Some((1232, false)), ..PROBE };
+        assert_eq!(verdict(&blocked, &with_opt).await, "Refused 15");
+        assert_eq!(verdict(&blocked, &Ask { source: "10.244.6.9:1", ..PROBE }).await, "answer");
+        assert_eq!(blocked.metric(&series(catalogue::ACL_BLOCKED, ".")), Some(2.0));
+        let allowed = format!("{}{{server=\"dns://:53\",view=\"\"}}", catalogue::ACL_ALLOWED);
+        assert_eq!(blocked.metric(&allowed), Some(1.0));
+    }
+
+    fn series(name: &str, zone: &str) -> String {
+        format!("{name}{{server=\"dns://:53\",zone=\"{zone}\",view=\"\"}}")
+    }
+
+    #[tokio::test]
+    async fn acl_filter() {
+        let filtered = scene("filter type A");
+        assert_eq!(verdict(&filtered, &PROBE).await, "NoError 17");
+        assert!(filtered.message(&PROBE).await.unwrap().answers.is_empty());
+        assert_eq!(verdict(&filtered, &Ask { kind: RecordType::AAAA, ..PROBE }).await, "answer");
+        assert_eq!(filtered.metric(&series(catalogue::ACL_FILTERED, ".")), Some(2.0));
+    }
+
+    #[tokio::test]
+    async fn acl_drop() {
+        // 541
+        let dropped = scene("drop net 10.244.5.9");
+        assert_eq!(verdict(&dropped, &PROBE).await, "drop");
+        assert_eq!(verdict(&dropped, &Ask { source: "10.244.5.8:1", ..PROBE }).await, "answer");
+        assert_eq!(dropped.metric(&series(catalogue::ACL_DROPPED, ".")), Some(1.0));
+    }
+
+    #[tokio::test]
+    async fn acl_allow() {
+        for (lines, want) in [
+            ("allow net 10.244.5.0/24\n block", "answer"),
+            ("allow net 10.244.6.0/24\n block", "Refused 15"),
+            ("block\n allow net 10.244.5.0/24", "Refused 15"),
+        ] {
+            assert_eq!(verdict(&scene(lines), &PROBE).await, want, "{lines}");
+        }
+    }
+
+    #[tokio::test]
+    async fn acl_types_and_nets() {
+        let v6 = Ask { source: "[2001:db8::7]:1", ..PROBE };
+        let mapped = Ask { source: "[::ffff:10.244.5.9]:1", ..PROBE };
+        let private = Ask { kind: RecordType::from(65_280), ..PROBE };
+        let transfer = Ask { kind: RecordType::IXFR, ..PROBE };
+        for (lines, ask, want) in [
+            ("block type AAAA A", &PROBE, "Refused 15"),
+            ("block type aaaa", &PROBE, "answer"),
+            ("block type *", &PROBE, "Refused 15"),
+            ("block type A net *", &PROBE, "Refused 15"),
+            ("block type A net 192.0.2.0/24", &PROBE, "answer"),
+            ("BLOCK NET 192.0.2.0/24 10.0.0.0/8 TYPE TXT A", &PROBE, "Refused 15"),
+            ("block type AAAA net 10.0.0.0/8", &PROBE, "answer"),
+            ("block net 2001:db8::/32", &v6, "Refused 15"),
+            ("block net 0.0.0.0/0", &v6, "answer"),
+            ("block net 10.0.0.0/8", &mapped, "Refused 15"),
+            ("block type TYPE65280", &private, "Refused 15"),
+            ("block type IXFR", &transfer, "Refused 15"),
+            ("block type URI", &transfer, "answer"),
+        ] {
+            assert_eq!(verdict(&scene(lines), ask).await, want, "{lines}");
+        }
+    }
+
+    #[tokio::test]
+    async fn acl_zones() {
+        let body = "acl a.example example {\n block type TXT\n}\nacl b.example {\n filter\n}";
+        let scene = with(body);
+        for (name, kind, want) in [
+            ("a.example.", RecordType::TXT, "Refused 15"),
+            ("x.example.", RecordType::TXT, "Refused 15"),
+            // Nothing of the first rule is for it, so the next one has its say.
+            ("b.example.", RecordType::A, "NoError 17"),
+            ("b.example.", RecordType::TXT, "Refused 15"),
+            ("a.test.", RecordType::TXT, "answer"),
+        ] {
+            assert_eq!(verdict(&scene, &Ask { name, kind, ..PROBE }).await, want, "{name} {kind}");
+        }
+        assert_eq!(scene.metric(&series(catalogue::ACL_BLOCKED, "a.example.")), Some(1.0));
+        assert_eq!(scene.metric(&series(catalogue::ACL_BLOCKED, "example.")), Some(2.0));
+        assert_eq!(scene.metric(&series(catalogue::ACL_FILTERED, "b.example.")), Some(1.0));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        for (body, line, want) in [
+            ("acl {\n reject\n}", 3, "unknown property 'reject'"),
+            ("acl {\n block 10.0.0.0/8\n}", 3, "'10.0.0.0/8': write 'type' or 'net'"),
+            ("acl {\n block net\n}", 3, "'net' needs at least one value"),
+            ("acl {\n block type net *\n}", 3, "'type' needs at least one value"),
+            ("acl {\n block net 10.0.0.0/33\n}", 3, "invalid CIDR 10.0.0.0/33"),
+            ("acl {\n block type AAAAA\n}", 3, "'AAAAA' is not a type"),
+            ("acl a..b {\n block\n}", 2, "empty label"),
+        ] {
+            let error = plugins(body).err().unwrap_or_else(|| panic!("{body} is accepted"));
+            assert!(error.position().line == line && error.message().contains(want), "{body}: {error}");
+        }
+    }
+}
