@@ -22,6 +22,7 @@ pub mod gate;
 pub mod listen;
 pub mod opt;
 pub mod plugins;
+pub mod presentation;
 pub mod query;
 pub mod reply;
 pub mod router;

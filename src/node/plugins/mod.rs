@@ -14,6 +14,8 @@ pub mod log;
 pub mod prometheus;
 pub mod ready;
 pub mod refused;
+mod regexp;
+pub mod rewrite;
 
 use std::sync::Arc;
 
@@ -35,6 +37,7 @@ pub const PLUGINS: &[(&str, Setup)] = &[
     (errors::NAME, errors::setup),
     (log::NAME, log::setup),
     (loadbalance::NAME, loadbalance::setup),
+    (rewrite::NAME, rewrite::setup),
     (kubernetes::NAME, kubernetes::options::setup),
     (forward::NAME, forward::setup),
 ];

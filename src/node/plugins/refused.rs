@@ -33,7 +33,6 @@ pub const REFUSED: &[(&str, &str)] = &[
         "cache",
         "remove the line; cluster names need none, they are answered from memory; other names go to `forward`",
     ),
-    ("rewrite", "write an ExternalName service, or forward the name's zone to a server that rewrites it"),
     ("header", "remove the line; flags are as the plugin or the upstream that answers sets them"),
     ("dnssec", "forward the zone to a server that signs it"),
     (
