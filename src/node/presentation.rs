@@ -90,6 +90,18 @@ pub fn escaped(bytes: &mut std::slice::Iter<'_, u8>) -> Option<u8> {
     digits.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(&digits).ok()?.parse().ok())?
 }
 
+/// A name on the wire (RFC 1035 §3.1), without compression: data of types that hickory keeps as bytes.
+pub fn wire(name: &Name) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.len() + 1);
+    for label in name.iter() {
+        // A label has at most 63 bytes.
+        bytes.push(label.len() as u8);
+        bytes.extend(label);
+    }
+    bytes.push(0);
+    bytes
+}
+
 /// A type by its mnemonic in upper case, or as `TYPE4711`.
 pub fn kind(word: &str) -> Option<RecordType> {
     if let Some(number) = word.strip_prefix("TYPE") {
@@ -160,7 +172,11 @@ mod tests {
                 n.iter().map(|l| String::from_utf8(l.to_vec()).unwrap()).collect()
             };
             assert!(got.as_ref().is_none_or(Name::is_fqdn), "{text}");
-            assert_eq!(got.map(labels).as_deref().map(<[_]>::to_vec), want.map(|w| w.iter().map(|l| (*l).to_owned()).collect()), "{text}");
+            assert_eq!(
+                got.map(labels).as_deref().map(<[_]>::to_vec),
+                want.map(|w| w.iter().map(|l| (*l).to_owned()).collect()),
+                "{text}"
+            );
         }
     }
 

@@ -84,6 +84,13 @@ families! {
         Histogram(&BUCKETS_PROGRAMMING),
         "Time from what set a change of endpoints off until it is served, by kind of service.";
 
+    // === template ===
+    TEMPLATE_MATCHES = "coredns_template_matches_total", Counter, "Queries that a template matched.";
+    TEMPLATE_FAILURES = "coredns_template_template_failures_total", Counter,
+        "Templates that could not be filled in, by section and template.";
+    TEMPLATE_RR_FAILURES = "coredns_template_rr_failures_total", Counter,
+        "Templates that did not make a record, by section and template.";
+
     // === forward ===
     FORWARD_HEALTHCHECK_BROKEN = "coredns_forward_healthcheck_broken_total", Counter,
         "Times that every upstream was unhealthy.";

@@ -16,6 +16,7 @@ pub mod ready;
 pub mod refused;
 mod regexp;
 pub mod rewrite;
+pub mod template;
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ pub const PLUGINS: &[(&str, Setup)] = &[
     (log::NAME, log::setup),
     (loadbalance::NAME, loadbalance::setup),
     (rewrite::NAME, rewrite::setup),
+    (template::NAME, template::setup),
     (kubernetes::NAME, kubernetes::options::setup),
     (forward::NAME, forward::setup),
 ];

@@ -40,7 +40,6 @@ pub const REFUSED: &[(&str, &str)] = &[
         "remove the line; search paths are followed by the clients, and cluster names are answered from memory",
     ),
     ("minimal", "remove the line; answers about cluster names have no authority section already"),
-    ("template", "forward the zone to a server that has the records"),
     ("transfer", "remove the line; zones are not handed out"),
     ("hosts", "write a stub zone with `forward`, or an ExternalName service"),
     ("route53", "forward the zone to its name servers"),

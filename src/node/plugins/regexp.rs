@@ -14,8 +14,9 @@ const MAX_COMPILED: usize = 1 << 20;
 pub(super) fn compile(plugin: &str, word: &Token) -> Result<Regex, Error> {
     let len = word.text.len();
     if len > MAX_LEN {
-        return Err(word
-            .error(format!("plugin/{plugin}: the expression has {len} bytes: at most {MAX_LEN} are allowed")));
+        return Err(word.error(format!(
+            "plugin/{plugin}: the expression has {len} bytes: at most {MAX_LEN} are allowed"
+        )));
     }
     RegexBuilder::new(&word.text).size_limit(MAX_COMPILED).build().map_err(|error| {
         word.error(format!(

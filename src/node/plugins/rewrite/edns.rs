@@ -114,7 +114,9 @@ impl EdnsRule {
         };
         let usage = |usage: &str| kind.error(format!("plugin/rewrite: write '{usage}'"));
         let option = match (kind.text.to_ascii_lowercase().as_str(), action, rest) {
-            ("local", Action::Unset, [code]) => Kind::Local { code: number(code)?, data: Data::Bytes(Vec::new()) },
+            ("local", Action::Unset, [code]) => {
+                Kind::Local { code: number(code)?, data: Data::Bytes(Vec::new()) }
+            }
             ("local", Action::Unset, _) => return Err(usage("edns0 local unset CODE")),
             ("local", _, [code, data]) => Kind::Local { code: number(code)?, data: Data::read(data)? },
             ("local", ..) => return Err(usage("edns0 local set|append|replace CODE DATA [revert]")),
@@ -212,7 +214,9 @@ impl Data {
         let bytes = match text.strip_prefix("0x") {
             None => text.as_bytes().to_vec(),
             Some(digits) => hexadecimal(digits).ok_or_else(|| {
-                word.error(format!("plugin/rewrite: '{text}' has no even number of hexadecimal digits after 0x"))
+                word.error(format!(
+                    "plugin/rewrite: '{text}' has no even number of hexadecimal digits after 0x"
+                ))
             })?,
         };
         if bytes.len() > MAX_DATA {
@@ -264,7 +268,9 @@ fn number(word: &Token) -> Result<u16, Error> {
         _ => text.parse().ok(),
     };
     code.ok_or_else(|| {
-        word.error(format!("plugin/rewrite: '{text}' is no option code: write a number from 0 to 65535 or 0xffff"))
+        word.error(format!(
+            "plugin/rewrite: '{text}' is no option code: write a number from 0 to 65535 or 0xffff"
+        ))
     })
 }
 

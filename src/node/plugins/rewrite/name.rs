@@ -17,7 +17,8 @@ use crate::corefile::{Error, Token};
 use crate::node::plugins::log::names::NameText;
 
 /// How the rule is written.
-const USAGE: &str = "name [exact|prefix|suffix|substring|regex] FROM TO [answer auto] [answer name|value REGEX TO]...";
+const USAGE: &str =
+    "name [exact|prefix|suffix|substring|regex] FROM TO [answer auto] [answer name|value REGEX TO]...";
 
 /// A `name` rule.
 pub(super) struct NameRule {
@@ -107,10 +108,8 @@ fn read_answers(words: &[Token]) -> Result<(bool, Vec<Answer>), Error> {
             ("answer", [word, after @ ..]) => (word, after),
             ("answer", []) => return Err(first.error(format!("plugin/rewrite: write '{USAGE}'"))),
             _ if std::ptr::eq(rest, words) => {
-                return Err(first.error(format!(
-                    "plugin/{NAME}: '{}' after FROM and TO: write '{USAGE}'",
-                    first.text
-                )));
+                return Err(first
+                    .error(format!("plugin/{NAME}: '{}' after FROM and TO: write '{USAGE}'", first.text)));
             }
             _ => (first, after),
         };

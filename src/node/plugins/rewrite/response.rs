@@ -72,9 +72,7 @@ impl Rewriter {
                 let below = name.strip_suffix(from.as_str())?;
                 (below.is_empty() || below.ends_with('.')).then(|| format!("{below}{to}"))
             }
-            Self::Suffix { from, to } => {
-                name.strip_suffix(from.as_str()).map(|rest| format!("{rest}{to}"))
-            }
+            Self::Suffix { from, to } => name.strip_suffix(from.as_str()).map(|rest| format!("{rest}{to}")),
             Self::Pattern { from, to } => from.replace(name, to),
         }
     }
@@ -114,7 +112,9 @@ pub(super) async fn undo_all(undo: &[Undo<'_>], query: &Query, sent: &Query, out
             _ => None,
         };
         if let Some(name) = invalid {
-            return Outcome::error(format!("plugin/rewrite: invalid name in the reply after rewrite: {name}"));
+            return Outcome::error(format!(
+                "plugin/rewrite: invalid name in the reply after rewrite: {name}"
+            ));
         }
     }
     outcome
@@ -171,7 +171,7 @@ fn rename(record: &mut Record, place: Place, rewriter: &Rewriter, asked: &Asked<
             } else if let Some(target) = dname(&record.data)
                 && let Some(name) = changed(&target)?
             {
-                let rdata = NULL::with(wire(&name));
+                let rdata = NULL::with(presentation::wire(&name));
                 record.data = RData::Unknown { code: RecordType::DNAME, rdata };
             }
         }
@@ -208,18 +208,6 @@ fn dname(data: &RData) -> Option<Name> {
         rest = after;
     }
     Name::from_labels(labels).ok()
-}
-
-/// A name on the wire, without compression.
-fn wire(name: &Name) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for label in name.iter() {
-        // A label has at most 63 bytes.
-        bytes.push(label.len() as u8);
-        bytes.extend(label);
-    }
-    bytes.push(0);
-    bytes
 }
 
 /// What became of an alias.

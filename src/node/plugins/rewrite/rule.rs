@@ -207,9 +207,8 @@ impl CnameRule {
                 (from, to)
             }
             _ => {
-                return Err(field.error(
-                    "plugin/rewrite: write 'cname [exact|prefix|suffix|substring|regex] FROM TO'",
-                ));
+                return Err(field
+                    .error("plugin/rewrite: write 'cname [exact|prefix|suffix|substring|regex] FROM TO'"));
             }
         };
         let to = match from {
@@ -251,7 +250,8 @@ fn rcode(word: &Token) -> Result<ResponseCode, Error> {
 
 /// `SECONDS`, `MIN-MAX`, `-MAX` or `MIN-`.
 fn ttl_bounds(word: &Token) -> Result<(u32, u32), Error> {
-    let seconds = |text: &str| text.parse().ok().filter(|ttl: &u32| *ttl <= MAX_TTL && !text.starts_with('+'));
+    let seconds =
+        |text: &str| text.parse().ok().filter(|ttl: &u32| *ttl <= MAX_TTL && !text.starts_with('+'));
     let bounds = match word.text.split_once('-') {
         None => seconds(&word.text).map(|ttl| (ttl, ttl)),
         Some(("", "")) => None,
