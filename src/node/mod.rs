@@ -23,6 +23,7 @@ pub mod gate;
 pub mod listen;
 pub mod opt;
 pub mod plugins;
+pub mod presentation;
 pub mod query;
 pub mod reload;
 pub mod reply;

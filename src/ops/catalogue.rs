@@ -101,6 +101,12 @@ families! {
     HOSTS_ENTRIES = "coredns_hosts_entries", Gauge, "Names and addresses of the hosts file and the block.";
     HOSTS_RELOAD_TIMESTAMP = "coredns_hosts_reload_timestamp_seconds", Gauge,
         "Unix time of the last change of the hosts file.";
+    // === template ===
+    TEMPLATE_MATCHES = "coredns_template_matches_total", Counter, "Queries that a template matched.";
+    TEMPLATE_FAILURES = "coredns_template_template_failures_total", Counter,
+        "Templates that could not be filled in, by section and template.";
+    TEMPLATE_RR_FAILURES = "coredns_template_rr_failures_total", Counter,
+        "Templates that did not make a record, by section and template.";
 
     // === forward ===
     FORWARD_HEALTHCHECK_BROKEN = "coredns_forward_healthcheck_broken_total", Counter,

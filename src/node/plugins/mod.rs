@@ -31,9 +31,12 @@ pub mod pprof;
 pub mod prometheus;
 pub mod ready;
 pub mod refused;
+mod regexp;
 pub mod reload;
+pub mod rewrite;
 pub mod root;
 mod search_path;
+pub mod template;
 pub mod timeouts;
 pub mod tls;
 pub mod whoami;
@@ -86,11 +89,13 @@ pub const PLUGINS: &[Entry] = &[
     entry(any::NAME, &any::OPTIONS, any::setup),
     entry(chaos::NAME, &chaos::OPTIONS, chaos::setup),
     entry(loadbalance::NAME, &loadbalance::OPTIONS, loadbalance::setup),
+    entry(rewrite::NAME, &rewrite::OPTIONS, rewrite::setup),
     entry(autopath::NAME, &autopath::OPTIONS, autopath::setup),
     entry(acl::NAME, &acl::OPTIONS, acl::setup),
     entry(header::NAME, &header::OPTIONS, header::setup),
     entry(tls::NAME, &tls::OPTIONS, tls::setup),
     entry(minimal::NAME, &minimal::OPTIONS, minimal::setup),
+    entry(template::NAME, &[], template::setup),
     entry(hosts::NAME, &hosts::OPTIONS, hosts::setup),
     entry(kubernetes::NAME, &kubernetes::options::OPTIONS, kubernetes::options::setup),
     entry(loops::NAME, &loops::OPTIONS, loops::setup),

@@ -48,7 +48,7 @@ impl fmt::Display for TypeText {
 }
 
 /// A class by its mnemonic, or as RFC 3597 §5 spells unknown ones: `CLASS7`.
-pub(super) struct ClassText(pub(super) DNSClass);
+pub(in crate::node::plugins) struct ClassText(pub(in crate::node::plugins) DNSClass);
 
 impl fmt::Display for ClassText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
