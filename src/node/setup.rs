@@ -14,6 +14,7 @@ use super::chain::Plugin;
 use super::listen::bind::wildcard;
 use super::plugins::PLUGINS;
 use super::plugins::bind::{BindAddress, interfaces};
+use super::plugins::cache;
 use super::plugins::refused::REFUSED;
 use super::router::{Block, Route};
 use super::store::Store;
@@ -99,6 +100,8 @@ pub struct Process {
     pub runtime_metrics: bool,
     /// The stores, one for each source, folder and zone.
     pub stores: Vec<(StoreConfig, Arc<Store>)>,
+    /// The caches, one for each block that has one.
+    pub caches: Vec<cache::Kept>,
     /// Work beside the queries, begun once the sockets are bound.
     pub tasks: Vec<Start>,
     /// What is right, and probably not what is meant; logged already.
@@ -153,6 +156,8 @@ pub struct Context<'a> {
     pub environment: &'a Environment,
     /// The block's zones.
     pub zones: Vec<Labels>,
+    /// The block's keys as a Corefile would have them, ports included.
+    pub keys: Vec<String>,
     /// What relative paths of files begin at (`root`).
     pub root: PathBuf,
     /// What `bind` named.
@@ -305,6 +310,7 @@ fn set_up<'a>(
     let mut cx = Context {
         environment,
         zones: block.zones().iter().map(parse).collect::<Result<_, _>>()?,
+        keys: block.keys.iter().map(ToString::to_string).collect(),
         root: PathBuf::new(),
         bound: Vec::new(),
         watches_readiness: false,

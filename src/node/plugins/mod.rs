@@ -4,6 +4,7 @@
 //! the order of the chain, which is CoreDNS 1.14.7's; the order in the Corefile means nothing.
 
 pub mod bind;
+pub mod cache;
 pub mod debug;
 pub mod errors;
 pub mod forward;
@@ -35,7 +36,10 @@ pub const PLUGINS: &[(&str, Setup)] = &[
     (errors::NAME, errors::setup),
     (log::NAME, log::setup),
     (loadbalance::NAME, loadbalance::setup),
+    (cache::NAME, cache::setup),
     (kubernetes::NAME, kubernetes::options::setup),
+    // Once more: names that `kubernetes` has in memory are cached behind it.
+    (cache::NAME, cache::setup_rear),
     (forward::NAME, forward::setup),
 ];
 

@@ -29,10 +29,6 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("any", "remove the line; ANY questions about cluster names are answered without records already"),
     ("chaos", "remove the line; `outlast -version` and the metric coredns_build_info tell the version"),
     ("tsig", "remove the line; only unsigned queries are served"),
-    (
-        "cache",
-        "remove the line; cluster names need none, they are answered from memory; other names go to `forward`",
-    ),
     ("rewrite", "write an ExternalName service, or forward the name's zone to a server that rewrites it"),
     ("header", "remove the line; flags are as the plugin or the upstream that answers sets them"),
     ("dnssec", "forward the zone to a server that signs it"),
