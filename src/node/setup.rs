@@ -529,6 +529,7 @@ mod tests {
             let cx = Context {
                 environment: &environment,
                 zones: vec![Labels::root()],
+                keys: Vec::new(),
                 root: PathBuf::new(),
                 bound: bound.map(|ip| BindAddress { ip, scope: 0 }).into_iter().collect(),
                 watches_readiness: false,

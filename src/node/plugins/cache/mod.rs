@@ -111,7 +111,10 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     let (plugin, cache) = part(Part::Front, options, &identity, cx);
     let started = cache.clone();
     // Not before the configuration is accepted as a whole: the one before it uses the same store.
-    cx.process.tasks.push(Box::new(move |_| drop(started.store.set_limits(limits))));
+    cx.process.tasks.push(Box::new(move |_| {
+        // Nobody's query has pushed them out.
+        let _ = started.store.set_limits(limits);
+    }));
     cx.process.caches.push(Kept { identity, cache, persist });
     Ok(vec![plugin])
 }
