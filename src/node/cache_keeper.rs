@@ -125,6 +125,16 @@ impl CacheKeeper {
         Self { config, store, folder: Some(folder), schedule, seen: 0, clock, jitter, failing, gauges }
     }
 
+    /// What it was made for.
+    pub const fn config(&self) -> &CacheKeeperConfig {
+        &self.config
+    }
+
+    /// The cache that it keeps.
+    pub const fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
     /// Brings back what the newest whole file holds; what the cache knows by itself is newer, and stays. Blocks.
     pub fn load(&mut self) {
         let Some(folder) = &mut self.folder else { return };

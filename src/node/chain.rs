@@ -132,7 +132,12 @@ impl<'a> Next<'a> {
         self.chain.get(self.at..).unwrap_or_default()
     }
 
-    /// The first of them that knows of the servers that it would ask.
+    /// The plugins before the one that holds this, in the order of the chain.
+    pub fn before(self) -> &'a [Arc<dyn Plugin>] {
+        self.chain.get(..self.at.saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// The first of the plugins that follow that knows of the servers that it would ask.
     pub fn upstreams(self, query: &Query) -> Option<Upstreams> {
         self.plugins().iter().find_map(|plugin| plugin.upstreams(query))
     }

@@ -234,6 +234,15 @@ pub fn encode(query: &Query, reply: &Reply) -> Option<Vec<u8>> {
         .or_else(|| encode_within(query, &failure, &bare(failure.rcode), limit))
 }
 
+/// The bytes of `reply` to `query` whole and without an OPT record, for a cache: names that are the question's point
+/// to it. `None` if it cannot be encoded, or has no end within the longest message.
+pub fn encode_bare(query: &Query, reply: &Reply) -> Option<Vec<u8>> {
+    /// In byte 2 of the header: the message was truncated.
+    const TC: u8 = 0x02;
+    let bytes = encode_within(query, reply, &[], MAX_TCP)?;
+    bytes.get(2).is_some_and(|flags| flags & TC == 0).then_some(bytes)
+}
+
 /// BADVERS (RFC 6891 §6.1.3): the question and an OPT of our version.
 pub fn bad_version(query: &Query) -> Option<Vec<u8>> {
     let reply = Reply::new(ResponseCode::BADVERS, "");

@@ -17,6 +17,7 @@ use super::listen::bind::wildcard;
 use super::listen::tls::Identity;
 use super::plugins::PLUGINS;
 use super::plugins::bind::{BindAddress, interfaces};
+use super::plugins::cache;
 use super::plugins::refused::REFUSED;
 use super::router::{Block, Route};
 use super::store::Store;
@@ -122,6 +123,8 @@ pub struct Process {
     pub running: Vec<(StoreConfig, Arc<Store>)>,
     /// How often to look for a changed Corefile; `None` for never.
     pub reload: Option<ReloadEvery>,
+    /// The caches, one for each block that has one.
+    pub caches: Vec<cache::Kept>,
     /// Work beside the queries, begun once the sockets are bound.
     pub tasks: Vec<Start>,
     /// What is right, and probably not what is meant; logged already.

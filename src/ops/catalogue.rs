@@ -107,6 +107,15 @@ families! {
         "Templates that could not be filled in, by section and template.";
     TEMPLATE_RR_FAILURES = "coredns_template_rr_failures_total", Counter,
         "Templates that did not make a record, by section and template.";
+    // === cache ===
+    CACHE_ENTRIES = "coredns_cache_entries", Gauge, "Entries of the cache by type.";
+    CACHE_REQUESTS = "coredns_cache_requests_total", Counter, "Queries that were looked up in the cache.";
+    CACHE_HITS = "coredns_cache_hits_total", Counter, "Queries that were answered from the cache, by type.";
+    CACHE_MISSES = "coredns_cache_misses_total", Counter, "Queries that were not answered from the cache.";
+    CACHE_PREFETCH = "coredns_cache_prefetch_total", Counter, "Refreshes of entries of the cache.";
+    CACHE_DROPS = "coredns_cache_drops_total", Counter, "Replies that were not to the question.";
+    CACHE_SERVED_STALE = "coredns_cache_served_stale_total", Counter, "Answers from expired entries.";
+    CACHE_EVICTIONS = "coredns_cache_evictions_total", Counter, "Entries that made room for others, by type.";
 
     // === forward ===
     FORWARD_HEALTHCHECK_BROKEN = "coredns_forward_healthcheck_broken_total", Counter,

@@ -114,7 +114,7 @@ struct Slot<V> {
 pub(super) struct Ring {
     /// The keys.
     keys: Vec<Arc<[u8]>>,
-    /// Where the sweep goes on.
+    /// The entries before this place are still to be swept; none: the sweep begins anew.
     hand: usize,
 }
 
@@ -203,16 +203,13 @@ impl<V: Kept> Shelf<V> {
     pub(super) fn sweep(&self, ring: &mut Ring, now: Moment, keep: Duration) -> usize {
         let mut freed = 0;
         for _ in 0..SWEPT {
-            if ring.hand >= ring.keys.len() {
-                ring.hand = 0;
-            }
-            let Some(key) = ring.keys.get(ring.hand).cloned() else { break };
-            let dead = self.slots.get(&key).is_some_and(|s| s.value.rank(now, keep).state == State::Dead);
-            if dead {
-                // Another one has come in its place, and is looked at next.
+            // From the end to the beginning: what takes an entry's place comes from the end, and has been looked at.
+            ring.hand = if ring.hand == 0 { ring.keys.len() } else { ring.hand.min(ring.keys.len()) };
+            let Some(at) = ring.hand.checked_sub(1) else { break };
+            ring.hand = at;
+            let Some(key) = ring.keys.get(at).cloned() else { break };
+            if self.slots.get(&key).is_some_and(|s| s.value.rank(now, keep).state == State::Dead) {
                 freed += self.remove(ring, &key).unwrap_or_default();
-            } else {
-                ring.hand += 1;
             }
         }
         freed

@@ -459,3 +459,6 @@ impl Found {
         self.positive.is_none() && self.denial.is_none() && self.failure.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,3 +129,175 @@ fn good(entry: &Arc<Entry>, now: Moment) -> Verdict<'_> {
         Verdict::Fresh(entry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::tests::{entry, second};
+    use super::super::entry::{Class, Usage};
+    use super::super::policy::{Bounds, STALE_MAX};
+    use super::super::refresh::Due;
+    use super::*;
+
+    /// In whole seconds after the beginning.
+    #[derive(Clone, Copy, Default)]
+    struct Case {
+        name: &'static str,
+        /// TTL of the records, which came at the beginning.
+        positive: Option<u32>,
+        /// TTL of the denial, the same.
+        denial: Option<u32>,
+        /// When the memory of a failure ends.
+        failure: Option<u64>,
+        now: u64,
+        policy: Option<Stale>,
+        prefer_positive: bool,
+        failing: bool,
+        /// When the next attempt may be made.
+        retry_at: u64,
+        /// When a refresh is due.
+        due: Option<u64>,
+        want: &'static str,
+    }
+
+    fn decide(case: &Case) -> String {
+        let make = |class, ttl| {
+            let mut entry = entry(class, ttl);
+            entry.due = case.due.map(|at| Due { at: second(at), hits: 1 });
+            entry.usage = Usage::new(second(0)).with_hits(1);
+            entry.usage.retry_from(second(case.retry_at));
+            Arc::new(entry)
+        };
+        let failure = case.failure.map(|until| {
+            let (until, wait) = (second(until), Duration::from_secs(5));
+            let (by_upstream, recursion_available) = (true, true);
+            Arc::new(Failure { rcode: 2, recursion_available, by_upstream, reason: None, wait, until })
+        });
+        let found = Found {
+            positive: case.positive.map(|ttl| make(Class::Positive, ttl)),
+            denial: case.denial.map(|ttl| make(Class::NxDomain, ttl)),
+            failure,
+        };
+        let policy = Policy {
+            stale: case.policy.unwrap_or(Stale::OnFailure { keep: STALE_MAX }),
+            prefer_positive: case.prefer_positive,
+            denial: Bounds { max: 1800, min: 5 },
+            ..Policy::default()
+        };
+        let of = |entry: &Arc<Entry>| if entry.class == Class::Positive { "records" } else { "denial" };
+        match verdict(&found, second(case.now), &policy, || case.failing) {
+            Verdict::Fresh(entry) => format!("fresh {}", of(entry)),
+            Verdict::FreshAndRefresh(entry) => format!("fresh {}, refresh", of(entry)),
+            Verdict::Stale { entry, refresh, why } => {
+                format!("stale {} {}{}", of(entry), why.as_str(), if refresh { ", refresh" } else { "" })
+            }
+            Verdict::Fetch { stale, patience: Some(patience) } => {
+                format!("fetch {patience:?} or {}", of(stale))
+            }
+            Verdict::Fetch { stale, patience: None } => format!("fetch or {}", of(stale)),
+            Verdict::Failure(_) => "failure".to_owned(),
+            Verdict::Miss => "miss".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_done_with_a_query() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        const RECHECK: Duration = Duration::from_secs(9);
+        let none = Case::default();
+        let records = Case { positive: Some(30), ..none };
+        let expired = Case { now: 30, ..records };
+        let immediate =
+            Case { policy: Some(Stale::Immediate { keep: HOUR, ttl: 0, recheck: RECHECK }), ..expired };
+        let verify = |patience| Case {
+            policy: Some(Stale::Verify { keep: HOUR, patience, ttl: 0, recheck: RECHECK }),
+            ..expired
+        };
+        let off = Case { policy: Some(Stale::Off), ..expired };
+        let both = Case { denial: Some(60), prefer_positive: true, ..records };
+        for case in [
+            Case { name: "nothing", want: "miss", ..none },
+            Case { name: "records", want: "fresh records", ..records },
+            Case { name: "their last moment", now: 29, want: "fresh records", ..records },
+            Case { name: "a denial", denial: Some(30), want: "fresh denial", ..none },
+            Case { name: "a denial comes first", denial: Some(30), want: "fresh denial", ..records },
+            Case { name: "not due yet", due: Some(20), now: 19, want: "fresh records", ..records },
+            Case { name: "due", due: Some(20), now: 20, want: "fresh records, refresh", ..records },
+            Case {
+                name: "due, and tried",
+                due: Some(20),
+                now: 25,
+                retry_at: 50,
+                want: "fresh records",
+                ..records
+            },
+            Case { name: "records beat a failure", failure: Some(99), want: "fresh records", ..records },
+            // Expired.
+            Case { name: "expired", want: "fetch 1.8s or records", ..expired },
+            Case {
+                name: "a denial expired",
+                denial: Some(30),
+                now: 30,
+                want: "fetch 1.8s or denial",
+                ..none
+            },
+            Case { name: "tried lately", retry_at: 40, want: "stale records failing", ..expired },
+            Case { name: "failing", failing: true, want: "stale records failing, refresh", ..expired },
+            Case {
+                name: "failing, tried",
+                failing: true,
+                retry_at: 40,
+                want: "stale records failing",
+                ..expired
+            },
+            Case { name: "failed", failure: Some(31), want: "stale records failing, refresh", ..expired },
+            Case { name: "three days later", now: 259_229, want: "fetch 1.8s or records", ..records },
+            Case { name: "more than three days later", now: 259_230, want: "miss", ..records },
+            Case {
+                name: "too old, and failed",
+                now: 259_230,
+                failure: Some(300_000),
+                want: "failure",
+                ..records
+            },
+            // Failures.
+            Case { name: "a failure", failure: Some(5), now: 4, want: "failure", ..none },
+            Case { name: "forgotten", failure: Some(5), now: 5, want: "miss", ..none },
+            // serve_stale
+            Case { name: "off", want: "miss", ..off },
+            Case { name: "off and failing", failing: true, want: "miss", ..off },
+            Case { name: "off and failed", failure: Some(99), want: "failure", ..off },
+            Case { name: "immediate", want: "stale records immediate, refresh", ..immediate },
+            Case { name: "immediate, tried", retry_at: 31, want: "stale records immediate", ..immediate },
+            Case { name: "immediate, old", now: 3629, want: "stale records immediate, refresh", ..immediate },
+            Case { name: "immediate, too old", now: 3630, want: "miss", ..immediate },
+            Case { name: "verify", want: "fetch or records", ..verify(None) },
+            Case {
+                name: "verify in time",
+                want: "fetch 2s or records",
+                ..verify(Some(Duration::from_secs(2)))
+            },
+            Case {
+                name: "verify keeps asking",
+                failing: true,
+                failure: Some(99),
+                want: "fetch or records",
+                ..verify(None)
+            },
+            Case { name: "verify, tried", retry_at: 31, want: "stale records failing", ..verify(None) },
+            // serve_stale_policy
+            Case { name: "records are preferred", want: "fresh records", ..both },
+            Case { name: "expired ones, too", now: 30, want: "stale records preferred", ..both },
+            Case {
+                name: "if stale is allowed",
+                policy: Some(Stale::Off),
+                now: 30,
+                want: "fresh denial",
+                ..both
+            },
+            Case { name: "both expired", now: 60, want: "fetch 1.8s or records", ..both },
+            Case { name: "a denial alone", positive: None, want: "fresh denial", ..both },
+        ] {
+            assert_eq!(decide(&case), case.want, "{}", case.name);
+        }
+    }
+}

@@ -183,15 +183,17 @@ impl Plugin for Forward {
             Forwarded::FormErr => {
                 Outcome::Failed(Failure { rcode: ResponseCode::FormErr, error: None, ede: None })
             }
-            Forwarded::Refused { why } => failure(ResponseCode::Refused, why),
-            Forwarded::Overloaded { why } => failure(ResponseCode::ServFail, why),
-            Forwarded::Failed { error } => failure(ResponseCode::ServFail, error),
+            Forwarded::Refused { why } => failure(ResponseCode::Refused, EdeCode::Other, why),
+            Forwarded::Overloaded { why } => failure(ResponseCode::ServFail, EdeCode::Other, why),
+            Forwarded::Failed { error } => {
+                failure(ResponseCode::ServFail, EdeCode::NoReachableAuthority, error)
+            }
         }
     }
 }
 
-fn failure(rcode: ResponseCode, error: String) -> Outcome {
-    let code = if rcode == ResponseCode::Refused { EdeCode::Other } else { EdeCode::NoReachableAuthority };
+/// No reply; the code tells whether servers could not be reached, or were not asked (which `cache` goes by).
+fn failure(rcode: ResponseCode, code: EdeCode, error: String) -> Outcome {
     let ede = Some(Ede { code, text: error.clone() });
     Outcome::Failed(Failure { rcode, error: Some(error), ede })
 }

@@ -9,6 +9,7 @@ pub mod autopath;
 pub mod bind;
 pub mod bufsize;
 mod by_server;
+pub mod cache;
 pub mod cancel;
 pub mod chaos;
 pub mod debug;
@@ -92,12 +93,15 @@ pub const PLUGINS: &[Entry] = &[
     entry(rewrite::NAME, &rewrite::OPTIONS, rewrite::setup),
     entry(autopath::NAME, &autopath::OPTIONS, autopath::setup),
     entry(acl::NAME, &acl::OPTIONS, acl::setup),
+    entry(cache::NAME, &cache::OPTIONS, cache::setup),
     entry(header::NAME, &header::OPTIONS, header::setup),
     entry(tls::NAME, &tls::OPTIONS, tls::setup),
     entry(minimal::NAME, &minimal::OPTIONS, minimal::setup),
     entry(template::NAME, &[], template::setup),
     entry(hosts::NAME, &hosts::OPTIONS, hosts::setup),
     entry(kubernetes::NAME, &kubernetes::options::OPTIONS, kubernetes::options::setup),
+    // Once more, for what falls through the names that the table answers.
+    entry(cache::NAME, &cache::OPTIONS, cache::setup_rear),
     entry(loops::NAME, &loops::OPTIONS, loops::setup),
     entry(forward::NAME, &forward::OPTIONS, forward::setup),
     entry(whoami::NAME, &whoami::OPTIONS, whoami::setup),

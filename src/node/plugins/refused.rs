@@ -13,10 +13,6 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("dnstap", "remove the line; `log` writes queries down"),
     ("dns64", "forward to a resolver that does DNS64"),
     ("tsig", "remove the line; only unsigned queries are served"),
-    (
-        "cache",
-        "remove the line; cluster names need none, they are answered from memory; other names go to `forward`",
-    ),
     ("dnssec", "forward the zone to a server that signs it"),
     ("transfer", "remove the line; zones are not handed out"),
     ("route53", "forward the zone to its name servers"),

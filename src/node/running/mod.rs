@@ -1,6 +1,7 @@
 //! Starting a plan, exchanging it for another while it runs, and running it to its end.
 //!
 //! * `sites`: the sockets, and who answers at each.
+//! * `caches`: the caches on the disk.
 //! * `stores`: the cluster's data, its writers and sources.
 //! * `source`: starting a source.
 //!
@@ -8,6 +9,7 @@
 //! * A configuration is taken over whole or not at all: whatever can fail is done before anything changes.
 //! * No query is lost: each is answered by the plugins that were there when it came, on sockets that stay open.
 
+mod caches;
 mod sites;
 mod source;
 mod stores;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use self::caches::Caches;
 use self::sites::Sites;
 use self::stores::Stores;
 use super::carried::Carried;
@@ -46,6 +49,8 @@ pub struct Running {
     sites: Sites,
     /// The cluster's data.
     stores: Stores,
+    /// What keeps caches on the disk.
+    caches: Caches,
     /// The administration.
     admin: Admin,
     /// What `/ready` waits for.
@@ -103,10 +108,12 @@ pub fn start(
     let Plan { servers, mut process, enabled } = plan;
     let readiness = Readiness::new(process.monitor);
     let mut stores = Stores::new(environment, readiness.clone(), drain, control);
+    let mut caches = Caches::new(environment, drain, control);
     let mut sites = Sites::new(metrics, drain);
     let mut admin = Admin::new(readiness.clone(), metrics.clone(), drain, control);
 
     // Invariant: answers come from the disk before there is any network.
+    let kept = caches.boot(caches.wanted(&process.caches, &process.stores));
     let wanted = std::mem::take(&mut process.stores);
     let booted = wanted.into_iter().map(|(config, store)| stores.boot(config, store)).collect();
     let prepared = sites.prepare(servers)?;
@@ -114,6 +121,7 @@ pub fn start(
     sites.apply(prepared);
     admin.apply(faces);
     stores.begin_all(booted)?;
+    caches.begin(kept);
     control.spawn(metrics.clone().run_upkeep(drain.closing().clone()));
 
     let mut running = Running {
@@ -124,6 +132,7 @@ pub fn start(
         lameduck: Lameduck::default(),
         sites,
         stores,
+        caches,
         admin,
         readiness,
         tasks: CancellationToken::new(),
@@ -144,6 +153,8 @@ impl Running {
     pub async fn reload(&mut self, plan: Plan) -> Result<(), ReloadError> {
         let Plan { servers, mut process, enabled } = plan;
         // What may take its time comes first: until the end everything is as it was.
+        let kept = self.caches.wanted(&process.caches, &process.stores);
+        let keepers = self.caches.prepare(&kept).await?;
         let stores = self.stores.prepare(std::mem::take(&mut process.stores)).await?;
         let sites = self.sites.prepare(servers)?;
         let faces = self.admin.prepare(&process.faces).map_err(anyhow::Error::from)?;
@@ -151,6 +162,7 @@ impl Running {
         self.sites.apply(sites);
         self.admin.apply(faces);
         self.stores.apply(stores);
+        self.caches.apply(&kept, keepers);
         self.readiness.set_monitor(process.monitor);
         self.taken_over(process, &enabled);
         Ok(())
@@ -165,6 +177,7 @@ impl Running {
             debug,
             runtime_metrics,
             stores: _,
+            caches: _,
             running: _,
             reload,
             tasks,
@@ -202,6 +215,6 @@ impl Running {
 
     /// Stops the sources and waits until the last snapshots are written.
     pub async fn stop(self) {
-        self.stores.stop().await;
+        futures_util::future::join(self.stores.stop(), self.caches.stop()).await;
     }
 }

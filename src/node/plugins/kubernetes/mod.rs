@@ -117,6 +117,10 @@ impl Plugin for Kubernetes {
         NAME
     }
 
+    fn answers_from_memory(&self, name: &Labels) -> bool {
+        self.rules.zone_of(name).is_some()
+    }
+
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {
         // One generation for the whole answer.
         let generation = self.store.current().clone();

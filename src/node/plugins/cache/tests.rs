@@ -1,0 +1,1 @@
+//! The plugin's options, and rules that need no passage of time.
