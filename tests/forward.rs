@@ -26,8 +26,8 @@ const SLOW: Duration = Duration::from_millis(50);
 /// the outcome.
 fn describe(outcome: &Outcome, id: u16) -> String {
     let message = match outcome {
-        Outcome::Reply(message) => message.clone(),
-        Outcome::Failed { error } => {
+        Outcome::Reply(reply) => reply.message.clone(),
+        Outcome::Failed { error, .. } => {
             return format!("failed: {}", error.rsplit(": ").next().unwrap_or(error));
         }
         other => return format!("{other:?}"),
@@ -84,7 +84,7 @@ impl Case {
     fn new(name: &'static str, client: Transport, a: Behaviour) -> Self {
         let seen_by_a: &[Transport] = match client {
             Transport::Udp => &[Transport::Udp],
-            Transport::Tcp => &[Transport::Tcp],
+            Transport::Tcp | Transport::Tls => &[Transport::Tcp],
         };
         let query = Query::a("www.test.");
         Self { name, a, query, client, configure: |_| {}, want: "A", seen_by_a, seen_by_b: 0 }
@@ -214,7 +214,7 @@ fn www() -> Vec<u8> {
 
 fn failure(outcome: Outcome) -> String {
     match outcome {
-        Outcome::Failed { error } => error,
+        Outcome::Failed { error, .. } => error,
         other => format!("not failed: {other:?}"),
     }
 }
