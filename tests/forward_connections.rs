@@ -233,7 +233,7 @@ async fn nobody_else_is_believed() {
         ("dns.example", identity.ca(), None),
         ("other.example", identity.ca(), Some("not valid for name")),
         ("127.0.0.1", identity.ca(), Some("not valid for name")),
-        ("dns.example", other.ca(), Some("UnknownIssuer")),
+        ("dns.example", other.ca(), Some("invalid peer certificate")),
     ] {
         let (forwarder, _) = forwarder(vec![tls_target(&upstream, name)], |config| {
             config.tls = TlsFiles { ca: Some(ca.clone()), identity: None };
