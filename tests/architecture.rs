@@ -118,7 +118,7 @@ fn each_foreign_world_has_its_place() {
         ("zstd::", &["snapshot/"]),
         ("kube::", &["source/apiserver/", "drill/standin/"]),
         ("k8s_openapi::", &["source/apiserver/", "drill/standin/"]),
-        ("rcgen::", &["drill/standin/"]),
+        ("rcgen::", &["drill/standin/", "testkit/"]),
     ];
     for (word, allowed) in places {
         let outside = |path: &str| !allowed.iter().any(|a| path.starts_with(a));

@@ -4,13 +4,16 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::exchange::Transport;
+use super::query::Transport;
 
 /// An exchange that brought no reply, e.g. `read udp 10.0.0.1:40210->8.8.8.8:53: i/o timeout`.
-#[derive(Debug, thiserror::Error)]
+///
+/// A clone is cheap: all queries of a connection that broke share its error.
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{step} {transport} {path}: {cause}")]
 pub struct ExchangeError {
     /// What was being done.
@@ -27,6 +30,28 @@ impl ExchangeError {
     /// What went wrong.
     pub const fn cause(&self) -> &Cause {
         &self.cause
+    }
+
+    /// For clients: who failed and why, without an address or a port of ours.
+    pub fn for_client(&self) -> String {
+        format!("{} over {}: {}", self.path.peer, self.transport, self.cause)
+    }
+
+    /// Whether the peer ended a connection: before the query, if it is one that was used before.
+    pub(super) fn is_end_of_connection(&self) -> bool {
+        match &self.cause {
+            Cause::Closed => true,
+            Cause::Os { error, .. } => {
+                matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::BrokenPipe
+                        | io::ErrorKind::NotConnected
+                )
+            }
+            _ => false,
+        }
     }
 }
 
@@ -70,7 +95,7 @@ impl fmt::Display for Path {
 }
 
 /// What went wrong in an exchange.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Cause {
     /// The time for the step was over.
     #[error("i/o timeout")]
@@ -81,7 +106,7 @@ pub enum Cause {
         /// The system call.
         call: &'static str,
         /// Its error.
-        error: io::Error,
+        error: Arc<io::Error>,
     },
     /// The upstream closed the connection before a reply.
     #[error("EOF")]
@@ -95,10 +120,26 @@ pub enum Cause {
     /// More messages that were no reply to the query than are let pass.
     #[error("too many replies with another id")]
     Strays,
+    /// TLS could not be agreed on, or the certificate is not the upstream's.
+    #[error("tls: {0}")]
+    Tls(Arc<str>),
+    /// As many queries wait on connections to the upstream as ever may.
+    #[error("too many queries in flight")]
+    Busy,
 }
 
 impl Cause {
-    /// A word for metrics; there are seven.
+    /// What the operating system said to `call`.
+    pub(super) fn os(call: &'static str, error: io::Error) -> Self {
+        Self::Os { call, error: Arc::new(error) }
+    }
+
+    /// Whether this is known at once and will be the same at once again, unlike a silence.
+    pub(super) const fn is_hard(&self) -> bool {
+        !matches!(self, Self::Timeout | Self::Busy)
+    }
+
+    /// A word for metrics; there are nine.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
@@ -108,6 +149,8 @@ impl Cause {
             Self::ClosedWithin => "closed_within",
             Self::Malformed => "malformed",
             Self::Strays => "strays",
+            Self::Tls(_) => "tls",
+            Self::Busy => "busy",
         }
     }
 }
@@ -134,7 +177,7 @@ mod tests {
             cause: Cause,
             want: &'static str,
         }
-        let os = |call, errno: Errno| Cause::Os { call, error: io::Error::from_raw_os_error(errno as i32) };
+        let os = |call, errno: Errno| Cause::os(call, io::Error::from_raw_os_error(errno as i32));
         let cases = [
             Case {
                 step: Step::Read,

@@ -1,7 +1,7 @@
 //! The forwarder's metrics: CoreDNS's names, the older `coredns_forward_*` names that dashboards still ask
 //! for, and our own for what CoreDNS does not count.
 //!
-//! Labels are bounded: at most 15 upstreams a `forward`, a fixed list of response codes, seven causes. Handles
+//! Labels are bounded: at most 15 upstreams a `forward`, a fixed list of response codes, nine causes. Handles
 //! are resolved once; a labelled series appears when there is something to count.
 
 use std::net::SocketAddr;
@@ -11,12 +11,14 @@ use std::time::Duration;
 use metrics::{Counter, Histogram};
 
 use super::error::Cause;
+use super::query::Transport;
 use crate::ops::catalogue as names;
 use crate::ops::metrics::Metrics;
 use crate::ops::rcode;
 
 const OVERLOADS: &str = "outlast_forward_in_flight_rejects_total";
 const FAILURES: &str = "outlast_forward_failures_total";
+const HEDGES: &str = "outlast_forward_hedges_total";
 
 /// The value of `proxy_name` that CoreDNS's forward plugin sets.
 const PROXY_NAME: &str = "forward";
@@ -27,6 +29,8 @@ pub(super) struct ForwardMetrics {
     pub(super) rejects: Counter,
     /// Turned away over the bound on forwards in flight.
     pub(super) overloads: Counter,
+    /// Queries that found every upstream down.
+    pub(super) all_down: Counter,
 }
 
 impl ForwardMetrics {
@@ -38,9 +42,12 @@ impl ForwardMetrics {
             counter.increment(0);
             counter
         };
-        // Alerts ask for it before the first health probe.
-        let _broken = present(names::FORWARD_HEALTHCHECK_BROKEN);
-        Self { rejects: present(names::FORWARD_REJECTS), overloads: present(OVERLOADS) }
+        metrics.describe_counter(HEDGES, "Second tries at another upstream because the first one was late.");
+        Self {
+            rejects: present(names::FORWARD_REJECTS),
+            overloads: present(OVERLOADS),
+            all_down: present(names::FORWARD_HEALTHCHECK_BROKEN),
+        }
     }
 }
 
@@ -52,6 +59,8 @@ pub(super) struct UpstreamMetrics {
     to: String,
     /// By rcode, the last for those without a mnemonic.
     replies: [OnceLock<ReplyMetrics>; rcode::COUNT + 1],
+    /// Queries on connections that were there already and on new ones, by transport.
+    connections: [OnceLock<[Counter; 2]>; 3],
 }
 
 /// What is counted for one response code of one upstream.
@@ -68,7 +77,7 @@ struct ReplyMetrics {
 
 impl UpstreamMetrics {
     pub(super) fn new(metrics: Arc<Metrics>, to: SocketAddr) -> Self {
-        Self { metrics, to: to.to_string(), replies: Default::default() }
+        Self { metrics, to: to.to_string(), replies: Default::default(), connections: Default::default() }
     }
 
     /// A reply came after `took`.
@@ -85,6 +94,33 @@ impl UpstreamMetrics {
     /// No reply came. Rare enough to look the series up each time.
     pub(super) fn failed(&self, cause: &Cause) {
         self.metrics.counter(FAILURES, &[("to", &self.to), ("cause", cause.label())]).increment(1);
+    }
+
+    /// A query was sent as the second try of one for which another upstream was late.
+    pub(super) fn hedged(&self) {
+        self.metrics.counter(HEDGES, &[("to", &self.to)]).increment(1);
+    }
+
+    /// A probe got no reply.
+    pub(super) fn probe_failed(&self) {
+        let to = ("to", self.to.as_str());
+        let named = [("proxy_name", PROXY_NAME), to];
+        self.metrics.counter(names::PROXY_HEALTHCHECK_FAILURES, &named).increment(1);
+        self.metrics.counter(names::FORWARD_HEALTHCHECK_FAILURES, &[to]).increment(1);
+    }
+
+    /// A query was sent on a connection that was there already (`reused`), or on a new one; over UDP each is new.
+    pub(super) fn connection(&self, transport: Transport, reused: bool) {
+        let index = match transport {
+            Transport::Udp => 0,
+            Transport::Tcp => 1,
+            Transport::Tls => 2,
+        };
+        let [hits, misses] = self.connections[index].get_or_init(|| {
+            let labels = [("proxy_name", PROXY_NAME), ("to", self.to.as_str()), ("proto", transport.label())];
+            [names::PROXY_CONN_HITS, names::PROXY_CONN_MISSES].map(|name| self.metrics.counter(name, &labels))
+        });
+        if reused { hits } else { misses }.increment(1);
     }
 
     fn register(&self, rcode: &str) -> ReplyMetrics {
@@ -118,6 +154,11 @@ mod tests {
         upstream.replied(0, Duration::from_millis(3));
         upstream.replied(3841, Duration::from_millis(3));
         upstream.failed(&Cause::Timeout);
+        upstream.probe_failed();
+        upstream.hedged();
+        upstream.connection(Transport::Tls, false);
+        upstream.connection(Transport::Tls, true);
+        upstream.connection(Transport::Tls, true);
         let text = metrics.render();
         for line in [
             r#"coredns_proxy_request_duration_seconds_bucket{proxy_name="forward",to="192.0.2.1:53",rcode="NXDOMAIN",le="0.0005"} 1"#,
@@ -126,6 +167,11 @@ mod tests {
             r#"coredns_forward_responses_total{to="192.0.2.1:53",rcode="NOERROR"} 1"#,
             r#"coredns_forward_request_duration_seconds_count{to="192.0.2.1:53",rcode="NXDOMAIN"} 1"#,
             r#"outlast_forward_failures_total{to="192.0.2.1:53",cause="timeout"} 1"#,
+            r#"coredns_proxy_healthcheck_failures_total{proxy_name="forward",to="192.0.2.1:53"} 1"#,
+            r#"coredns_forward_healthcheck_failures_total{to="192.0.2.1:53"} 1"#,
+            r#"coredns_proxy_conn_cache_misses_total{proxy_name="forward",to="192.0.2.1:53",proto="tcp-tls"} 1"#,
+            r#"coredns_proxy_conn_cache_hits_total{proxy_name="forward",to="192.0.2.1:53",proto="tcp-tls"} 2"#,
+            r#"outlast_forward_hedges_total{to="192.0.2.1:53"} 1"#,
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }

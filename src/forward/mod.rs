@@ -1,51 +1,77 @@
 //! Forwarding: a client's query goes to an upstream as it came, and the upstream's reply comes back as it is.
 //!
 //! ```text
-//! Forwarder ─ scope      which names
-//!           ─ admission  how many at a time
-//!           ─ policy     which upstream next
-//!           └ upstream ─ exchange ─ wire     one query, one reply
+//! Forwarder ─ scope       which names
+//!           ─ admission   how many at a time
+//!           ─ roster      which upstreams (target: as written; names: looked up)
+//!           ─ attempts    which one next, and when a second one beside it (policy, budget)
+//!           └ upstream    asking one, and what is known of it
+//!             ├ health    whether it answers (pure)      rtt      how fast (pure)
+//!             ├ probe     until it does again
+//!             ├ udp       a socket for each query
+//!             └ stream    connections that are shared, over TCP and TLS
+//!                         query ─ wire     what leaves, and what a reply is
 //! ```
 //!
 //! May depend on [`crate::ops`]; knows nothing of zones of our own, of caches or of client sockets.
 //!
 //! Invariants:
 //! * Every forward ends within [`START_WINDOW`] and one attempt, whatever upstreams do.
-//! * Forwards in flight are bounded, with and without `max_concurrent`.
-//! * No lock is held across an await (there is none); a dropped future frees its socket and its place.
+//! * Forwards in flight are bounded, with and without `max_concurrent`; so are connections and queries on each.
+//! * No lock is held across an await; a dropped future frees its socket and its place.
 //! * What an upstream says is passed on, never judged: which replies are worth keeping is the cache's matter.
+//! * Nothing is sent before a query comes, but for the names of upstreams.
 
 mod admission;
+mod attempts;
+mod budget;
 pub mod cache;
 mod config;
 mod error;
-mod exchange;
+mod health;
 mod metrics;
+mod names;
 mod policy;
+mod probe;
+mod query;
 pub mod resolv;
+mod roster;
+mod rtt;
 mod scope;
+mod stream;
+pub mod target;
+mod udp;
 mod upstream;
 mod wire;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::admission::{DEFAULT_IN_FLIGHT, MAX_IN_FLIGHT};
-pub use self::config::{ConfigError, DEFAULT_READ_TIMEOUT, ForwardConfig};
+pub use self::config::{ConfigError, DEFAULT_EXPIRE, DEFAULT_MAX_FAILS, DEFAULT_READ_TIMEOUT, ForwardConfig};
 pub use self::error::{Cause, ExchangeError};
-pub use self::exchange::{Exchanged, Query, Transport, exchange};
+pub use self::health::SILENCE;
 pub use self::policy::{MAX_UPSTREAMS, Order, Policy};
+pub use self::probe::{DEFAULT_PROBE_INTERVAL, Probe};
+pub use self::query::{Exchanged, Query, Transport};
 pub use self::scope::BadZone;
+pub use self::stream::{TlsError, TlsFiles};
+pub use self::target::Target;
 
 use self::admission::{Admission, Full};
+use self::budget::Budget;
 use self::metrics::ForwardMetrics;
+use self::roster::Roster;
 use self::scope::Scope;
-use self::upstream::{Dialect, Upstream};
+use self::stream::Limits;
+use self::upstream::Dialect;
+use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
 
 /// How long new attempts are started for one query: CoreDNS's figure, and the time after which stub resolvers
@@ -59,8 +85,8 @@ const MAX_ATTEMPTS: usize = 256;
 /// What became of a forwarded query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The upstream's reply, with the id of the query.
-    Reply(Bytes),
+    /// An upstream's reply.
+    Reply(Replied),
     /// The client gets FORMERR: its query has no single readable question, or the upstream's reply is to
     /// another one.
     FormErr,
@@ -78,27 +104,45 @@ pub enum Outcome {
     Failed {
         /// What happened at the last attempt, for the log.
         error: String,
+        /// The same for the client, without our own address: `192.0.2.1:53 over udp: i/o timeout`. `None` where
+        /// nobody was asked, because all upstreams are down or none is known yet.
+        network: Option<String>,
     },
+}
+
+/// A reply that is passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replied {
+    /// The message, with the id of the query.
+    pub message: Bytes,
+    /// The upstream that sent it.
+    pub from: SocketAddr,
 }
 
 /// One `forward` of a Corefile at work.
 pub struct Forwarder {
     /// FROM and `except`.
     scope: Scope,
-    /// In the order of the file; 1 to [`MAX_UPSTREAMS`].
-    upstreams: Box<[Upstream]>,
-    /// How they are spoken with.
-    dialect: Dialect,
+    /// Whom to ask.
+    roster: Roster,
     /// In which order they are tried.
     policy: Policy,
     /// Counts queries, for [`Policy::RoundRobin`].
     turn: AtomicUsize,
     /// Attempts for one query, at least one.
     max_attempts: usize,
+    /// Response codes for which the next upstream is tried.
+    failover: Vec<u16>,
+    /// Nobody is tried while all are down.
+    failfast: bool,
+    /// Second tries that may be made; held for one look only.
+    budget: Mutex<Budget>,
     /// How many queries may be in flight.
     admission: Admission,
     /// What is counted.
     metrics: ForwardMetrics,
+    /// Ends the probes with the `forward`.
+    _stop: DropGuard,
 }
 
 impl Forwarder {
@@ -108,41 +152,37 @@ impl Forwarder {
     ///
     /// [`ConfigError`] says what of the configuration cannot be used.
     pub fn new(config: ForwardConfig, metrics: &Arc<Metrics>) -> Result<Self, ConfigError> {
+        let stop = CancellationToken::new();
+        let dialect = dialect(&config, &stop)?;
+        let roster = Roster::new(&config, Arc::new(dialect), metrics)?;
         let ForwardConfig {
             from,
-            to,
             except,
-            force_tcp,
-            prefer_udp,
             policy,
-            read_timeout,
+            failfast,
+            failover,
             max_concurrent,
             max_connect_attempts,
             max_in_flight,
+            ..
         } = config;
-        if read_timeout.is_zero() {
-            return Err(ConfigError::NoReadTimeout);
-        }
-        let addrs = distinct(to);
-        match addrs.len() {
-            0 => return Err(ConfigError::NoUpstream),
-            1..=MAX_UPSTREAMS => {}
-            count => return Err(ConfigError::TooManyUpstreams(count)),
-        }
         let max_attempts = match max_connect_attempts {
-            None => 2 * addrs.len(),
+            None => 2 * roster.len(),
             Some(0) => MAX_ATTEMPTS,
             Some(attempts) => MAX_ATTEMPTS.min(attempts as usize),
         };
         Ok(Self {
             scope: Scope::new(&from, &except)?,
-            upstreams: addrs.into_iter().map(|addr| Upstream::new(addr, metrics.clone())).collect(),
-            dialect: Dialect { force_tcp, prefer_udp, timeout: read_timeout },
+            roster,
             policy,
             turn: AtomicUsize::new(0),
             max_attempts,
+            failover,
+            failfast,
+            budget: Mutex::new(Budget::new(Instant::now())),
             admission: Admission::new(max_concurrent, max_in_flight),
             metrics: ForwardMetrics::new(metrics),
+            _stop: stop.drop_guard(),
         })
     }
 
@@ -151,13 +191,33 @@ impl Forwarder {
         self.scope.matches(name)
     }
 
-    /// The upstreams, in the order of the file.
-    pub fn upstreams(&self) -> impl Iterator<Item = SocketAddr> {
-        self.upstreams.iter().map(Upstream::addr)
+    /// The upstreams whose addresses are known, in the order of the file.
+    pub fn upstreams(&self) -> Vec<SocketAddr> {
+        self.roster.known().iter().map(|upstream| upstream.addr()).collect()
     }
 
-    /// Asks the upstreams, one after the other, until one replies. `query` is the client's message, which came
-    /// over `client`.
+    /// Whether upstreams are named, so that [`Self::look_up`] has to be run.
+    pub fn has_names(&self) -> bool {
+        self.roster.has_names()
+    }
+
+    /// Looks up the upstreams that are named, until each has an address. Our own `listeners` are not asked.
+    pub async fn look_up(&self, listeners: &[SocketAddr]) {
+        self.roster.look_up(listeners).await;
+    }
+
+    /// Whether a query has no hope: each upstream has been silent for [`SILENCE`] although asked, refuses, or is
+    /// down; or none is known yet.
+    ///
+    /// Any reply, to a query or to a probe, ends that at once. With `max_fails 0` there are no probes: one caller in
+    /// five seconds is told that there is hope, so that its query finds out.
+    pub fn is_failing(&self) -> bool {
+        let (now, known) = (Instant::now(), self.roster.known());
+        known.iter().all(|upstream| upstream.is_failing(now))
+            && !known.iter().any(|upstream| upstream.take_recheck(now))
+    }
+
+    /// Asks upstreams until one replies. `query` is the client's message, which came over `client`.
     ///
     /// Returns after at most [`START_WINDOW`] and the time of one attempt. Dropping the future gives up the
     /// query; nothing of it stays behind.
@@ -168,28 +228,7 @@ impl Forwarder {
             Ok(place) => place,
             Err(full) => return self.turn_away(full),
         };
-        let window_end = Instant::now() + START_WINDOW;
-        let mut error = None;
-        for upstream in self.order().cycle().take(self.max_attempts) {
-            if Instant::now() >= window_end {
-                break;
-            }
-            match self.upstreams[upstream].ask(&query, client, self.dialect).await {
-                Ok(Exchanged::Reply { message, .. }) => return Outcome::Reply(message),
-                Ok(Exchanged::OtherQuestion { .. }) => return Outcome::FormErr,
-                Err(failed) => {
-                    tracing::debug!(error = %failed, "upstream gave no reply");
-                    error = Some(failed);
-                }
-            }
-        }
-        let error = error.expect("there is an upstream, and the first attempt always starts");
-        Outcome::Failed { error: error.to_string() }
-    }
-
-    fn order(&self) -> Order {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.policy.order(self.upstreams.len(), turn, &mut rand::rng())
+        self.ask_upstreams(&query, client).await
     }
 
     fn turn_away(&self, full: Full) -> Outcome {
@@ -206,14 +245,26 @@ impl Forwarder {
     }
 }
 
-fn distinct(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let mut distinct = Vec::with_capacity(addrs.len());
-    for addr in addrs {
-        if !distinct.contains(&addr) {
-            distinct.push(addr);
-        }
+fn dialect(config: &ForwardConfig, stop: &CancellationToken) -> Result<Dialect, ConfigError> {
+    if config.read_timeout.is_zero() {
+        return Err(ConfigError::NoReadTimeout);
     }
-    distinct
+    if config.probe.interval.is_zero() {
+        return Err(ConfigError::NoProbeInterval);
+    }
+    // Checked here, so that a probe need not.
+    config.probe.message()?;
+    Ok(Dialect {
+        force_tcp: config.force_tcp,
+        prefer_udp: config.prefer_udp,
+        timeout: config.read_timeout,
+        source: config.source_address,
+        limits: Limits { expire: config.expire, max_age: config.max_age, max_idle: config.max_idle_conns },
+        max_fails: config.max_fails,
+        probe: config.probe.clone(),
+        jitter: Jitter::for_process(),
+        stop: stop.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -239,7 +290,7 @@ mod tests {
         let cases = [
             Case {
                 name: "no upstream",
-                config: ForwardConfig::new(".", vec![]),
+                config: ForwardConfig::new(".", addrs(0)),
                 want: "forward needs at least one upstream",
             },
             Case {
@@ -251,6 +302,24 @@ mod tests {
                 name: "no time",
                 config: ForwardConfig { read_timeout: Duration::ZERO, ..ok() },
                 want: "read_timeout must be longer than 0",
+            },
+            Case {
+                name: "no pause between probes",
+                config: ForwardConfig {
+                    probe: Probe { interval: Duration::ZERO, ..Probe::default() },
+                    ..ok()
+                },
+                want: "health_check must be longer than 0",
+            },
+            Case {
+                name: "the domain of health_check is no name",
+                config: ForwardConfig { probe: Probe { domain: "a..".into(), ..Probe::default() }, ..ok() },
+                want: "\"a..\" is not a domain name",
+            },
+            Case {
+                name: "an address of the other family",
+                config: ForwardConfig { source_address: Some("::1".parse().unwrap()), ..ok() },
+                want: "from source_address ::1 nobody can reach 127.0.0.1:1000",
             },
             Case {
                 name: "FROM is no name",
@@ -273,7 +342,7 @@ mod tests {
     fn duplicates_count_once_and_15_upstreams_are_allowed() {
         let twice = [addrs(15), addrs(15)].concat();
         let forwarder = new(ForwardConfig::new(".", twice)).unwrap();
-        assert_eq!(forwarder.upstreams().collect::<Vec<_>>(), addrs(15));
+        assert_eq!(forwarder.upstreams(), addrs(15));
     }
 
     #[test]

@@ -66,9 +66,16 @@ impl Order {
         self.count == 0
     }
 
-    /// The indices without end: behind the last upstream comes the first again.
-    pub fn cycle(&self) -> impl Iterator<Item = usize> {
-        self.indices[..self.count].iter().map(|&index| usize::from(index)).cycle()
+    /// Those with a smaller key first; among equals the order stays.
+    pub fn sort_by_key<K: Ord>(&mut self, mut key: impl FnMut(usize) -> K) {
+        self.used_mut().sort_by_cached_key(|&index| key(usize::from(index)));
+    }
+
+    /// The upstream that has its turn at the time `turn`; after the last comes the first again. `None` if there is
+    /// none.
+    pub fn get(&self, turn: usize) -> Option<usize> {
+        let place = turn.checked_rem(self.count)?;
+        self.indices.get(place).map(|&index| usize::from(index))
     }
 }
 
@@ -81,9 +88,13 @@ mod tests {
 
     use super::*;
 
+    fn turn_by_turn(order: Order, turns: usize) -> Vec<usize> {
+        (0..turns).filter_map(|turn| order.get(turn)).collect()
+    }
+
     fn orders(policy: Policy, count: usize, turns: usize) -> Vec<Vec<usize>> {
         let mut rng = SmallRng::seed_from_u64(7);
-        (0..turns).map(|turn| policy.order(count, turn, &mut rng).cycle().take(count).collect()).collect()
+        (0..turns).map(|turn| turn_by_turn(policy.order(count, turn, &mut rng), count)).collect()
     }
 
     #[test]
@@ -125,8 +136,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_worse_comes_later() {
+        let mut order = Policy::Sequential.order(4, 0, &mut SmallRng::seed_from_u64(1));
+        order.sort_by_key(|index| index == 0 || index == 2);
+        assert_eq!(turn_by_turn(order, 5), [1, 3, 0, 2, 1]);
+        let none = Policy::Sequential.order(0, 0, &mut SmallRng::seed_from_u64(1));
+        assert_eq!(none.get(3), None);
+    }
+
+    #[test]
     fn the_order_wraps() {
         let order = Policy::Sequential.order(2, 0, &mut SmallRng::seed_from_u64(1));
-        assert_eq!(order.cycle().take(5).collect::<Vec<_>>(), [0, 1, 0, 1, 0]);
+        assert_eq!(turn_by_turn(order, 5), [0, 1, 0, 1, 0]);
     }
 }

@@ -37,6 +37,11 @@ impl Zone {
     }
 }
 
+/// A name in wire format, lower case.
+pub(super) fn wire_name(text: &str) -> Result<Box<[u8]>, BadZone> {
+    Zone::parse(text).map(|zone| zone.0)
+}
+
 /// A zone that is not a domain name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{zone:?} is not a domain name: {why}")]

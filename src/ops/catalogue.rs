@@ -124,6 +124,12 @@ families! {
         "Queries rejected because too many were in flight.";
     PROXY_DURATION = "coredns_proxy_request_duration_seconds", Histogram(&BUCKETS_TIME),
         "Time that an exchange with an upstream took.";
+    PROXY_HEALTHCHECK_FAILURES = "coredns_proxy_healthcheck_failures_total", Counter,
+        "Health probes that an upstream did not answer.";
+    PROXY_CONN_HITS = "coredns_proxy_conn_cache_hits_total", Counter,
+        "Queries to an upstream on a connection that was open already.";
+    PROXY_CONN_MISSES = "coredns_proxy_conn_cache_misses_total", Counter,
+        "Queries to an upstream on a new connection or socket.";
     /// Renamed in CoreDNS 1.11; popular dashboards and alerts still ask for it.
     FORWARD_REQUESTS = "coredns_forward_requests_total", Counter, "Queries sent to an upstream.";
     /// Renamed in CoreDNS 1.11; popular dashboards and alerts still ask for it.
@@ -131,6 +137,9 @@ families! {
     /// Renamed in CoreDNS 1.11; popular dashboards and alerts still ask for it.
     FORWARD_DURATION = "coredns_forward_request_duration_seconds", Histogram(&BUCKETS_TIME),
         "Time that an upstream took.";
+    /// Renamed in CoreDNS 1.11; popular alerts still ask for it.
+    FORWARD_HEALTHCHECK_FAILURES = "coredns_forward_healthcheck_failures_total", Counter,
+        "Health probes that an upstream did not answer.";
 
     // === Configuration ===
     /// Pre-set.

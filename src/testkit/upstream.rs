@@ -2,7 +2,9 @@
 //! and remembers every query it saw.
 
 mod authority;
+mod connection;
 mod reply;
+pub mod tls;
 mod zone;
 
 use std::collections::HashMap;
@@ -14,11 +16,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
+use self::connection::{Conduct, serve_tcp};
 use self::reply::reply;
+use self::tls::Identity;
 use self::zone::Zone;
 use crate::forward::Transport;
 
@@ -58,6 +61,8 @@ pub enum Behaviour {
     OtherPort,
     /// They get these bytes, with the first two replaced by the query's id.
     Raw(Vec<u8>),
+    /// They get this code, no records, and an Extended DNS Error (RFC 8914) if they have an OPT record.
+    Ede(ResponseCode, u16, &'static str),
 }
 
 /// A query that a fake upstream saw.
@@ -94,6 +99,8 @@ struct State {
     /// By name, in lower case with the final dot.
     by_name: HashMap<String, Behaviour>,
     seen: Vec<Seen>,
+    /// What becomes of connections that are accepted from now on.
+    conduct: Conduct,
 }
 
 /// A fake upstream, over UDP and TCP on the same port; it ends when it is dropped.
@@ -125,6 +132,21 @@ impl FakeUpstream {
     ///
     /// The port is in use.
     pub async fn start_at(addr: SocketAddr, zone: &str) -> io::Result<Self> {
+        Self::open(addr, zone, None).await
+    }
+
+    /// Starts one on a free port of 127.0.0.1 that speaks TLS there instead of TCP, as `identity` says.
+    pub async fn start_tls(zone: &str, identity: &Identity) -> Self {
+        for _ in 0..PORT_TRIES {
+            let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            if let Ok(started) = Self::open(addr, zone, Some(identity)).await {
+                return started;
+            }
+        }
+        unreachable!("no port is free for UDP and TCP both")
+    }
+
+    async fn open(addr: SocketAddr, zone: &str, identity: Option<&Identity>) -> io::Result<Self> {
         let tcp = TcpListener::bind(addr).await?;
         let addr = tcp.local_addr()?;
         let udp = UdpSocket::bind(addr).await?;
@@ -135,10 +157,11 @@ impl FakeUpstream {
             for_all: Behaviour::Answer,
             by_name: HashMap::new(),
             seen: Vec::new(),
+            conduct: Conduct::default(),
         }));
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_udp(state.clone(), Arc::new(Sockets { udp, stranger })));
-        tasks.spawn(serve_tcp(state.clone(), tcp));
+        tasks.spawn(serve_tcp(state.clone(), tcp, identity.map(Identity::acceptor)));
         Ok(Self { addr, state, tasks })
     }
 
@@ -169,10 +192,40 @@ impl FakeUpstream {
         lock(&self.state).mode = Mode::Refuse;
     }
 
+    /// From now on it has these records, too.
+    pub fn add(&self, zone: &str) {
+        lock(&self.state).zone.add(zone);
+    }
+
     /// From now on it is the authority for the zones whose SOA records it has: AA is set, the zone's NS records
     /// and the addresses of hosts come with records, its SOA with negative answers; other names get REFUSED.
     pub fn be_authority(&self) {
         lock(&self.state).mode = Mode::Authority;
+    }
+
+    /// From now on queries of one connection are answered in their order; until then each when it is ready.
+    pub fn answer_in_order(&self) {
+        lock(&self.state).conduct.in_order = true;
+    }
+
+    /// Closes the connections that are open.
+    pub fn close_connections(&self) {
+        lock(&self.state).conduct.close();
+    }
+
+    /// The connections that are open stay so, and nothing comes over them any more; new ones are answered.
+    pub fn black_hole_connections(&self) {
+        lock(&self.state).conduct.mute();
+    }
+
+    /// How many connections were accepted.
+    pub fn connections(&self) -> usize {
+        lock(&self.state).conduct.accepted
+    }
+
+    /// How many of them resumed a TLS session.
+    pub fn resumed(&self) -> usize {
+        lock(&self.state).conduct.resumed
     }
 
     /// Every query so far, oldest first.
@@ -294,54 +347,4 @@ async fn reply_udp(sockets: Arc<Sockets>, task: Task, to: SocketAddr) {
 async fn send(socket: &UdpSocket, message: &[u8], to: SocketAddr) {
     // Who asked may be gone already; that is what some tests are about.
     let _ = socket.send_to(message, to).await;
-}
-
-async fn serve_tcp(state: Arc<Mutex<State>>, listener: TcpListener) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            Ok((stream, source)) = listener.accept() => {
-                let state = state.clone();
-                connections.spawn(async move {
-                    // Ends with an error when the other side leaves.
-                    let _ = serve_connection(&state, stream, source).await;
-                });
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-async fn serve_connection(state: &Mutex<State>, mut stream: TcpStream, source: SocketAddr) -> io::Result<()> {
-    loop {
-        let mut raw = vec![0; usize::from(stream.read_u16().await?)];
-        stream.read_exact(&mut raw).await?;
-        let Some(task) = take(state, &raw, source, Transport::Tcp) else { return Ok(()) };
-        let length = u16::try_from(task.reply.len()).unwrap_or(u16::MAX);
-        let framed = [&length.to_be_bytes()[..], &task.reply].concat();
-        match task.behaviour {
-            Behaviour::Silent => continue,
-            Behaviour::CloseTcp => return Ok(()),
-            Behaviour::HalfTcp => {
-                stream.write_all(&framed[..framed.len() / 2]).await?;
-                return Ok(());
-            }
-            Behaviour::Delay(time) => tokio::time::sleep(time).await,
-            Behaviour::DribbleTcp(pause) => {
-                for byte in framed {
-                    tokio::time::sleep(pause).await;
-                    stream.write_u8(byte).await?;
-                }
-                continue;
-            }
-            Behaviour::WrongIds(count) => {
-                for i in 1..=count {
-                    stream.write_all(&framed[..2]).await?;
-                    stream.write_all(&forged(&task.reply, task.query.metadata.id.wrapping_add(i))).await?;
-                }
-            }
-            _ => {}
-        }
-        stream.write_all(&framed).await?;
-    }
 }

@@ -103,7 +103,7 @@ pub const PLUGINS: &[Entry] = &[
     // Once more, for what falls through the names that the table answers.
     entry(cache::NAME, &cache::OPTIONS, cache::setup_rear),
     entry(loops::NAME, &loops::OPTIONS, loops::setup),
-    entry(forward::NAME, &forward::OPTIONS, forward::setup),
+    entry(forward::NAME, &[], forward::setup),
     entry(whoami::NAME, &whoami::OPTIONS, whoami::setup),
 ];
 

@@ -2,6 +2,7 @@
 
 use hickory_proto::op::{Edns, Message, MessageType, ResponseCode};
 use hickory_proto::rr::Name;
+use hickory_proto::rr::rdata::opt::EdnsOption;
 
 use super::authority::Authoritative;
 use super::zone::{Zone, soa};
@@ -10,6 +11,9 @@ use crate::forward::Transport;
 
 /// UDP replies to queries without an OPT record (RFC 1035 §4.2.1).
 const MIN_UDP: usize = 512;
+
+/// Option code of an Extended DNS Error, RFC 8914 §2.
+const EDE: u16 = 15;
 
 /// The reply to `query`, as its bytes.
 pub(super) fn reply(
@@ -38,7 +42,7 @@ pub(super) fn reply(
     }
 
     let limit = match (transport, behaviour) {
-        (Transport::Tcp, _) | (_, Behaviour::IgnoreSize) => usize::from(u16::MAX),
+        (Transport::Tcp | Transport::Tls, _) | (_, Behaviour::IgnoreSize) => usize::from(u16::MAX),
         (Transport::Udp, Behaviour::TruncateUdp) => 0,
         (Transport::Udp, _) => query.edns.as_ref().map_or(MIN_UDP, |e| usize::from(e.max_payload())),
     };
@@ -54,6 +58,13 @@ pub(super) fn reply(
 fn fill(reply: &mut Message, zone: &Zone, mode: Mode, behaviour: &Behaviour) {
     match behaviour {
         Behaviour::Rcode(code) => reply.metadata.response_code = *code,
+        Behaviour::Ede(code, number, text) => {
+            reply.metadata.response_code = *code;
+            if let Some(edns) = &mut reply.edns {
+                let data = [&number.to_be_bytes()[..], text.as_bytes()].concat();
+                edns.options_mut().insert(EdnsOption::Unknown(EDE, data));
+            }
+        }
         Behaviour::NxDomain => {
             reply.metadata.response_code = ResponseCode::NXDomain;
             reply.add_authority(soa());

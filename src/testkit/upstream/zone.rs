@@ -27,6 +27,11 @@ impl Zone {
         Self(lines.map(record).collect())
     }
 
+    /// Reads more of them.
+    pub(super) fn add(&mut self, text: &str) {
+        self.0.extend(Self::parse(text).0);
+    }
+
     /// The records, in the order of the text.
     pub(super) fn records(&self) -> &[Record] {
         &self.0

@@ -62,13 +62,13 @@ impl Fallback {
         }
         let transport = if query.is_udp() { Transport::Udp } else { Transport::Tcp };
         let answer = tokio::time::timeout(PATIENCE, self.forwarder.forward(query.bytes(), transport)).await;
-        let Ok(Outcome::Reply(bytes)) = answer else {
+        let Ok(Outcome::Reply(reply)) = answer else {
             let until = self.origin.elapsed() + REST;
             self.resting_until.store(until.as_millis() as u64, Ordering::Relaxed);
             self.failed.increment(1);
             return None;
         };
-        let reply = positive(&bytes)?;
+        let reply = positive(&reply.message)?;
         self.taken.increment(1);
         Some(reply)
     }
