@@ -20,6 +20,7 @@ mod http;
 #[path = "options/kubernetes.rs"]
 mod kubernetes;
 #[path = "common/process.rs"]
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod process;
 
 use std::collections::BTreeSet;

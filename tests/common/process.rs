@@ -105,6 +105,25 @@ impl Process {
         self.address("answering dns")
     }
 
+    /// Waits until it answers.
+    ///
+    /// # Panics
+    /// When it ends instead, with what it said.
+    pub(crate) fn serving(mut self) -> Self {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.output().contains("answering dns") {
+            let ended = self.ended();
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "does not serve ({ended:?})\n{}{}",
+                self.output(),
+                self.errors()
+            );
+            std::thread::sleep(LOOK);
+        }
+        self
+    }
+
     /// Asks it over UDP, again if a packet is lost.
     pub(crate) fn ask(&self, query: &Query) -> Answer {
         let dns = self.dns();
@@ -129,6 +148,18 @@ impl Process {
         Some(status.code().unwrap_or(-1))
     }
 
+    /// Waits for its end and returns its exit status; children of it may go on and hold its outputs.
+    pub(crate) fn wait_until_ended(&mut self) -> i32 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(code) = self.ended() {
+                return code;
+            }
+            assert!(Instant::now() < deadline, "does not end\n{}{}", self.output(), self.errors());
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// Waits for its end: exit status and everything it printed on standard output.
     pub(crate) fn wait(mut self) -> (i32, String) {
         let code = self.end();
@@ -137,14 +168,7 @@ impl Process {
 
     /// Waits for its end, and for all of its output.
     fn end(&mut self) -> i32 {
-        let deadline = Instant::now() + PATIENCE;
-        let code = loop {
-            if let Some(code) = self.ended() {
-                break code;
-            }
-            assert!(Instant::now() < deadline, "does not end\n{}{}", self.output(), self.errors());
-            std::thread::sleep(LOOK);
-        };
+        let code = self.wait_until_ended();
         self.stdout.end();
         self.stderr.end();
         code

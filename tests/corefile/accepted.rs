@@ -171,6 +171,62 @@ fn files_of_distributions() {
     for c in [
         Case { file: "kubeadm.corefile", blocks: &[(".:53", CLUSTER)], warnings: &[] },
         Case { file: "kubeadm-old.corefile", blocks: &[(".:53", CLUSTER)], warnings: &[] },
+        Case { file: "eks.corefile", blocks: &[(".:53", CLUSTER)], warnings: &[] },
+        Case { file: "helm.corefile", blocks: &[(".:53", CLUSTER)], warnings: &[] },
+        Case { file: "deployment-script.corefile", blocks: &[(".:53", CLUSTER)], warnings: &[] },
+        Case { file: "kops.corefile", blocks: &[(".:53", CLUSTER)], warnings: &[] },
+        Case {
+            file: "kubespray.corefile",
+            blocks: &[
+                ("corp.example.:53", "errors cache loadbalance reload forward"),
+                (
+                    ".:53",
+                    "errors health ready kubernetes prometheus forward hosts cache loop reload loadbalance",
+                ),
+            ],
+            warnings: &[],
+        },
+        Case {
+            file: "kubespray-node-local.corefile",
+            blocks: &[
+                ("cluster.local.:53", "errors cache reload loop bind forward prometheus health"),
+                ("in-addr.arpa.:53", NODE),
+                ("ip6.arpa.:53", NODE),
+                (".:53", NODE),
+            ],
+            warnings: &[],
+        },
+        Case {
+            file: "node-local-ipvs.corefile",
+            blocks: &[
+                ("cluster.local.:53", "errors cache reload loop bind forward prometheus health"),
+                ("in-addr.arpa.:53", NODE),
+                ("ip6.arpa.:53", NODE),
+                (".:53", NODE),
+                ("corp.example.:53", "errors cache bind forward"),
+            ],
+            warnings: &[],
+        },
+        Case {
+            file: "openshift-later.corefile",
+            blocks: &[
+                (".:5353", "bufsize errors log health ready kubernetes prometheus forward cache reload"),
+                ("hostname.bind.:5353", "chaos"),
+            ],
+            warnings: &[],
+        },
+        Case {
+            file: "additions.corefile",
+            blocks: &[
+                (
+                    ".:53",
+                    "log errors debug health ready bufsize nsid metadata acl any minimal header local autopath \
+                     rewrite rewrite kubernetes hosts template prometheus forward cache loop reload loadbalance",
+                ),
+                ("team.example.:53 corp.example.:53", "errors cache forward"),
+            ],
+            warnings: &[],
+        },
         Case {
             file: "stub-zones.corefile",
             blocks: &[
