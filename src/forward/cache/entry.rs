@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::moment::Moment;
 use super::packet::Packet;
+use super::policy::MAX_FAILURE;
 use super::refresh::Due;
 
 /// What a reply says.
@@ -116,6 +117,13 @@ impl Usage {
         Moment::from_millis(self.retry_at.load(Ordering::Relaxed))
     }
 
+    /// Whether a refresh was tried not long ago, in vain: one that succeeds puts another entry in the place of this
+    /// one. What is tried again within five minutes is not waited for (RFC 9520 §3.2 has failures forgotten then).
+    pub fn was_tried(&self, now: Moment) -> bool {
+        let again = self.retry_at();
+        again > Moment::LONG_AGO && now.since(again) < MAX_FAILURE
+    }
+
     /// A refresh was tried: none is before `at`.
     pub fn retry_from(&self, at: Moment) {
         self.retry_at.store(at.millis(), Ordering::Relaxed);
@@ -170,5 +178,15 @@ pub(super) mod tests {
             assert_eq!((usage.hits(), usage.last()), (hits, second(at)), "{at}");
         }
         assert_eq!(Usage::new(second(0)).with_hits(7).hits(), 7);
+    }
+
+    #[test]
+    fn an_attempt_is_remembered_for_a_while() {
+        let usage = Usage::new(second(0));
+        assert!(!usage.was_tried(second(0)));
+        usage.retry_from(second(30));
+        for (at, tried) in [(0, true), (30, true), (329, true), (330, false)] {
+            assert_eq!(usage.was_tried(second(at)), tried, "{at}");
+        }
     }
 }

@@ -90,11 +90,8 @@ pub fn verdict<'a>(
         if let Some(entry) = stale_positive
             && found.denial.as_ref().is_some_and(|denial| fresh(&denial))
         {
-            return Verdict::Stale {
-                entry,
-                refresh: now >= entry.usage.retry_at(),
-                why: WhyStale::Preferred,
-            };
+            // What upstreams say is known, for as long as the denial is good.
+            return Verdict::Stale { entry, refresh: false, why: WhyStale::Preferred };
         }
     }
     // Denials first, as in CoreDNS; only one of the two is ever fresh here.
@@ -115,7 +112,7 @@ pub fn verdict<'a>(
             Verdict::Stale { entry, refresh: false, why: WhyStale::Failing }
         }
         Stale::Verify { patience, .. } => Verdict::Fetch { stale: entry, patience },
-        Stale::OnFailure { .. } if !may_retry || failure.is_some() || failing() => {
+        Stale::OnFailure { .. } if entry.usage.was_tried(now) || failure.is_some() || failing() => {
             Verdict::Stale { entry, refresh: may_retry, why: WhyStale::Failing }
         }
         Stale::OnFailure { .. } => Verdict::Fetch { stale: entry, patience: Some(CLIENT_TIMER) },
@@ -241,6 +238,14 @@ mod tests {
                 ..none
             },
             Case { name: "tried lately", retry_at: 40, want: "stale records failing", ..expired },
+            Case {
+                name: "tried a while ago",
+                now: 339,
+                retry_at: 40,
+                want: "stale records failing, refresh",
+                ..expired
+            },
+            Case { name: "tried long ago", now: 340, retry_at: 40, want: "fetch 1.8s or records", ..expired },
             Case { name: "failing", failing: true, want: "stale records failing, refresh", ..expired },
             Case {
                 name: "failing, tried",
