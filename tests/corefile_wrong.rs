@@ -235,10 +235,10 @@ fn forward_lines() {
         forward("except nothing", "except", &["write 'except ZONE...'"]),
         forward("except no zone", "except a..b", &["a..b"]),
         forward("force_tcp with a word", "force_tcp yes", &["write 'force_tcp'"]),
-        forward("tls to upstreams", "tls", &["'tls' is not supported yet", "supported are: except"]),
-        forward("health checks", "health_check 1s", &["'health_check' is not supported yet"]),
-        forward("connections that expire", "expire 10s", &["'expire' is not supported yet"]),
-        forward("failover", "failover SERVFAIL", &["'failover' is not supported yet"]),
+        forward("health checks of no pause", "health_check", &["write 'health_check DURATION [no_rec]"]),
+        forward("connections that expire some time", "expire soon", &["soon"]),
+        forward("failover of a slip", "failover SERVFIAL", &["'SERVFIAL' is not a response code"]),
+        forward("DNS over HTTPS", "doh_method GET", &["'https://' upstreams, which are not supported"]),
     ]);
 }
 
@@ -268,18 +268,13 @@ fn forward_as_a_whole() {
                 "/etc/resolv.conf",
             ],
         ),
-        directive("a name", "forward . dns.example", 2, &["neither an address nor a file"]),
-        directive(
-            "tls",
-            "forward . tls://192.0.2.1",
-            2,
-            &["'tls://' upstreams are not supported yet", "plain DNS"],
-        ),
+        directive("a mistyped address", "forward . 192.0.2.300", 2, &["neither an address nor a file"]),
+        directive("no name", "forward . dns_.example..", 2, &["neither an address nor a file"]),
         directive(
             "https",
             "forward . https://dns.example",
             2,
-            &["'https://' upstreams are not supported yet"],
+            &["'https://' upstreams are not supported here", "DNS over TLS"],
         ),
         directive("no zone", "forward a..b 192.0.2.1", 2, &["a..b"]),
         directive(
@@ -430,7 +425,7 @@ fn the_command_says_so_too() {
     for (text, line, part) in [
         (kubernetes_text("ttl 3601"), 4, "from 0 to 3600"),
         (".:0 {\nroute53\n}\n".to_owned(), 2, "plugin/route53 is not supported: forward the zone"),
-        (".:0 {\nforward . tls://192.0.2.1\n}\n".to_owned(), 2, "'tls://' upstreams"),
+        (".:0 {\nforward . https://192.0.2.1\n}\n".to_owned(), 2, "'https://' upstreams"),
         (".:0 {\nforwrd . 192.0.2.1\n}\n".to_owned(), 2, "did you mean 'forward'?"),
         ("a:0 {\ndebug\n}\na:0 {\ndebug\n}\n".to_owned(), 4, "already defined"),
     ] {

@@ -12,6 +12,7 @@ use hickory_proto::rr::RecordType;
 use outlast::forward::Transport;
 use outlast::testkit::client::{Answer, Query};
 use outlast::testkit::node::{Builder, TestNode};
+use outlast::testkit::upstream::tls::Identity;
 use outlast::testkit::upstream::{Behaviour, FakeUpstream};
 
 /// How long a test waits for what has to come.
@@ -198,7 +199,10 @@ async fn case_502_two_forwards() {
 }
 
 #[tokio::test]
-async fn cases_503_504_505_what_starts() {
+async fn cases_503_to_506_what_starts() {
+    let identity = Identity::new(&["dns.example"]);
+    let tls =
+        format!("tls://192.0.2.1 {{\n tls_servername dns.example\n tls {}\n }}", identity.ca().display());
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -211,11 +215,12 @@ async fn cases_503_504_505_what_starts() {
     let (most, more) = (addresses(15), addresses(16));
     for (name, to, wrong) in [
         ("503: a file with two servers", two.as_str(), None),
-        ("504: a file without a server", &none, Some("forward needs at least one upstream")),
+        ("504: a file without a server", &none, Some("no nameserver line with an IP address")),
         ("504: it is skipped beside others", &format!("{none} 192.0.2.1"), None),
         ("505: 15 upstreams", &most, None),
         ("505: 16 upstreams", &more, Some("forward takes at most 15 upstreams, not 16")),
         ("505: a server that is named twice counts once", &format!("{most} {two}"), None),
+        ("506: within TLS, at port 853 (tests of the options verify names)", &tls, None),
     ] {
         let error = Builder::default().check(&format!(".:53 {{\n forward . {to}\n}}\n")).err();
         let error = error.map(|e| e.to_string());

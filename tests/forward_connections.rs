@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use hickory_proto::op::ResponseCode;
 use outlast::forward::target::{self, Word};
-use outlast::forward::{ForwardConfig, Forwarder, Outcome, Target, TlsFiles, Transport};
+use outlast::forward::{ForwardConfig, Forwarder, Outcome, Policy, Target, TlsFiles, Transport};
 use outlast::ops::metrics::Metrics;
 use outlast::testkit::client::{Answer, Query};
 use outlast::testkit::upstream::tls::Identity;
@@ -191,6 +191,34 @@ async fn a_given_up_query_leaves_its_connection_usable() {
 
 /// Longer than an exchange on loopback.
 const PAUSE: Duration = Duration::from_millis(30);
+
+/// Where there are several upstreams another one replies before a silent connection is tried beside: it is left
+/// alone all the same.
+#[tokio::test]
+async fn a_dead_connection_is_noticed_where_another_upstream_is_faster() {
+    let upstreams = [FakeUpstream::start(&zone()).await, FakeUpstream::start(&zone()).await];
+    let [a, b] = &upstreams;
+    let (forwarder, _) = forwarder(vec![a.addr(), b.addr()], |config| {
+        (config.policy, config.read_timeout) = (Policy::Sequential, Duration::from_secs(60));
+        config.probe.interval = Duration::from_millis(5);
+    });
+    for host in 0..20 {
+        assert_eq!(ask(&forwarder, host).await, answer(host));
+    }
+    assert_eq!((a.connections(), b.connections()), (1, 0));
+    a.black_hole_connections();
+    assert_eq!(ask(&forwarder, 20).await, answer(20));
+    assert_eq!(b.count("h20.test."), 1, "the other one is asked, too");
+    // A probe says that the upstream is well; its dead connection would stay for a minute.
+    while a.count(".") == 0 || forwarder.is_failing() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    sleep(PAUSE).await;
+    for host in 21..30 {
+        assert_eq!(ask(&forwarder, host).await, answer(host));
+        assert_eq!(b.count(&format!("h{host}.test.")), 0, "the first one answers, on a new connection");
+    }
+}
 
 // === TLS ===
 

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// `max_concurrent`, with room for upstreams that let every query time out: 2,000 new names a second.
 pub const DEFAULT_IN_FLIGHT: usize = 4096;
 
-/// The most that can be configured: above it, the ports that Linux hands out by default (28,232 an address)
-/// could run out.
-pub const MAX_IN_FLIGHT: usize = 16_384;
+/// The most that can be configured: with a second try beside each first one, the ports that Linux hands out by
+/// default (28,232 an address) could run out above it.
+pub const MAX_IN_FLIGHT: usize = 14_000;
 
 /// The door to a `forward`.
 #[derive(Debug)]

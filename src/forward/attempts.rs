@@ -28,6 +28,9 @@ const ANSWERS: [u16; 2] = [0, 3];
 /// What CoreDNS logs when there is nobody to ask.
 const NO_HEALTHY: &str = "no healthy proxies";
 
+/// What is logged while the addresses of upstreams are not known.
+const NONE_KNOWN: &str = "no upstream is known yet: their names are being looked up";
+
 impl Forwarder {
     /// Asks until there is a reply to pass on.
     pub(super) async fn ask_upstreams(&self, query: &Query<'_>, client: Transport) -> Outcome {
@@ -85,7 +88,7 @@ impl Forwarder {
                 }
             }
         }
-        last.into_outcome()
+        last.into_outcome(if known.is_empty() { NONE_KNOWN } else { NO_HEALTHY })
     }
 
     fn spend(&self, now: Instant) -> bool {
@@ -110,10 +113,11 @@ struct Last {
 }
 
 impl Last {
-    fn into_outcome(self) -> Outcome {
+    /// `nobody` is the error where nobody was asked.
+    fn into_outcome(self, nobody: &str) -> Outcome {
         self.reply.unwrap_or_else(|| match self.error {
             Some(error) => Outcome::Failed { network: Some(error.for_client()), error: error.to_string() },
-            None => Outcome::Failed { network: None, error: NO_HEALTHY.to_owned() },
+            None => Outcome::Failed { network: None, error: nobody.to_owned() },
         })
     }
 }

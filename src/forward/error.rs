@@ -134,6 +134,11 @@ impl Cause {
         Self::Os { call, error: Arc::new(error) }
     }
 
+    /// Whether it is a want of our own (room, ports, descriptors) and says nothing of the upstream.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self, Self::Busy | Self::Os { call: "bind" | "socket", .. })
+    }
+
     /// Whether this is known at once and will be the same at once again, unlike a silence.
     pub(super) const fn is_hard(&self) -> bool {
         !matches!(self, Self::Timeout | Self::Busy)

@@ -66,7 +66,9 @@ pub(super) async fn run(upstream: Weak<Upstream>, dialect: Arc<Dialect>) {
                 Err(error) => error,
             };
             tracing::debug!(%error, "a probe got no reply");
-            upstream.probe_failed(&error);
+            if !error.cause().is_ours() {
+                upstream.probe_failed(&error);
+            }
             drop(upstream);
             sleep(dialect.jitter.spread(dialect.probe.interval, SPREAD)).await;
         }

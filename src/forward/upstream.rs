@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::error::{Cause, ExchangeError};
+use super::error::ExchangeError;
 use super::health::{Grade, Health, RECHECK};
 use super::metrics::UpstreamMetrics;
 use super::probe::{self, Probe};
@@ -266,8 +266,7 @@ impl Asking<'_> {
             }
             Err(error) => {
                 upstream.metrics.failed(error.cause());
-                // That it was not asked for want of room does not speak against it.
-                if matches!(error.cause(), Cause::Busy) {
+                if error.cause().is_ours() {
                     return;
                 }
                 let recheck = upstream.dialect.recheck();

@@ -444,3 +444,35 @@ fn next_message(bytes: &mut BytesMut) -> Option<Vec<u8>> {
     bytes.advance(length);
     Some(message)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn messages_come_out_whole_however_they_arrive(
+            messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..600), 0..8),
+            pieces in proptest::collection::vec(1_usize..700, 1..20),
+        ) {
+            let framed = |message: &Vec<u8>| [&(message.len() as u16).to_be_bytes()[..], message].concat();
+            let stream: Vec<u8> = messages.iter().flat_map(framed).collect();
+            let (mut bytes, mut rest, mut got) = (BytesMut::new(), &stream[..], Vec::new());
+            for size in pieces.iter().cycle() {
+                let (piece, more) = rest.split_at((*size).min(rest.len()));
+                bytes.put_slice(piece);
+                while let Some(message) = next_message(&mut bytes) {
+                    got.push(message);
+                }
+                rest = more;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(got, messages);
+            prop_assert!(bytes.is_empty());
+        }
+    }
+}

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use self::connection::{Connection, Place, Settled};
 pub(super) use self::dial::Dialer;
@@ -47,6 +47,10 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The most of it, and what holds while nothing is known: a dead connection is known in under a second.
 const MOST_PATIENCE: Duration = Duration::from_millis(500);
+
+/// After this time without a word, a query that is given up makes its connection suspect: the time after which
+/// another upstream is tried at the earliest, whose reply then ends the query here.
+const SUSPECT: Duration = Duration::from_millis(20);
 
 /// How connections are kept.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +129,25 @@ impl Shared {
     }
 }
 
+/// Looks, at the end of an exchange, whether its connection has said anything meanwhile.
+struct Watch {
+    /// The connection.
+    connection: Arc<Connection>,
+    /// How many messages had been read at the beginning.
+    reads: u64,
+    /// When it began.
+    since: Instant,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // Invariant: a silent connection gets no further query, also where the one on it is not waited for to the end.
+        if self.connection.reads() == self.reads && self.since.elapsed() >= SUSPECT {
+            self.connection.set_silent();
+        }
+    }
+}
+
 /// Which connection a query is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
@@ -159,6 +182,7 @@ impl Pool {
         }
         let connection = place.connection().clone();
         let mut reads = connection.reads();
+        let _watch = Watch { connection: connection.clone(), reads, since: Instant::now() };
         let mut first = std::pin::pin!(self.settle(query, place.send(query.message())));
         loop {
             tokio::select! {

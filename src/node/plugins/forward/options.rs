@@ -83,9 +83,12 @@ pub(super) fn read(directive: &Directive, cx: &mut Context<'_>) -> Result<Option
             zones[0], from.text, from.position);
     }
     let zone = zones.into_iter().next().ok_or_else(|| from.error("plugin/forward: FROM is not a zone"))?;
-    let mut upstreams = Vec::new();
+    let (mut upstreams, mut skipped) = (Vec::new(), None);
     for word in to {
-        upstreams.extend(targets(word, cx)?);
+        upstreams.extend(targets(word, cx, &mut skipped)?);
+    }
+    if let (true, Some(error)) = (upstreams.is_empty(), skipped) {
+        return Err(directive.error(format!("plugin/forward: {error}")));
     }
     let mut options = Options { config: ForwardConfig::new(zone, upstreams), next_on: NextOn::default() };
     for line in directive.lines() {
@@ -265,8 +268,8 @@ fn interface(name: &str) -> Option<u32> {
 }
 
 /// The upstreams that a word of TO names: an address, a file that lists name servers, or a host. A file without
-/// name servers names none.
-fn targets(word: &Token, cx: &Context<'_>) -> Result<Vec<Target>, Error> {
+/// name servers names none, and is `skipped`.
+fn targets(word: &Token, cx: &Context<'_>, skipped: &mut Option<ResolvError>) -> Result<Vec<Target>, Error> {
     match target::parse(&word.text, interface) {
         Word::Target(target) => Ok(vec![target]),
         Word::Scheme(scheme) => Err(unspoken(word, scheme)),
@@ -279,6 +282,7 @@ fn targets(word: &Token, cx: &Context<'_>) -> Result<Vec<Target>, Error> {
                     Ok(servers) => Ok(servers.into_iter().map(Target::from).collect()),
                     Err(NoServers::Empty(error)) => {
                         tracing::warn!(target: "plugin/forward", "{error}: it is skipped, at {}", word.position);
+                        *skipped = Some(error);
                         Ok(Vec::new())
                     }
                     Err(NoServers::Wrong(error)) => Err(error),

@@ -7,7 +7,7 @@ use super::*;
 use crate::corefile::{LoadOptions, parse};
 use crate::forward::{ForwardConfig, Policy, Probe, Target, TlsFiles, target};
 use crate::node::chain::Chain;
-use crate::node::setup::{Environment, Overrides, Process};
+use crate::node::setup::{Environment, Listening, Overrides, Process};
 use crate::node::test_support::{Ask, plugins, router};
 use crate::ops::clock::WallClock;
 use crate::testkit::client;
@@ -30,6 +30,9 @@ fn read(text: &str) -> ForwardConfig {
     let mut cx = Context {
         environment: &environment,
         zones: Vec::new(),
+        keys: &[],
+        listening: Listening::default(),
+        follows_clients: None,
         root: PathBuf::from("/root"),
         bound: Vec::new(),
         watches_readiness: false,
