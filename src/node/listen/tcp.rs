@@ -9,8 +9,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use hickory_server::net::xfer::Protocol;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -72,13 +72,21 @@ impl TcpListener {
         }
         // Those that the kernel has accepted already would be reset.
         for _ in 0..bind::BACKLOG {
-            let Some(Ok((stream, peer))) = self.socket.accept().now_or_never() else { break };
+            let Ok((stream, peer)) = self.accept_waiting() else { break };
             self.take(stream, peer, &slots, &stop);
         }
         drop(self.socket);
         // All slots back: every connection has ended.
         let all = u32::try_from(connections).unwrap_or(u32::MAX);
         let _ = slots.acquire_many(all).await;
+    }
+
+    /// A connection that the kernel has, if there is one; asked directly, for the runtime may not have heard of it.
+    fn accept_waiting(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = SockRef::from(&self.socket).accept()?;
+        stream.set_nonblocking(true)?;
+        let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+        Ok((TcpStream::from_std(stream.into())?, peer))
     }
 
     /// Serves a connection in a task of its own, if there is room for it.

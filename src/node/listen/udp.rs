@@ -20,17 +20,8 @@ const MAX_QUERY: usize = 4096;
 /// Packets answered in a row before other tasks of the runtime get their turn.
 const BURST: usize = 64;
 
-/// Bursts that a socket answers at its end: more than its buffer holds, so that only what keeps coming is left.
-const LAST_BURSTS: usize = 256;
-
-/// Whether more may have arrived.
-#[derive(PartialEq, Eq)]
-enum Burst {
-    /// Nothing is left.
-    Dry,
-    /// There may be more.
-    Full,
-}
+/// Packets that a socket answers at its end: more than its buffer holds.
+const LAST_PACKETS: usize = 16_384;
 
 /// A UDP socket that answers.
 pub struct UdpListener {
@@ -83,25 +74,26 @@ impl UdpListener {
         }
         // What comes from now on is for the other sockets of this address, if there are any.
         self.turn_away();
-        for _ in 0..LAST_BURSTS {
-            if self.burst(&mut buffer) == Burst::Dry {
-                break;
+        for _ in 0..LAST_PACKETS {
+            // Asked directly, for the runtime may not have heard of what has come.
+            match read(&self.socket, &mut buffer) {
+                Ok(datagram) => self.handle(&buffer[..datagram.len], &datagram),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {}
             }
-            tokio::task::yield_now().await;
         }
     }
 
     /// Answers what has arrived, up to [`BURST`] packets.
-    fn burst(&self, buffer: &mut [u8; MAX_QUERY]) -> Burst {
+    fn burst(&self, buffer: &mut [u8; MAX_QUERY]) {
         for _ in 0..BURST {
             match self.socket.try_io(Interest::READABLE, || read(&self.socket, buffer)) {
                 Ok(datagram) => self.handle(&buffer[..datagram.len], &datagram),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Burst::Dry,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // An ICMP error for an earlier reply; the socket is as good as before.
                 Err(_) => {}
             }
         }
-        Burst::Full
     }
 
     /// Has the kernel give this socket no further packets: one that is connected takes those of its peer only, and

@@ -37,7 +37,6 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testkit::client::Query;
     use crate::testkit::node::{Builder, TestNode};
 

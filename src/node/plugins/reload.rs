@@ -60,7 +60,6 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testkit::node::Builder;
 
     fn every(words: &str) -> Result<(u64, u64), String> {

@@ -43,7 +43,6 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::node::test_support::{Logs, plugins};
 
     #[test]

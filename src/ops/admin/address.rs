@@ -84,12 +84,12 @@ impl ListenAddress {
         leaving: &[(u16, Arc<TcpListener>)],
     ) -> Result<(TcpListener, SocketAddr), BindError> {
         let bound = self.try_bind(false).or_else(|error| {
-            if error.kind() != io::ErrorKind::AddrInUse {
+            let leaving = leaving.iter().filter(|(port, _)| *port == self.port);
+            let leaving: Vec<_> = leaving.map(|(_, socket)| SockRef::from(&**socket)).collect();
+            if error.kind() != io::ErrorKind::AddrInUse || leaving.is_empty() {
                 return Err(error);
             }
             // The port is shared for as long as it takes to bind: whoever else has it is still in the way.
-            let leaving = leaving.iter().filter(|(port, _)| *port == self.port);
-            let leaving: Vec<_> = leaving.map(|(_, socket)| SockRef::from(&**socket)).collect();
             leaving.iter().try_for_each(|socket| socket.set_reuse_port(true))?;
             let bound = self.try_bind(true);
             leaving.iter().try_for_each(|socket| socket.set_reuse_port(false))?;

@@ -1,6 +1,7 @@
 //! One listener: HTTP/1 with one request a connection, deadlines and limits.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -57,9 +59,21 @@ pub(super) async fn serve(listener: Arc<TcpListener>, routes: Arc<ArcSwap<Router
         }
         oldest_first.push_back(tasks.spawn(answer(stream, Router::clone(&routes.load()))));
     }
+    // Those that the kernel has accepted already would be reset.
+    for _ in 0..MAX_CONNECTIONS {
+        let Ok(stream) = accept_waiting(&listener) else { break };
+        tasks.spawn(answer(stream, Router::clone(&routes.load())));
+    }
     drop(listener);
     // What is left after the limit is cut when the set is dropped.
     let _ = timeout(CLOSE_LIMIT, async { while tasks.join_next().await.is_some() {} }).await;
+}
+
+/// A connection that the kernel has, if there is one; asked directly, for the runtime may not have heard of it yet.
+fn accept_waiting(listener: &TcpListener) -> io::Result<TcpStream> {
+    let (stream, _) = SockRef::from(listener).accept()?;
+    stream.set_nonblocking(true)?;
+    TcpStream::from_std(stream.into())
 }
 
 /// Reads one request and answers it.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::ops::drain::{Limits, Signal};
-use crate::ops::readiness::{Handle, Monitor};
+use crate::ops::readiness::{self, Monitor};
 
 /// No test waits this long unless it fails.
 const SOON: Duration = Duration::from_secs(20);
@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// A running server with everything on one address, and the part that is pending.
 struct Running {
     address: SocketAddr,
-    kubernetes: Handle,
+    kubernetes: readiness::Handle,
     metrics: Arc<Metrics>,
     drain: Drain,
     admin: Admin,

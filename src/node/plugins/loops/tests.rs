@@ -206,6 +206,6 @@ fn names_are_two_numbers_below_the_zone() {
         assert!(numbers.len() == 2 && numbers.iter().all(Result::is_ok), "{name}");
     }
     assert_ne!(Probe::new(".").unwrap().name(), Probe::new(".").unwrap().name());
-    let long = format!("{}.", [["a"; 63].concat(); 3].map(|l| l + ".").concat() + &["a"; 60].concat());
+    let long = format!("{0}.{0}.{0}.{1}.", "a".repeat(63), "a".repeat(60));
     assert!(Probe::new(&long).is_none(), "no room");
 }
