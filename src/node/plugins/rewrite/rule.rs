@@ -211,10 +211,8 @@ impl CnameRule {
                     .error("plugin/rewrite: write 'cname [exact|prefix|suffix|substring|regex] FROM TO'"));
             }
         };
-        let to = match from {
-            Pattern::Prefix(_) | Pattern::Substring(_) => to.text.to_ascii_lowercase(),
-            _ => from.replacement(to)?,
-        };
+        from.replacement(to)?;
+        let to = to.text.to_ascii_lowercase();
         Ok(Self { from, to })
     }
 

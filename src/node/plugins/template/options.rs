@@ -31,16 +31,22 @@ const MAX_EDE_TEXT: usize = 255;
 
 /// All directives, in the order of the file.
 pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
-    let templates = directives.iter().map(|d| read(d, cx)).collect::<Result<_, _>>()?;
+    let templates =
+        directives.iter().map(|d| read(d, &cx.zones, &mut cx.process.warnings)).collect::<Result<_, _>>()?;
     Ok(vec![Arc::new(Templates { templates, metrics: cx.environment.metrics.clone() })])
 }
 
-fn read(directive: &Directive, cx: &mut Context<'_>) -> Result<Template, Error> {
+/// Reads a directive in a block for `zones_of_block`.
+pub(super) fn read(
+    directive: &Directive,
+    zones_of_block: &[Labels],
+    warnings: &mut Vec<Warning>,
+) -> Result<Template, Error> {
     let [class, kind, zones @ ..] = directive.expect_args(2..=usize::MAX, USAGE)? else {
         return Err(directive.error(format!("plugin/template: write '{USAGE}'")));
     };
     let zones = match zones {
-        [] => cx.zones.iter().map(|zone| (zone.to_string(), zone.clone())).collect(),
+        [] => zones_of_block.iter().map(|zone| (zone.to_string(), zone.clone())).collect(),
         words => {
             let texts = corefile::zones(words)?;
             let labelled = texts.into_iter().map(|text| labels(directive, &text).map(|zone| (text, zone)));
@@ -70,7 +76,7 @@ fn read(directive: &Directive, cx: &mut Context<'_>) -> Result<Template, Error> 
         fallthrough: Vec::new(),
     };
     for line in directive.lines() {
-        option(line, &mut template, cx)?;
+        option(line, &mut template, warnings)?;
     }
     if template.matches.is_empty() {
         let all = regex::Regex::new("").map_err(|e| directive.error(format!("plugin/template: {e}")))?;
@@ -86,7 +92,7 @@ fn read(directive: &Directive, cx: &mut Context<'_>) -> Result<Template, Error> 
     Ok(template)
 }
 
-fn option(line: &Line, template: &mut Template, cx: &mut Context<'_>) -> Result<(), Error> {
+fn option(line: &Line, template: &mut Template, warnings: &mut Vec<Warning>) -> Result<(), Error> {
     match line.name().text.as_str() {
         "match" => {
             for word in line.expect_args(1..=usize::MAX, "match REGEX...")? {
@@ -128,7 +134,7 @@ fn option(line: &Line, template: &mut Template, cx: &mut Context<'_>) -> Result<
             let (position, why) =
                 (line.name().position.clone(), "aliases are followed by this server itself");
             tracing::warn!(target: "plugin/template", "'upstream' at {position} has no effect: {why}");
-            cx.process.warnings.push(Warning { position, text: format!("'upstream' has no effect: {why}") });
+            warnings.push(Warning { position, text: format!("'upstream' has no effect: {why}") });
         }
         name if REFUSED.contains(&name) => {
             return Err(line.error(format!(

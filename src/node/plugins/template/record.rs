@@ -137,6 +137,11 @@ fn name(word: &Word) -> Result<Name, String> {
     name.ok_or_else(|| format!("'{}' is no domain name", word.text))
 }
 
+/// A class that records can have: `ANY` is a type here.
+fn class_of_records(word: &str) -> Option<DNSClass> {
+    presentation::class(word).filter(|class| !matches!(class, DNSClass::ANY | DNSClass::NONE))
+}
+
 /// A time in seconds, or with units as zone files have them: `1h30m`.
 fn seconds(text: &str) -> Result<u32, String> {
     let wrong = || format!("'{text}' is no time from 0 to {MAX_TTL} seconds");
@@ -299,4 +304,127 @@ fn bytes(kind: RecordType, len: u16, bytes: &[u8]) -> Result<RData, String> {
     let mut decoder = BinDecoder::new(bytes);
     let read = RData::read(&mut decoder, kind, Restrict::new(len)).map_err(|e| e.to_string())?;
     Ok(if read.record_type() == kind { read } else { unknown(kind, bytes.to_vec()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A record as hickory prints it.
+    fn printed(text: &str) -> Result<Option<String>, String> {
+        let print = |r: Record| {
+            format!("{} {} {} {} {}", r.name.to_ascii(), r.ttl, r.dns_class, r.record_type(), r.data)
+        };
+        parse(text).map(|record| record.map(print))
+    }
+
+    #[test]
+    fn records_are_read() {
+        for (name, text, want) in [
+            ("all there", "a.b. 60 IN A 10.0.0.1", "a.b. 60 IN A 10.0.0.1"),
+            ("TTL behind the class", "a.b. in 1h30m a 10.0.0.1", "a.b. 5400 IN A 10.0.0.1"),
+            ("neither", "a.b A 10.0.0.1 ; comment", "a.b. 3600 IN A 10.0.0.1"),
+            ("another class", "a. CH A 10.0.0.1", "a. 3600 CH A 10.0.0.1"),
+            ("the root", " @ 60 IN NS @", ". 60 IN NS ."),
+            ("AAAA", "a. AAAA fd00::1", "a. 3600 IN AAAA fd00::1"),
+            ("CNAME", "a. CNAME under_score.0\\/25.example", "a. 3600 IN CNAME under_score.0\\/25.example."),
+            ("PTR", "1.0.0.10.in-addr.arpa. PTR a.", "1.0.0.10.in-addr.arpa. 3600 IN PTR a."),
+            ("MX", "a. MX 10 mail.a.", "a. 3600 IN MX 10 mail.a."),
+            ("SRV", "_x._tcp.a. SRV 1 2 80 b.", "_x._tcp.a. 3600 IN SRV 1 2 80 b."),
+            (
+                "SOA over lines",
+                "a. SOA ns.a. admin.a. ( 2024010100 ; serial\n 1h 15m\n 1w 60 )",
+                "a. 3600 IN SOA ns.a. admin.a. 2024010100 3600 900 604800 60",
+            ),
+            ("TXT", r#"a. TXT "a; \"b\" (" c\059\100"#, "a. 3600 IN TXT a; \"b\" (c;d"),
+            ("NAPTR", r#"a. NAPTR 1 2 "S" "SIP+D2U" "" b."#, r#"a. 3600 IN NAPTR 1 2 "S" "SIP+D2U" "" b."#),
+            ("HINFO", "a. HINFO x86 linux", "a. 3600 IN HINFO x86 linux"),
+            ("a type without a name", r"a. TYPE65280 \# 2 ab CD", r"a. 3600 IN TYPE65280 q80="),
+            ("a known type as bytes", r"a. A \# 4 0a000001", "a. 3600 IN A 10.0.0.1"),
+        ] {
+            assert_eq!(printed(text), Ok(Some(want.to_owned())), "{name}");
+        }
+        for nothing in ["", " \n\t", "; comment", "\n;a\n"] {
+            assert_eq!(printed(nothing), Ok(None), "{nothing:?}");
+        }
+        assert!(printed("\n a. A 10.0.0.1\n ; end\n").unwrap().is_some());
+    }
+
+    #[test]
+    fn data_on_the_wire() {
+        use hickory_proto::serialize::binary::BinEncodable;
+        for (text, want) in [
+            ("a. DNAME b.c.", &b"\x01b\x01c\0"[..]),
+            ("a. DS 12 8 2 ABcd ef01", b"\0\x0c\x08\x02\xab\xcd\xef\x01"),
+            (r"a. TXT \255\000", b"\x02\xff\0"),
+            (r#"a. TXT """#, b"\0"),
+            (r#"a. CAA 0 issue "ca.example""#, b"\0\x05issueca.example"),
+            ("a. HTTPS 1 . alpn=h2", b"\0\x01\0\0\x01\0\x03\x02h2"),
+            ("a. SSHFP 4 2 ab", b"\x04\x02\xab"),
+            ("a. TLSA 3 1 1 abcd", b"\x03\x01\x01\xab\xcd"),
+            (r"a. LOC \# 0", b""),
+        ] {
+            let record = parse(text).unwrap().unwrap();
+            assert_eq!(record.data.to_bytes().unwrap(), want, "{text}");
+        }
+        let long = parse(&format!("a. TXT {}", "x".repeat(300))).unwrap().unwrap();
+        let RData::TXT(txt) = &long.data else { panic!("{long}") };
+        assert_eq!(txt.txt_data.iter().map(|s| s.len()).collect::<Vec<_>>(), [255, 45]);
+    }
+
+    #[test]
+    fn what_is_no_record_is_said() {
+        for (text, why) in [
+            ("a.", "the type is missing"),
+            ("a. 60 IN", "the type is missing"),
+            ("a. 60 60 A 10.0.0.1", "'60' is no TTL, class or type"),
+            ("a. 2147483648 A 10.0.0.1", "is no time"),
+            ("a. 5x A 10.0.0.1", "is no time"),
+            ("a..b A 10.0.0.1", "'a..b' is no domain name"),
+            ("<no value> A 10.0.0.1", "'value>' is no TTL, class or type"),
+            ("a. FOO x", "'FOO' is no TTL, class or type"),
+            ("a. ANY x", "there are no records of type ANY"),
+            ("a. A 10.0.0.256", "'10.0.0.256' is no IPv4 address"),
+            ("a. A 10.0.0.1 10.0.0.2", "write ADDRESS"),
+            ("a. AAAA 10.0.0.1", "is no IPv6 address"),
+            ("a. CNAME", "write NAME"),
+            ("a. MX x b.", "'x' is no number that fits"),
+            ("a. MX 70000 b.", "is no number that fits"),
+            ("a. SRV 1 2 b.", "write PRIORITY WEIGHT PORT NAME"),
+            ("a. SOA b.", "write MNAME RNAME"),
+            ("a. TXT", "write TEXT..."),
+            ("a. DS 1 2 3", "write TAG"),
+            ("a. DS 1 2 3 abc", "digits is odd"),
+            ("a. DS 1 2 3 xy", "not hexadecimal"),
+            ("a. LOC 1", "LENGTH HEXADECIMAL"),
+            (r"a. A \# 3 0a000001", "3 bytes are announced, and 4 are there"),
+            (r"a. A \# 3 0a0000", "data of type A"),
+            ("a. A (10.0.0.1", "a parenthesis is never closed"),
+            ("a. A 10.0.0.1)", "never opened"),
+            ("a. TXT \"x", "a quote is never closed"),
+            (r"a. TXT x\", "an escape is not finished"),
+            (r"a. TXT x\25", "an escape is no byte"),
+            ("a. A 10.0.0.1\nb. A 10.0.0.2", "there is more than one record"),
+        ] {
+            let error = printed(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(
+            text in "\\PC{0,60}",
+            kind in "(A|AAAA|CAA|CERT|CNAME|CSYNC|DNAME|DS|HINFO|HTTPS|MX|NAPTR|NS|NULL|OPENPGPKEY|PTR|SMIMEA|SOA|SRV|SSHFP|SVCB|TLSA|TXT|TYPE[0-9]{1,5})",
+            data in r#"([0-9]{1,3} |[a-z.=]{1,5} |"[ -~]{0,5}" |\\# |[a-f0-9]{2,8} |\(|\)|;|\\[0-9]{1,3}){0,8}"#,
+        ) {
+            let _ = parse(&text);
+            if let Ok(Some(record)) = parse(&format!("a. {kind} {data}")) {
+                use hickory_proto::serialize::binary::BinEncodable;
+                let _ = record.to_bytes();
+            }
+        }
+    }
 }
