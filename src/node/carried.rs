@@ -13,12 +13,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::setup::StoreConfig;
 use super::store::Store;
+use crate::ops::jitter::Jitter;
 
 /// Everything that is handed on; empty at the process's start. Never touched on the query path.
-#[derive(Default)]
 pub struct Carried {
     /// What is kept.
     kept: Mutex<Kept>,
+    /// What lasts takes its jitter from here.
+    jitter: Jitter,
+}
+
+impl Default for Carried {
+    fn default() -> Self {
+        Self::with_jitter(Jitter::for_process())
+    }
 }
 
 #[derive(Default)]
@@ -40,6 +48,16 @@ struct Slot {
 }
 
 impl Carried {
+    /// With a jitter that tests can seed.
+    pub fn with_jitter(jitter: Jitter) -> Self {
+        Self { kept: Mutex::default(), jitter }
+    }
+
+    /// A jitter of its own for something that lasts.
+    pub fn jitter(&self) -> Jitter {
+        self.jitter.fork()
+    }
+
     /// What is kept under `key`, which begins with the plugin's name (`cache/.`): what an earlier configuration left
     /// there, or what `make` makes. A value of another type is replaced.
     pub fn keep<T: Send + Sync + 'static>(&self, key: &str, make: impl FnOnce() -> T) -> Arc<T> {

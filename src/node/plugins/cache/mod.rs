@@ -143,10 +143,9 @@ fn zones(options: &Options) -> String {
 }
 
 fn part(part: Part, options: Options, identity: &str, cx: &Context<'_>) -> (Arc<dyn Plugin>, Arc<Shared>) {
-    let shared = cx
-        .environment
-        .carried
-        .keep(&format!("{NAME}/{identity}"), || Shared::new(options.limits, Jitter::for_process()));
+    let carried = &cx.environment.carried;
+    let shared =
+        carried.keep(&format!("{NAME}/{identity}"), || Shared::new(options.limits, carried.jitter()));
     let counters = Counters::new(cx.environment.metrics.clone(), zones(&options));
     let Options { zones, policy, no_success, no_denial, .. } = options;
     let pause = match policy.refresh {
