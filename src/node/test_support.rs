@@ -102,6 +102,19 @@ pub(crate) fn router(plugins: impl Into<Chain>) -> Arc<Router> {
     Router::new("dns://:53".to_owned(), vec![route], metrics, Counter::noop())
 }
 
+/// What plugins are set up with.
+pub(crate) fn environment() -> Environment {
+    Environment {
+        metrics: Arc::new(Metrics::new()),
+        clock: Arc::new(WallClock::new(0)),
+        node_name: "node-1".to_owned(),
+        overrides: Overrides::default(),
+        own_addresses: None,
+        in_cluster: false,
+        carried: Arc::default(),
+    }
+}
+
 /// The plugins that `body` sets up in a server block for every name; it begins on line 2 of `Corefile`.
 pub(crate) fn plugins(body: &str) -> Result<Vec<Arc<dyn Plugin>>, Error> {
     let plan = plan(body, Arc::new(Metrics::new()))?;
@@ -110,15 +123,7 @@ pub(crate) fn plugins(body: &str) -> Result<Vec<Arc<dyn Plugin>>, Error> {
 
 /// What [`plugins`] sets up, whole.
 fn plan(body: &str, metrics: Arc<Metrics>) -> Result<Plan, Error> {
-    let environment = Environment {
-        metrics,
-        clock: Arc::new(WallClock::new(0)),
-        node_name: "node-1".to_owned(),
-        overrides: Overrides::default(),
-        own_addresses: None,
-        in_cluster: false,
-        carried: Arc::default(),
-    };
+    let environment = Environment { metrics, ..environment() };
     let names = setup::directive_names();
     let options = LoadOptions { directives: Some(&names), ..LoadOptions::default() };
     let corefile = corefile::parse(&format!(".:53 {{\n{body}\n}}\n"), "Corefile", &options)?;
