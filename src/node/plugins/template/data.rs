@@ -42,6 +42,7 @@ pub(super) const SHAPE: Shape = Shape::Fields(&[
     ("Question", QUESTION),
     ("Remote", Shape::Plain),
     ("Meta", Shape::Lookup),
+    ("Var", Shape::Map),
 ]);
 
 /// A query that a template is for.
@@ -56,6 +57,8 @@ pub(super) struct Matched<'a> {
     pub(super) kind: String,
     /// The expression that matched.
     pub(super) regex: &'a Regex,
+    /// The values of `var`.
+    pub(super) variables: BTreeMap<String, Value>,
 }
 
 impl<'a> Matched<'a> {
@@ -77,7 +80,7 @@ impl<'a> Matched<'a> {
             RecordType::Unknown(_) => String::new(),
             known => TypeText(known).to_string(),
         };
-        Self { zone, name, class, kind, regex }
+        Self { zone, name, class, kind, regex, variables: BTreeMap::new() }
     }
 
     /// The data for the templates.
@@ -97,12 +100,13 @@ impl<'a> Matched<'a> {
             ("Question", question),
             ("Remote", Value::text(source.to_string())),
             ("Meta", lookup(query)),
+            ("Var", Value::Map(Rc::new(self.variables.clone()))),
         ];
         Value::Struct(Rc::new(fields))
     }
 
     /// The matches by number, and by number and name.
-    fn groups(&self) -> (Vec<Value>, BTreeMap<String, Value>) {
+    pub(super) fn groups(&self) -> (Vec<Value>, BTreeMap<String, Value>) {
         let (mut list, mut map) = (Vec::new(), BTreeMap::new());
         let Some(captures) = self.regex.captures(&self.name) else { return (list, map) };
         for (i, (group, name)) in captures.iter().zip(self.regex.capture_names()).enumerate() {

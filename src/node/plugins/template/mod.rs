@@ -5,6 +5,8 @@
 //! answer|authority|additional RR...   records of the reply: templates in Go's language (`go/`)
 //! rcode CODE                          NOERROR without it
 //! ederror CODE [TEXT]                 an Extended DNS Error (RFC 8914)
+//! var NAME EXPRESSION                 a value that the lines below it and the templates (`.Var.NAME`) may use
+//! expr EXPRESSION                     what else has to hold (`expression/`); an expression that fails does not
 //! fallthrough [ZONE...]               names that do not match go on
 //! upstream ...                        has no effect
 //! ```
@@ -20,10 +22,12 @@
 //! template that makes nothing but white space makes no record; a second line is an error, not left out.
 
 mod data;
+mod expression;
 mod go;
 mod options;
 mod record;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -39,6 +43,7 @@ use crate::ops::catalogue;
 use crate::ops::metrics::Metrics;
 use crate::zone::name::Labels;
 use data::Matched;
+use expression::{Expression, Subject};
 pub use options::{NAME, OPTIONS, setup};
 
 /// Answers by templates.
@@ -59,6 +64,8 @@ struct Template {
     zones: Vec<(String, Labels)>,
     /// What names match; at least one.
     matches: Vec<Regex>,
+    /// Values and conditions, in the order of the file.
+    terms: Vec<Term>,
     /// Templates of the answer section.
     answer: Vec<go::Template>,
     /// Templates of the authority section.
@@ -73,11 +80,19 @@ struct Template {
     fallthrough: Vec<Labels>,
 }
 
+/// A `var` or an `expr`.
+enum Term {
+    /// A value, by its name.
+    Variable(String, Expression),
+    /// A condition.
+    Condition(Expression),
+}
+
 /// Whether a template is for a query.
 enum Verdict<'a> {
     /// It is not: another zone, class or type, or no match where that goes on.
     Next,
-    /// It is, but no expression matches.
+    /// It is, but no expression matches, or a condition does not hold.
     Refused,
     /// It is.
     Matched(Matched<'a>),
@@ -93,15 +108,78 @@ impl Template {
             return Verdict::Next;
         }
         let name = NameText(query.labels()).to_string();
-        match self.matches.iter().find(|regex| regex.is_match(&name)) {
-            Some(regex) => Verdict::Matched(Matched::new(query, zone, name, regex, (self.class, self.kind))),
+        let found = self.matches.iter().find(|regex| regex.is_match(&name));
+        let matched = found.and_then(|regex| {
+            let matched = Matched::new(query, zone, name.clone(), regex, (self.class, self.kind));
+            Some(Matched { variables: self.variables(&matched, query)?, ..matched })
+        });
+        match matched {
+            Some(matched) => Verdict::Matched(matched),
             None if self.fallthrough.iter().any(|zone| query.labels().is_within(zone)) => Verdict::Next,
             None => Verdict::Refused,
         }
     }
 }
 
+impl Template {
+    /// The values of `var`; `None` if a condition does not hold, or one of them fails.
+    fn variables(&self, matched: &Matched<'_>, query: &Query) -> Option<BTreeMap<String, go::Value>> {
+        let mut variables = BTreeMap::new();
+        if self.terms.is_empty() {
+            return Some(variables);
+        }
+        let (_, groups) = matched.groups();
+        for term in &self.terms {
+            let (Term::Variable(_, expression) | Term::Condition(expression)) = term;
+            let subject = Subject { query, groups: &groups, variables: &variables };
+            let value = expression.evaluate(&subject).inspect_err(|error| {
+                tracing::debug!(target: "plugin/template", "'{}': {error}", expression.source());
+            });
+            match (term, value.ok()?) {
+                (Term::Variable(name, _), value) => {
+                    variables.insert(name.clone(), value);
+                }
+                (Term::Condition(_), go::Value::Bool(true)) => {}
+                (Term::Condition(_), _) => return None,
+            }
+        }
+        Some(variables)
+    }
+}
+
+/// What the templates say.
+enum Decision {
+    /// Nothing.
+    Next,
+    /// The server's own error.
+    Failed(Failure),
+    /// A reply, without what its aliases lead to.
+    Reply(Box<Reply>),
+}
+
 impl Templates {
+    fn decide(&self, query: &Query) -> Decision {
+        let failed = |error: Option<String>, ede: Option<Ede>| {
+            Decision::Failed(Failure { rcode: ResponseCode::ServFail, error, ede })
+        };
+        for template in &self.templates {
+            let matched = match template.judge(query) {
+                Verdict::Next => continue,
+                Verdict::Refused => return failed(None, None),
+                Verdict::Matched(matched) => matched,
+            };
+            self.count_match(&matched, query);
+            if template.rcode == ResponseCode::ServFail {
+                return failed(None, template.ede.clone());
+            }
+            return match self.reply(template, &matched, query) {
+                Ok(reply) => Decision::Reply(Box::new(reply)),
+                Err(error) => failed(Some(error), None),
+            };
+        }
+        Decision::Next
+    }
+
     /// The reply of a template, without what its aliases lead to; the error is for the log.
     fn reply(&self, template: &Template, matched: &Matched<'_>, query: &Query) -> Result<Reply, String> {
         let values = matched.values(query);
@@ -195,28 +273,14 @@ impl Plugin for Templates {
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {
-        for template in &self.templates {
-            let matched = match template.judge(query) {
-                Verdict::Next => continue,
-                Verdict::Refused => {
-                    let rcode = ResponseCode::ServFail;
-                    return Outcome::Failed(Failure { rcode, error: None, ede: None });
-                }
-                Verdict::Matched(matched) => matched,
-            };
-            self.count_match(&matched, query);
-            if template.rcode == ResponseCode::ServFail {
-                let ede = template.ede.clone();
-                return Outcome::Failed(Failure { rcode: template.rcode, error: None, ede });
+        match self.decide(query) {
+            Decision::Next => next.run(query).await,
+            Decision::Failed(failure) => Outcome::Failed(failure),
+            Decision::Reply(mut reply) => {
+                follow_aliases(&mut reply, query).await;
+                Outcome::Reply(reply)
             }
-            let mut reply = match self.reply(template, &matched, query) {
-                Ok(reply) => reply,
-                Err(error) => return Outcome::error(error),
-            };
-            follow_aliases(&mut reply, query).await;
-            return reply.into();
         }
-        next.run(query).await
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use hickory_proto::op::ResponseCode;
 
-use super::{Template, Templates, data, go, record};
+use super::expression::{Expression, is_name};
+use super::{Template, Templates, Term, data, go, record};
 use crate::corefile::{self, Directive, Error, Line, Statement, Token, Warning};
 use crate::node::chain::Plugin;
 use crate::node::plugins::regexp;
@@ -17,11 +18,21 @@ use crate::zone::name::Labels;
 pub const NAME: &str = "template";
 
 /// Options that are accepted.
-pub const OPTIONS: [&str; 8] =
-    ["match", "answer", "additional", "authority", "rcode", "ederror", "fallthrough", "upstream"];
+pub const OPTIONS: [&str; 10] = [
+    "match",
+    "var",
+    "expr",
+    "answer",
+    "additional",
+    "authority",
+    "rcode",
+    "ederror",
+    "fallthrough",
+    "upstream",
+];
 
-/// Options of CoreDNS 1.14.7 that are refused by name.
-const REFUSED: [&str; 2] = ["var", "expr"];
+/// Most `var` and `expr` lines of a directive: each is computed for every query that matches.
+const MAX_TERMS: usize = 32;
 
 /// How a directive is written.
 const USAGE: &str = "template CLASS TYPE [ZONE...] { ... }";
@@ -68,6 +79,7 @@ pub(super) fn read(
         })?,
         zones,
         matches: Vec::new(),
+        terms: Vec::new(),
         answer: Vec::new(),
         authority: Vec::new(),
         additional: Vec::new(),
@@ -99,6 +111,7 @@ fn option(line: &Line, template: &mut Template, warnings: &mut Vec<Warning>) -> 
                 template.matches.push(regexp::compile(NAME, word)?);
             }
         }
+        "var" | "expr" => read_term(line, &mut template.terms)?,
         "answer" => read_records(line, &mut template.answer)?,
         "authority" => read_records(line, &mut template.authority)?,
         "additional" => read_records(line, &mut template.additional)?,
@@ -136,12 +149,6 @@ fn option(line: &Line, template: &mut Template, warnings: &mut Vec<Warning>) -> 
             tracing::warn!(target: "plugin/template", "'upstream' at {position} has no effect: {why}");
             warnings.push(Warning { position, text: format!("'upstream' has no effect: {why}") });
         }
-        name if REFUSED.contains(&name) => {
-            return Err(line.error(format!(
-                "plugin/template: '{name}' is not supported: write the condition as a 'match', or in the template \
-                 itself"
-            )));
-        }
         _ => return Err(line.unknown_property(NAME, &OPTIONS)),
     }
     Ok(())
@@ -149,6 +156,40 @@ fn option(line: &Line, template: &mut Template, warnings: &mut Vec<Warning>) -> 
 
 fn labels(statement: &impl Statement, zone: &str) -> Result<Labels, Error> {
     Labels::parse(zone).map_err(|e| statement.error(format!("plugin/template: {zone}: {e}")))
+}
+
+/// Reads a `var` or an `expr`: the words of an expression may be written apart.
+fn read_term(line: &Line, terms: &mut Vec<Term>) -> Result<(), Error> {
+    if terms.len() >= MAX_TERMS {
+        return Err(line.error(format!("plugin/template: more than {MAX_TERMS} lines with 'var' or 'expr'")));
+    }
+    let is_variable = line.name().text == "var";
+    let (name, words) = match line.args() {
+        [name, words @ ..] if is_variable && !words.is_empty() => (Some(name), words),
+        words if !is_variable && !words.is_empty() => (None, words),
+        _ if is_variable => return Err(line.error("plugin/template: write 'var NAME EXPRESSION'")),
+        _ => return Err(line.error("plugin/template: write 'expr EXPRESSION'")),
+    };
+    let known = terms.iter().filter_map(|term| match term {
+        Term::Variable(name, _) => Some(name.as_str()),
+        Term::Condition(_) => None,
+    });
+    let text = words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ");
+    let expression = Expression::parse(&text, &known.collect::<Vec<_>>()).map_err(|e| {
+        let (column, message) = (e.column, e.message);
+        line.error(format!("plugin/template: could not compile expression, column {column}: {message}"))
+    })?;
+    terms.push(match name {
+        Some(name) if is_name(&name.text) => Term::Variable(name.text.clone(), expression),
+        Some(name) => {
+            let why = "write letters, digits and underscores";
+            return Err(
+                name.error(format!("plugin/template: '{}' is no name of a variable: {why}", name.text))
+            );
+        }
+        None => Term::Condition(expression),
+    });
+    Ok(())
 }
 
 /// Reads the templates of a section. One that is the same for all queries has to be a record.

@@ -58,7 +58,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Record>, String> {
         if ttl.is_none() && upper.starts_with(|c: char| c.is_ascii_digit()) {
             ttl = Some(seconds(&word.text)?);
         } else if class.is_none()
-            && let Some(known) = presentation::class(&upper)
+            && let Some(known) = class_of_records(&upper)
         {
             class = Some(known);
         } else {

@@ -105,6 +105,37 @@ async fn template_fallthrough() {
     assert_eq!(ask(&two, &a("a.dead.example.net.")).await.rcode(), ResponseCode::YXDomain);
 }
 
+/// A wildcard for private addresses.
+const PRIVATE: &str = r#"template IN A example.com {
+    match ^(?P<ip>[0-9]{1,3}(-[0-9]{1,3}){3})[.]example[.]com[.]$
+    var ip replace(group('ip'), '-', '.')
+    expr "any(['10.0.0.0/8', '192.168.0.0/16'], incidr(ip, #))"
+    answer "{{ .Name }} 60 IN A {{ .Var.ip }}"
+    fallthrough
+}"#;
+
+#[tokio::test]
+async fn template_var() {
+    let a = asking("10-1-2-3.example.com.", RecordType::A);
+    assert_eq!(answers(PRIVATE, &a).await, ["10-1-2-3.example.com. 60 IN A 10.1.2.3"]);
+    let other =
+        PRIVATE.replace("var ip replace(group('ip'), '-', '.')", "var ip '192.168.0.' + string(len(name()))");
+    assert_eq!(answers(&other, &a).await, ["10-1-2-3.example.com. 60 IN A 192.168.0.21"]);
+}
+
+#[tokio::test]
+async fn template_expr() {
+    let public = asking("8-8-8-8.example.com.", RecordType::A);
+    assert_eq!(ask(PRIVATE, &public).await.rcode(), ResponseCode::Refused);
+    // What fails does not hold.
+    let no_address = asking("999-8-8-8.example.com.", RecordType::A);
+    assert_eq!(ask(PRIVATE, &no_address).await.rcode(), ResponseCode::Refused);
+    let strict = PRIVATE.replace("fallthrough", "");
+    assert_eq!(ask(&strict, &public).await.rcode(), ResponseCode::ServFail);
+    let all = PRIVATE.replace("'10.0.0.0/8'", "'0.0.0.0/0'");
+    assert_eq!(answers(&all, &public).await, ["8-8-8-8.example.com. 60 IN A 8.8.8.8"]);
+}
+
 #[tokio::test]
 async fn template_answer() {
     for (name, answer, question, want) in [
@@ -350,8 +381,14 @@ fn what_is_wrong_is_said_with_its_line() {
         (3, "template IN A {\n rcode nxdomain\n}", "unknown rcode nxdomain"),
         (3, "template IN A {\n rcode\n}", "write 'rcode CODE'"),
         (3, "template IN A {\n ederror x\n}", "from 0 to 65535"),
-        (3, "template IN A {\n var x 1\n}", "'var' is not supported"),
-        (3, "template IN A {\n expr true\n}", "'expr' is not supported"),
+        (3, "template IN A {\n var x\n}", "write 'var NAME EXPRESSION'"),
+        (3, "template IN A {\n var 1x 1\n}", "'1x' is no name of a variable"),
+        (3, "template IN A {\n expr\n}", "write 'expr EXPRESSION'"),
+        (
+            3,
+            "template IN A {\n expr x == 1\n}",
+            "could not compile expression, column 1: there is no variable 'x'",
+        ),
         (3, "template IN A {\n anwser x\n}", "unknown property 'anwser'; did you mean 'answer'?"),
     ] {
         let error = refusal(directive);

@@ -20,6 +20,13 @@ const MAX_BYTES: usize = 512 * 1024;
 #[error("{0}")]
 pub(in super::super) struct Failure(pub(super) String);
 
+impl Failure {
+    /// A run ended because of `why`.
+    pub(in super::super) const fn new(why: String) -> Self {
+        Self(why)
+    }
+}
+
 /// Runs `nodes`.
 pub(super) fn render(nodes: &[Node], data: &Value) -> Result<String, Failure> {
     let mut run =

@@ -48,7 +48,7 @@ impl Value {
     }
 
     /// What it is, for errors.
-    pub(super) const fn kind(&self) -> &'static str {
+    pub(in super::super) const fn kind(&self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
             Self::Bool(_) => "a truth value",
@@ -62,7 +62,7 @@ impl Value {
     }
 
     /// A whole number of either sort.
-    pub(super) fn number(&self) -> Option<i128> {
+    pub(in super::super) fn number(&self) -> Option<i128> {
         match self {
             Self::Int(number) => Some(i128::from(*number)),
             Self::Uint(number) => Some(i128::from(*number)),
@@ -71,7 +71,7 @@ impl Value {
     }
 
     /// How many bytes it is printed as at least: what a program pays before it prints.
-    pub(super) fn print_len(&self) -> usize {
+    pub(in super::super) fn print_len(&self) -> usize {
         match self {
             Self::Str(text) => text.len(),
             Self::List(list) => list.iter().map(|v| 1 + v.print_len()).sum(),
