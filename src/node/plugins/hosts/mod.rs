@@ -15,55 +15,38 @@
 //! without SOA, and a name that is not there is SERVFAIL unless it falls through, since there is no zone whose SOA
 //! could vouch for NXDOMAIN. Addresses without a name always go on. `*.example.org` stands for one more label.
 
+mod file;
+mod options;
 mod table;
 
-use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::PTR;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use metrics::Gauge;
-use tracing::Level;
 
-use self::table::{Addresses, Hosts, Key, MAX_ENTRIES, Scope, address};
-use super::follow::{Followed, Reader};
-use super::{is_within, once, zones, zones_or_root};
-use crate::corefile::{Directive, Error, Line, Statement, Warning};
+use self::file::HostsFile;
+pub use self::options::OPTIONS;
+use self::options::{Options, options, warn_of_outsiders};
+use self::table::{Addresses, Hosts, Key, MAX_ENTRIES, Scope};
+use super::follow::Followed;
+use super::{is_within, once, zones};
+use crate::corefile::{Directive, Error, Statement};
 use crate::node::chain::{Failure, Next, Outcome, Plugin};
 use crate::node::query::Query;
 use crate::node::reply::Reply;
 use crate::node::setup::Context;
-use crate::ops::catalogue;
-use crate::ops::metrics::Metrics;
 use crate::zone::name::{Labels, reverse_address};
 
 /// The plugin's name.
 pub const NAME: &str = "hosts";
 
-/// Options that are accepted, beside lines that begin with an address.
-pub const OPTIONS: [&str; 5] = ["ttl", "no_reverse", "reload", "fallthrough", "fallthrough_unsupported"];
-
 /// What lines are logged under.
 const TARGET: &str = "plugin/hosts";
 
-/// How the directive is written.
-const USAGE: &str = "hosts [FILE [ZONES...]]";
-
 /// The file without FILE.
 const DEFAULT_FILE: &str = "/etc/hosts";
-
-/// TTL of records without `ttl`, in seconds: CoreDNS's default.
-const DEFAULT_TTL: u32 = 3600;
-
-/// The longest `ttl`, in seconds: CoreDNS's limit.
-const MAX_TTL: u32 = 65_535;
-
-/// How often the file is read again without `reload`: CoreDNS's default.
-const RELOAD: Duration = Duration::from_secs(5);
 
 /// Reads the options, and the file.
 pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
@@ -84,136 +67,6 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     cx.process.tasks.push(file.start());
     let Options { ttl, fallthrough, fallthrough_unsupported, .. } = options;
     Ok(vec![Arc::new(HostsPlugin { zones, inline, file, ttl, fallthrough, fallthrough_unsupported })])
-}
-
-/// What a block says, checked.
-struct Options<'a> {
-    /// Lines that begin with an address.
-    inline: Vec<&'a Line>,
-    /// `ttl`
-    ttl: u32,
-    /// Without `no_reverse`.
-    reverse: bool,
-    /// `reload`
-    reload: Duration,
-    /// `fallthrough`
-    fallthrough: Vec<Labels>,
-    /// `fallthrough_unsupported`
-    fallthrough_unsupported: bool,
-}
-
-fn options(directive: &Directive) -> Result<Options<'_>, Error> {
-    let mut options = Options {
-        inline: Vec::new(),
-        ttl: DEFAULT_TTL,
-        reverse: true,
-        reload: RELOAD,
-        fallthrough: Vec::new(),
-        fallthrough_unsupported: false,
-    };
-    let mut unsupported = None;
-    for line in directive.lines() {
-        match line.name().text.as_str() {
-            "ttl" => options.ttl = line.one_arg("ttl SECONDS")?.integer(1..=MAX_TTL)?,
-            "no_reverse" => {
-                line.no_args()?;
-                options.reverse = false;
-            }
-            "reload" => options.reload = line.one_arg("reload DURATION")?.duration()?,
-            "fallthrough" => options.fallthrough = zones_or_root(line.args())?,
-            "fallthrough_unsupported" => {
-                line.no_args()?;
-                unsupported = Some(line);
-            }
-            word if address(word).is_none() => return Err(line.unknown_property(NAME, &OPTIONS)),
-            // As in CoreDNS, so that a block that starts here starts there.
-            _ if !options.fallthrough.is_empty() => {
-                return Err(line.error("plugin/hosts: lines with addresses stand before 'fallthrough'"));
-            }
-            _ => {
-                line.expect_args(1..=usize::MAX, "ADDRESS NAME...")?;
-                options.inline.push(line);
-            }
-        }
-    }
-    if let Some(line) = unsupported {
-        if options.fallthrough.is_empty() {
-            return Err(line.error("plugin/hosts: 'fallthrough_unsupported' needs 'fallthrough'"));
-        }
-        options.fallthrough_unsupported = true;
-    }
-    Ok(options)
-}
-
-/// Says which names of the block are never answered.
-fn warn_of_outsiders(options: &Options<'_>, zones: &[Labels], cx: &mut Context<'_>) {
-    for word in options.inline.iter().flat_map(|line| line.args()) {
-        let why = match Labels::parse(&word.text) {
-            Ok(name) if is_within(&name, zones) => continue,
-            Ok(_) => "it is in none of the zones",
-            Err(_) => "it is not a domain name",
-        };
-        let (name, position) = (&word.text, word.position.clone());
-        tracing::warn!(target: TARGET, "'{name}' at {position} has no effect: {why} (usage: {USAGE})");
-        cx.process.warnings.push(Warning { position, text: format!("'{name}' has no effect: {why}") });
-    }
-}
-
-/// Reads the file, and says how much there is.
-struct HostsFile {
-    /// What is taken of it.
-    scope: Scope,
-    /// Entries of the block.
-    inline: usize,
-    /// `coredns_hosts_entries` of this file.
-    entries: Gauge,
-    /// `coredns_hosts_reload_timestamp_seconds`
-    changed: Gauge,
-}
-
-impl HostsFile {
-    fn new(scope: Scope, inline: &Hosts, file: &Path, metrics: &Metrics) -> Self {
-        let file = file.to_string_lossy();
-        Self {
-            scope,
-            inline: inline.entries(),
-            entries: metrics.gauge(catalogue::HOSTS_ENTRIES, &[("hostsfile", &file)]),
-            changed: metrics.gauge(catalogue::HOSTS_RELOAD_TIMESTAMP, &[]),
-        }
-    }
-}
-
-impl Reader for HostsFile {
-    type Content = Hosts;
-
-    const WHAT: &'static str = "hosts file";
-
-    /// The largest lists of blocked names have about half of it.
-    const MAX_BYTES: u64 = 16 << 20;
-
-    const BEFORE: &'static str = "the names before it";
-
-    /// The block may have all that is needed.
-    const OPTIONAL: bool = true;
-
-    fn parse(&self, text: &str) -> Result<Hosts, String> {
-        self.scope.read(text).map_err(|error| error.to_string())
-    }
-
-    fn taken(&self, content: &Hosts, changed: Option<SystemTime>) {
-        self.entries.set((self.inline + content.entries()) as f64);
-        if let Some(since) = changed.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()) {
-            self.changed.set(since.as_secs_f64());
-        }
-    }
-
-    fn log(level: Level, text: fmt::Arguments<'_>) {
-        match level {
-            Level::ERROR => tracing::error!(target: TARGET, "{text}"),
-            Level::WARN => tracing::warn!(target: TARGET, "{text}"),
-            _ => tracing::info!(target: TARGET, "{text}"),
-        }
-    }
 }
 
 /// Answers from the file and the block.
