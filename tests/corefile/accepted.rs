@@ -250,9 +250,9 @@ fn files_of_distributions() {
             file: "gardener.corefile",
             blocks: &[(
                 ".:8053",
-                "errors log health ready rewrite kubernetes prometheus forward cache loop reload loadbalance",
+                "errors log health ready rewrite rewrite kubernetes prometheus forward cache loop reload loadbalance",
             )],
-            warnings: &[26, 28],
+            warnings: &[31, 33],
         },
         Case {
             file: "k3s.corefile",

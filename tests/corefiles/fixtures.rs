@@ -132,8 +132,13 @@ fn aks() {
 #[test]
 fn gardener() {
     const PLACE: &Place = &Place { at: "127.0.0.1:8053", files: CUSTOM, ..service("gardener.corefile") };
-    let own =
-        &[Rewritten("web.shop.svc.production.example.", "10.96.0.7"), Imported, FailureLogged, Lameduck];
+    let own = &[
+        Rewritten("web.shop.svc.production.example.", "10.96.0.7"),
+        Rewritten("web.shop.svc.cluster.local.svc.cluster.local.", "10.96.0.7"),
+        Imported,
+        FailureLogged,
+        Lameduck,
+    ];
     probed(PLACE, &[SERVICE, MORE, own], &[]);
 }
 

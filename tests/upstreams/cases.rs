@@ -52,8 +52,9 @@ fn outage(case: &str, node: &Node, fault: &mut dyn Fault) -> (Vec<Sample>, [Part
     node.warm_up();
     let load = Load::start(node.dns());
     load.go_on(BEFORE);
-    fault.begin();
+    // From here on nothing is promised: the server may be gone before the call returns.
     let begin = load.now();
+    fault.begin();
     load.go_on(FIRST + OUTAGE);
     fault.end();
     let end = load.now();
