@@ -129,10 +129,10 @@ fn good(entry: &Arc<Entry>, now: Moment) -> Verdict<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::tests::{entry, second};
     use super::super::entry::{Class, Usage};
     use super::super::policy::{Bounds, STALE_MAX};
     use super::super::refresh::Due;
+    use super::super::test_support::{entry, second};
     use super::*;
 
     /// In whole seconds after the beginning.

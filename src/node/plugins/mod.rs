@@ -43,6 +43,12 @@ pub const PLUGINS: &[(&str, Setup)] = &[
     (forward::NAME, forward::setup),
 ];
 
+/// The names of all plugins in the order of the chain, each once: `cache` stands twice in it.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let first = |(at, (name, _)): &(usize, &(&str, Setup))| !PLUGINS[..*at].iter().any(|(n, _)| n == name);
+    PLUGINS.iter().enumerate().filter(first).map(|(_, (name, _))| *name)
+}
+
 /// The one directive of a plugin that may stand once in a server block.
 pub fn once<'a>(directives: &[&'a Directive]) -> Result<&'a Directive, Error> {
     match directives {
