@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use crate::node::plugins::{Entry, PLUGINS};
+use crate::node::plugins;
 use crate::ops::metrics::BuildInfo;
 
 /// Flags with a value: CoreDNS's name and ours.
@@ -92,7 +92,7 @@ fn print_version() {
 
 fn print_plugins() {
     println!("Plugins, in the order of the chain:");
-    for Entry { name, .. } in PLUGINS {
+    for name in plugins::names() {
         println!("  dns.{name}");
     }
 }

@@ -15,10 +15,10 @@ use super::chain::Plugin;
 use super::listen::Timeouts;
 use super::listen::bind::wildcard;
 use super::listen::tls::Identity;
-use super::plugins::PLUGINS;
 use super::plugins::bind::{BindAddress, interfaces};
 use super::plugins::cache;
 use super::plugins::refused::REFUSED;
+use super::plugins::{self, PLUGINS};
 use super::router::{Block, Route};
 use super::store::Store;
 use super::store::state::Limits;
@@ -332,7 +332,7 @@ pub struct ServerPlan {
 
 /// The names that directives may have: known plugins, and those that are refused by name.
 pub fn directive_names() -> Vec<&'static str> {
-    PLUGINS.iter().map(|entry| entry.name).chain(REFUSED.iter().map(|(name, _)| *name)).collect()
+    plugins::names().chain(REFUSED.iter().map(|(name, _)| *name)).collect()
 }
 
 /// A server block that was set up.

@@ -8,5 +8,6 @@
 pub mod client;
 pub mod cluster;
 pub mod disk;
+pub mod fleet;
 pub mod node;
 pub mod upstream;

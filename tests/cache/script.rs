@@ -78,7 +78,11 @@ async fn command(world: &mut World, words: &[&str]) {
             assert_eq!(world.upstream.take_seen(Some(name)), count.parse::<usize>().unwrap());
         }
         ["asked", flags @ ..] => assert_eq!(world.upstream.last_flags(), flags.join(" ")),
-        ["object", words @ ..] => world.objects.push(object(words)),
+        ["object", words @ ..] => {
+            let object = object(words);
+            world.objects.retain(|other| other.key() != object.key());
+            world.objects.push(object);
+        }
         ["cluster", "state"] => world.tell_state().await,
         ["ask", words @ ..] => {
             let arrow = words.iter().position(|word| *word == "->").expect("ask QUESTION -> EXPECTATION");

@@ -131,22 +131,9 @@ impl Usage {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::test_support::{entry, second};
     use super::*;
-
-    /// A message of one question and no record.
-    pub(in super::super) const MESSAGE: &[u8] = b"\0\0\x81\x80\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
-
-    /// So many seconds after the beginning.
-    pub(in super::super) fn second(seconds: u64) -> Moment {
-        Moment::START.after(Duration::from_secs(seconds))
-    }
-
-    /// An entry stored at the beginning.
-    pub(in super::super) fn entry(class: Class, ttl: u32) -> Entry {
-        let reply = Packet::new(MESSAGE.to_vec()).unwrap();
-        Entry { reply, class, stored: Moment::START, ttl, due: None, usage: Usage::new(Moment::START) }
-    }
 
     #[test]
     fn an_entry_is_fresh_then_stale_then_gone() {

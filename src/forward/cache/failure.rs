@@ -53,7 +53,7 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::tests::second;
+    use super::super::test_support::second;
     use super::*;
 
     fn failed(wait: u64, until: u64) -> Failure {

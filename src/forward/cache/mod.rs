@@ -32,6 +32,8 @@ pub mod policy;
 pub mod refresh;
 mod shelf;
 pub mod store;
+#[cfg(test)]
+mod test_support;
 pub mod verdict;
 
 pub use self::entry::{Class, Entry};

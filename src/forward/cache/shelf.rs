@@ -220,7 +220,7 @@ impl<V: Kept> Shelf<V> {
     pub(super) fn audit(&self, ring: &Ring) -> usize {
         assert_eq!(ring.keys.len(), self.slots.len());
         let weights = ring.keys.iter().enumerate().map(|(at, key)| {
-            let slot = self.slots.get(key).unwrap();
+            let slot = self.slots.get(key).expect("a key of the ring is in the map");
             assert_eq!(slot.at, at);
             assert_eq!(slot.weight, Self::weight(key, &slot.value));
             slot.weight

@@ -129,10 +129,10 @@ fn good(entry: &Arc<Entry>, now: Moment) -> Verdict<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::tests::{entry, second};
     use super::super::entry::{Class, Usage};
     use super::super::policy::{Bounds, STALE_MAX};
     use super::super::refresh::Due;
+    use super::super::test_support::{entry, second};
     use super::*;
 
     /// In whole seconds after the beginning.
@@ -149,7 +149,7 @@ mod tests {
         policy: Option<Stale>,
         prefer_positive: bool,
         failing: bool,
-        /// When the next attempt may be made.
+        /// When the next attempt may be made; 0: there was none.
         retry_at: u64,
         /// When a refresh is due.
         due: Option<u64>,
@@ -161,7 +161,9 @@ mod tests {
             let mut entry = entry(class, ttl);
             entry.due = case.due.map(|at| Due { at: second(at), hits: 1 });
             entry.usage = Usage::new(second(0)).with_hits(1);
-            entry.usage.retry_from(second(case.retry_at));
+            if case.retry_at > 0 {
+                entry.usage.retry_from(second(case.retry_at));
+            }
             Arc::new(entry)
         };
         let failure = case.failure.map(|until| {

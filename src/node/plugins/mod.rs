@@ -107,6 +107,12 @@ pub const PLUGINS: &[Entry] = &[
     entry(whoami::NAME, &whoami::OPTIONS, whoami::setup),
 ];
 
+/// The names of all plugins in the order of the chain, each once: `cache` stands twice in it.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let first = |(at, entry): &(usize, &Entry)| !PLUGINS[..*at].iter().any(|e| e.name == entry.name);
+    PLUGINS.iter().enumerate().filter(first).map(|(_, entry)| entry.name)
+}
+
 /// The one directive of a plugin that may stand once in a server block.
 pub fn once<'a>(directives: &[&'a Directive]) -> Result<&'a Directive, Error> {
     match directives {

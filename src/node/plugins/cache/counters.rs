@@ -50,6 +50,8 @@ pub(super) struct ServerCounters {
     denial_entries: Gauge,
     /// Bytes of all entries.
     bytes: Gauge,
+    /// Queries upstream that are under way.
+    flights: Gauge,
     /// Queries that waited for the reply to another one.
     pub(super) shared: Counter,
     /// Queries that found as many flights as there may be.
@@ -65,6 +67,7 @@ impl Counters {
         );
         metrics
             .describe_counter("outlast_cache_shared_total", "Queries that waited for another one's reply.");
+        metrics.describe_gauge("outlast_cache_flights", "Queries upstream of the cache that are under way.");
         metrics.describe_gauge("outlast_cache_bytes", "Bytes that the entries of the cache count as.");
         metrics.describe_counter("outlast_overload_total", "What was refused because a limit was reached.");
         Self { metrics, zones, servers: ArcSwap::default() }
@@ -113,6 +116,7 @@ impl Counters {
             entries: entries("success"),
             denial_entries: entries("denial"),
             bytes: self.metrics.gauge("outlast_cache_bytes", &[("server", server), ("zones", zones)]),
+            flights: self.metrics.gauge("outlast_cache_flights", &[("server", server), ("zones", zones)]),
             shared: self
                 .metrics
                 .counter("outlast_cache_shared_total", &[("server", server), ("zones", zones)]),
@@ -121,7 +125,22 @@ impl Counters {
     }
 }
 
+/// A flight that is counted while it is under way.
+pub(super) struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
 impl ServerCounters {
+    /// Counts a flight until what this gives is dropped.
+    pub(super) fn flight(&self) -> InFlight {
+        self.flights.increment(1.0);
+        InFlight(self.flights.clone())
+    }
+
     /// A hit, of records or of a denial or failure.
     pub(super) fn hit(&self, denial: bool) {
         if denial { &self.denial_hits } else { &self.hits }.increment(1);

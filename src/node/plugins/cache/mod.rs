@@ -439,7 +439,9 @@ impl Asked<'_> {
             let query = self.query.changed(|message| message.metadata.authentic_data = true);
             let query = query.unwrap_or_else(|| self.query.clone());
             let (inner, key, rest) = (self.inner.clone(), self.key.clone(), self.next.detach());
+            let counted = self.counters.flight();
             async move {
+                let _counted = counted;
                 let outcome = inner.fetch(query, key, rest, cause).await;
                 if !is_answer(&outcome) {
                     failed();
