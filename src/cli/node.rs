@@ -11,9 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::ConfigArgs;
 use crate::node::reload::Reloader;
-use crate::node::running::{self, Running};
+use crate::node::running;
 use crate::node::setup::{Environment, Plan, plan};
-use crate::ops::admin::Face;
 use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::{BuildInfo, Metrics};
@@ -120,7 +119,7 @@ fn serve(
         for line in banner {
             println!("{line}");
         }
-        report(&running);
+        running.report(&[], &[]);
         let _pidfile = pidfile.map(Pidfile::write).transpose()?;
         let lameduck = running.lameduck();
         let limits = || Limits::with_lameduck(lameduck.get());
@@ -143,20 +142,6 @@ fn serve(
         tracing::info!("stopped");
     }
     Ok(ExitCode::from(ended.exit_code()))
-}
-
-fn report(running: &Running) {
-    for address in &running.dns {
-        tracing::info!(%address, "answering dns");
-    }
-    for (face, address) in &running.faces {
-        let what = match face {
-            Face::Health => "health",
-            Face::Ready => "ready",
-            Face::Metrics => "metrics",
-        };
-        tracing::info!(%address, "serving /{what}");
-    }
 }
 
 /// A pidfile that was written; one that was not may be another process's, and is left alone.

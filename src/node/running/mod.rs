@@ -164,8 +164,26 @@ impl Running {
         self.stores.apply(stores);
         self.caches.apply(&kept, keepers);
         self.readiness.set_monitor(process.monitor);
+        let before = (self.dns.clone(), self.faces.clone());
         self.taken_over(process, &enabled);
+        self.report(&before.0, &before.1);
         Ok(())
+    }
+
+    /// Says where DNS is answered and the faces are, but for what was there before; and what no longer is.
+    pub fn report(&self, dns: &[SocketAddr], faces: &[(Face, SocketAddr)]) {
+        for address in self.dns.iter().filter(|address| !dns.contains(address)) {
+            tracing::info!(%address, "answering dns");
+        }
+        for address in dns.iter().filter(|address| !self.dns.contains(address)) {
+            tracing::info!(%address, "no longer answering dns");
+        }
+        for (face, address) in self.faces.iter().filter(|face| !faces.contains(face)) {
+            tracing::info!(%address, "serving {}", face.path());
+        }
+        for (face, address) in faces.iter().filter(|face| !self.faces.contains(face)) {
+            tracing::info!(%address, "no longer serving {}", face.path());
+        }
     }
 
     /// What follows from a configuration once it answers.

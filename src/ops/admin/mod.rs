@@ -57,6 +57,15 @@ impl Face {
         }
     }
 
+    /// The path that it is asked by.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Health => "/health",
+            Self::Ready => "/ready",
+            Self::Metrics => "/metrics",
+        }
+    }
+
     /// Where the plugin listens if no address is given.
     pub const fn default_address(self) -> &'static str {
         match self {
@@ -202,15 +211,15 @@ impl Admin {
 /// The routes of one listener; anything else is 404.
 fn routes(faces: &[Face], readiness: &Readiness, metrics: &Arc<Metrics>) -> Router {
     faces.iter().fold(Router::new(), |router, face| match face {
-        Face::Health => router.route("/health", any(async || "OK")),
+        Face::Health => router.route(face.path(), any(async || "OK")),
         Face::Ready => {
             let readiness = readiness.clone();
-            router.route("/ready", any(async move || ready(&readiness.state())))
+            router.route(face.path(), any(async move || ready(&readiness.state())))
         }
         Face::Metrics => {
             let metrics = Arc::clone(metrics);
             let scrape = async move || ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], metrics.render());
-            router.route("/metrics", any(scrape))
+            router.route(face.path(), any(scrape))
         }
     })
 }

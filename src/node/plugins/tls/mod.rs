@@ -116,3 +116,6 @@ async fn watch(identity: &Arc<Identity>, jitter: &Jitter) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! The process under load.
+
+use nix::sys::signal::Signal;
+use outlast::testkit::client::Query;
+
+use super::client::Asking;
+use super::fixture::{Place, free};
+use super::process::{Process, outlast};
+
+/// How many times the configuration is exchanged.
+const RELOADS: usize = 20;
+
+/// Answers that each client has to have got between two reloads: all of them are at work.
+const BETWEEN: u64 = 20;
+
+/// The configuration of a round: all that can change of a listener that stays, of a block, of the faces, and what is
+/// asked of the cluster's data.
+fn corefile(place: &Place, round: usize) -> String {
+    let pick = |of: &[&str]| of[round % of.len()].to_owned();
+    let lines = [
+        "bind 127.0.0.1".to_owned(),
+        pick(&["", "bind 127.0.0.2"]),
+        pick(&["multisocket 1", "multisocket 4", "multisocket 2"]),
+        pick(&["", "timeouts {\n idle 1h\n }"]),
+        pick(&["loadbalance", "", "errors\n log nothing.example"]),
+        pick(&[
+            "prometheus 127.0.0.1:0",
+            "health 127.0.0.1:0",
+            "ready 127.0.0.1:0 {\n monitor continuously\n }",
+        ]),
+        place.kubernetes(&pick(&[
+            "ttl 30",
+            "ttl 20",
+            "ttl 10\n stale_after 40s",
+            "ttl 10\n snapshot_interval 5m",
+        ])),
+    ];
+    format!(".:0 {{\n {}\n}}\n", lines.join("\n "))
+}
+
+#[test]
+fn nothing_is_lost_in_twenty_reloads() {
+    let place = Place::new();
+    place.write("Corefile", &corefile(&place, 0));
+    let process = Process::start(outlast().args(["node", "--conf"]).arg(place.path("Corefile")));
+    let dns = process.dns();
+    process.wait_for("the data", |p| p.output().contains("cluster data is live").then_some(()));
+    let clients =
+        [Asking::udp(dns), Asking::udp(dns), Asking::tcp(dns), Asking::tcp(dns), Asking::connections(dns)];
+    for round in 1..=RELOADS {
+        let before: Vec<_> = clients.iter().map(Asking::answers).collect();
+        place.write("Corefile", &corefile(&place, round));
+        process.signal(Signal::SIGUSR1);
+        process.wait_for("the reload", |p| {
+            (p.output().matches("Reloading complete").count() == round).then_some(())
+        });
+        process.wait_for("answers to all clients", |_| {
+            let all = clients.iter().zip(&before);
+            all.into_iter().all(|(client, before)| client.answers() >= before + BETWEEN).then_some(())
+        });
+    }
+    for (at, client) in clients.into_iter().enumerate() {
+        let (answers, wrong) = client.stop();
+        assert_eq!(wrong, None, "client {at} after {answers} answers\n{}", process.output());
+    }
+    let output = process.output();
+    assert!(!output.contains("cluster data is stale"), "{output}");
+    assert_eq!(
+        output.matches("no cluster data yet").count(),
+        1,
+        "before the first list, and never again: {output}"
+    );
+    process.signal(Signal::SIGTERM);
+    let (code, output) = process.wait();
+    assert!(code == 0 && output.contains("stopped"), "{output}");
+}
+
+/// One signal after the other: each is heard, and the last text is what runs.
+#[test]
+fn signals_that_come_too_fast_are_not_too_many() {
+    let place = Place::new();
+    let at = free();
+    let corefile = |ttl: usize| {
+        format!(".:{} {{\n bind 127.0.0.1\n {}\n}}\n", at.port(), place.kubernetes(&format!("ttl {ttl}")))
+    };
+    place.write("Corefile", &corefile(5));
+    let process = Process::start(outlast().args(["node", "--conf"]).arg(place.path("Corefile")));
+    process.wait_for("the data", |p| p.output().contains("cluster data is live").then_some(()));
+    for ttl in 6..=60 {
+        place.write("Corefile", &corefile(ttl));
+        process.signal(Signal::SIGUSR1);
+    }
+    let query = Query::a(super::fixture::WEB);
+    process.ask_until("the last text", &query, |answer| {
+        // Less the jitter of TTLs, which takes a fifth at most.
+        answer.message.answers.first().is_some_and(|record| record.ttl >= 48)
+    });
+}
