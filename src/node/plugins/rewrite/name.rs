@@ -8,6 +8,8 @@
 //! `answer auto`. `answer name` is for owner names, `answer value` for names in data, each with an expression of
 //! its own. The word `answer` may be left out after the first.
 
+use std::borrow::Cow;
+
 use super::NAME;
 use super::draft::Draft;
 use super::pattern::Pattern;
@@ -15,6 +17,9 @@ use super::response::{Rewriter, Undo};
 use super::rule::Effect;
 use crate::corefile::{Error, Token};
 use crate::node::plugins::log::names::NameText;
+use crate::node::plugins::regexp;
+use crate::node::presentation;
+use crate::zone::name::Labels;
 
 /// How the rule is written.
 const USAGE: &str =
@@ -81,18 +86,19 @@ impl NameRule {
         let Some(name) = self.from.replace(&draft.name, &self.to) else { return Effect::None };
         if self.remap {
             // Letter case and spelling as they are in replies.
-            let to = crate::node::presentation::name(&name)
-                .and_then(|name| crate::zone::name::Labels::from_labels(name.iter()).ok())
+            let to = presentation::name(&name)
+                .and_then(|name| Labels::from_labels(name.iter()).ok())
                 .map_or_else(|| name.clone(), |labels| NameText(&labels).to_string());
             undo.extend([Place::Owner, Place::Value].map(|place| {
                 let rewriter = Rewriter::Remap { from: to.clone(), to: draft.name.clone() };
-                Undo::Names { place, rewriter: std::borrow::Cow::Owned(rewriter) }
+                Undo::Names { place, rewriter: Cow::Owned(rewriter) }
             }));
         }
-        undo.extend(self.answers.iter().map(|answer| Undo::Names {
-            place: answer.place,
-            rewriter: std::borrow::Cow::Borrowed(&answer.rewriter),
-        }));
+        undo.extend(
+            self.answers
+                .iter()
+                .map(|answer| Undo::Names { place: answer.place, rewriter: Cow::Borrowed(&answer.rewriter) }),
+        );
         draft.rename(name);
         Effect::Done
     }
@@ -129,7 +135,7 @@ fn read_answers(words: &[Token]) -> Result<(bool, Vec<Answer>), Error> {
         let [from, to, after @ ..] = after else {
             return Err(word.error(format!("plugin/rewrite: write 'answer {} REGEX TO'", word.text)));
         };
-        let from = Pattern::Regex(crate::node::plugins::regexp::compile(NAME, from)?);
+        let from = Pattern::Regex(regexp::compile(NAME, from)?);
         let to = from.replacement(to)?;
         answers.push((word, Answer { place, rewriter: Rewriter::Pattern { from, to } }));
         rest = after;

@@ -50,8 +50,7 @@ async fn seen_of(body: &str, query: &Query) -> Option<Query> {
         answer(vec![])
     });
     Next::all(&chain).run(query).await;
-    let seen = seen.lock().unwrap().take();
-    seen
+    seen.lock().unwrap().take()
 }
 
 /// The name that they see, in presentation form.
@@ -705,9 +704,8 @@ proptest! {
         let body: Vec<_> = rules.iter().map(|(mode, rule)| format!("rewrite {mode} {rule}")).collect();
         let owner = format!("{}.", owner.join("."));
         if let Ok(made) = plugins(&body.join("\n")) {
-            let target = owner.clone();
             let last = chain("debug", move |_| {
-                answer(vec![record(&target, RData::CNAME(CNAME(name(&target)))), address(&target, "10.0.0.1")])
+                answer(vec![record(&owner, RData::CNAME(CNAME(name(&owner)))), address(&owner, "10.0.0.1")])
             });
             let router = router([&made[..], &last[..]].concat());
             let query = Ask::default().by(&router);

@@ -14,22 +14,22 @@ fn evaluate(text: &str) -> Result<String, String> {
         Expression::parse(text, &["ip"]).map_err(|e| format!("column {}: {}", e.column, e.message))?;
     let query = Ask { edns: Some((1232, true)), ..Ask::default() }.query();
     let subject = Subject { query: &query, groups: &groups, variables: &variables };
-    expression.evaluate(&subject).map(|v| format!("{v:?}")).map_err(|e| format!("run: {e}"))
+    expression.evaluate(&subject).map(|v| v.to_string()).map_err(|e| format!("run: {e}"))
 }
 
 #[test]
 fn values() {
     for (text, want) in [
-        ("replace(group('ip'), '-', '.')", "\"10.1.2.3\""),
-        ("group(1) + \"|\" + group('x')", "\"10-1-2-3|\""),
+        ("replace(group('ip'), '-', '.')", "10.1.2.3"),
+        ("group(1) + \"|\" + group('x')", "10-1-2-3|"),
         ("any(['10.0.0.0/8', '172.16.0.0/12'], incidr(ip, #))", "true"),
         ("any(['172.16.0.0/12'], incidr(ip, #))", "false"),
         ("all([1, 2], # > 0) and none([1, 2], # > 2) and one([1, 2], # == 2)", "true"),
         ("count(split(ip, '.'), int(#) > 1)", "3"),
-        ("map(filter(split(ip, '.'), # != '1'), 'x' + #)", "[\"x10\" \"x2\" \"x3\"]"),
+        ("map(filter(split(ip, '.'), # != '1'), 'x' + #)", "[x10 x2 x3]"),
         ("any([[1], [2]], any(#, # == 2))", "true"),
-        ("join(split(ip, '.'), '-')", "\"10-1-2-3\""),
-        ("split(ip, '.')[0] + split(ip, '.')[-1]", "\"103\""),
+        ("join(split(ip, '.'), '-')", "10-1-2-3"),
+        ("split(ip, '.')[0] + split(ip, '.')[-1]", "103"),
         ("first([]) == nil ? last([1, 2]) : 0", "2"),
         ("type() in ['A', 'AAAA'] && name() == 'example.org.' || false", "true"),
         ("type() not in ['A']", "false"),
@@ -41,21 +41,17 @@ fn values() {
         ("name() not matches 'org'", "false"),
         ("'a' < 'b' and 2 >= 2 and 1 <= 2 and 1 != 2", "true"),
         ("hasPrefix(ip, '10.') and hasSuffix(ip, '.3')", "true"),
-        ("trimPrefix(trimSuffix(ip, '.3'), '10.')", "\"1.2\""),
-        ("upper(trim(' a ')) + lower('B') + string(len('abc')) + string(len([1]))", "\"Ab31\""),
+        ("trimPrefix(trimSuffix(ip, '.3'), '10.')", "1.2"),
+        ("upper(trim(' a ')) + lower('B') + string(len('abc')) + string(len([1]))", "Ab31"),
         ("[bufsize(), do(), id(), opcode(), size() > 20]", "[1232 true 7 0 true]"),
         (
             "[class(), client_ip(), port(), proto(), server_ip(), server_port(), metadata('a/b')]",
-            "[\"IN\" \"10.240.0.1\" \"40212\" \"udp\" \"10.96.0.10\" \"53\" \"\"]",
+            "[IN 10.240.0.1 40212 udp 10.96.0.10 53 ]",
         ),
-        ("'it\\'s' + \"\\\"\" + `\\`", "\"it's\\\"\\\\\""),
+        (r#"'it\'s' + "\"" + `\`"#, r#"it's"\"#),
         ("true or int('x') == 1", "true"),
     ] {
-        assert_eq!(
-            evaluate(text).map(|v| v.replace("\\\"\\\\\"", "\\\"\\\\\"")).as_deref(),
-            Ok(want),
-            "{text}"
-        );
+        assert_eq!(evaluate(text).as_deref(), Ok(want), "{text}");
     }
 }
 
@@ -81,7 +77,7 @@ fn what_is_wrong_is_found_when_it_is_read() {
         ("99999999999999999999", "no whole number"),
         ("1 / 2", "there is more than one expression"),
         ("ip | len", "there is more than one expression"),
-        ("let x = 1", "unexpected 'let'"),
+        ("let x", "unexpected 'let'"),
         ("{}", "unexpected character '{'"),
         (&"(".repeat(40), "nested more than 32 deep"),
         (&"-".repeat(40), "nested more than 32 deep"),
