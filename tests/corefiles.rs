@@ -3,6 +3,7 @@
 //! plugins.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::print_stdout, reason = "a test that fails says what it had asked before")]
 
 #[path = "corefiles/fixtures.rs"]
 mod fixtures;

@@ -287,7 +287,8 @@ fn expect_still(world: &World) {
 // === Probes of several questions ===
 
 fn cluster(world: &World) {
-    world.ask_until("data", &Query::a("web.shop.svc.cluster.local."), has("10.96.0.7"));
+    world.node.wait_for("live data", |node| node.output().contains("cluster data is live").then_some(()));
+    expect(world, "web.shop.svc.cluster.local.", "10.96.0.7");
     expect_name(world, "7.0.96.10.in-addr.arpa.", "web.shop.svc.cluster.local.");
     let missing = world.ask(&Query::a("nothing.shop.svc.cluster.local."));
     assert_eq!(missing.rcode(), ResponseCode::NXDomain);
