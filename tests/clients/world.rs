@@ -113,9 +113,9 @@ impl World {
         assert_eq!(
             code,
             0,
-            "{client} {words}: {output}\n{}\n{}",
-            self.log(),
-            self.outside.path("").display()
+            "{client} {words}: {output}
+{}",
+            self.log()
         );
         output
     }
