@@ -3,7 +3,10 @@
 //! plugins.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::print_stdout, reason = "a test that fails says what it had asked before")]
 
+#[path = "corefiles/checks.rs"]
+mod checks;
 #[path = "corefiles/fixtures.rs"]
 mod fixtures;
 #[path = "corefiles/loops.rs"]
@@ -20,5 +23,7 @@ mod programs;
 #[path = "common/servers.rs"]
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod servers;
+#[path = "corefiles/surroundings.rs"]
+mod surroundings;
 #[path = "corefiles/world.rs"]
 mod world;

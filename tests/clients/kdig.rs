@@ -25,14 +25,14 @@ fn kdig_keeps_a_connection_open() {
     assert!(output.contains(&format!("ANSWER: {MANY};")), "TC leads to TCP: {output}");
 }
 
-/// A certificate for [`NAME`] as files for a machine: chain, key, and who has signed it.
-fn certificate(world: &str) -> [String; 3] {
+/// A certificate for [`NAME`] as files in a folder: chain, key, and who has signed it.
+pub(super) fn certificate(folder: &str) -> [String; 3] {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(vec![NAME.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let files = ["tls.crt", "tls.key", "ca.crt"].map(|name| format!("{world}/{name}"));
+    let files = ["tls.crt", "tls.key", "ca.crt"].map(|name| format!("{folder}/{name}"));
     for (file, text) in files.iter().zip([leaf.pem(), key.serialize_pem(), issuer.pem()]) {
         fs::write(file, text).unwrap();
     }

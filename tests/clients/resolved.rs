@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::chown;
 
+use super::kdig::certificate;
 use super::process::Process;
 use super::programs::program;
 use super::world::{MANY, World, many, possible_with};
@@ -26,9 +27,10 @@ struct Resolved {
     _bus: Process,
 }
 
-fn start(world: &World) -> Resolved {
+/// Starts it with these lines besides.
+fn start(world: &World, lines: &str) -> Resolved {
     let machine = &world.machine;
-    machine.write("etc/systemd/resolved.conf", CONFIGURATION);
+    machine.write("etc/systemd/resolved.conf", &format!("{CONFIGURATION}{lines}"));
     machine.write("run/bus.conf", BUS);
     machine.write("run/dbus/placeholder", "");
     machine.write("run/systemd/resolve/placeholder", "");
@@ -51,7 +53,7 @@ fn resolved_asks_the_node() {
     }
     let world = World::new("", "");
     let lookup = world.compile("cc", "lookup", &[]);
-    let _resolved = start(&world);
+    let _resolved = start(&world, "");
     for (name, want) in [
         ("web.shop.svc.cluster.local", "10.96.0.7"),
         ("www.outside.example", "2001:db8::80"),
@@ -85,4 +87,26 @@ fn resolved_asks_the_node() {
     let mut all: Vec<_> = many().collect();
     all.sort();
     assert_eq!(got, all);
+}
+
+/// Needs the plugin `tls` and listeners for DoT.
+#[test]
+fn resolved_asks_over_tls() {
+    if !possible_with(&["systemd-resolved", "resolvectl", "dbus-daemon"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [chain, key, _] = certificate(folder.path().to_str().unwrap());
+    let block = format!(
+        "tls://.:853 {{\ntls {chain} {key}\nlog . over-tls:{{type}}:{{name}}:{{proto}}\nforward . 127.0.0.1\n}}"
+    );
+    let world = World::new("", &block);
+    // Takes any certificate, and TLS wherever somebody listens for it.
+    let _resolved = start(&world, "DNSOverTLS=opportunistic\n");
+    for (name, want) in [("web.shop.svc.cluster.local", "10.96.0.7"), ("www.outside.example", "192.0.2.80")] {
+        let output = world.run("resolvectl", &format!("query {name}"));
+        assert!(output.contains(want), "{name}: {output}");
+        let line = format!("over-tls:A:{name}.:tcp");
+        assert!(world.log().lines().any(|l| l.contains(&line)), "{line} in {}", world.log());
+    }
 }

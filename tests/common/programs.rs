@@ -71,7 +71,8 @@ pub(crate) fn skipped(what: &str) -> bool {
     assert!(!required, "{what} is missing, and {VARIABLE} says that it is required");
     let thread = std::thread::current();
     // The harness keeps what tests print with macros to itself as long as they pass.
-    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED {}: no {what}", thread.name().unwrap_or("a test"));
+    let line = format!("\n*** SKIPPED {}: no {what}\n", thread.name().unwrap_or("a test"));
+    let _ = std::io::stderr().write_all(line.as_bytes());
     false
 }
 

@@ -50,8 +50,7 @@ impl Drop for Server {
     }
 }
 
-/// unbound at this address of loopback, with lines of a zone file; every name in `wildcard` has the second's
-/// address.
+/// unbound at this address of loopback, with lines of a zone file, and a zone of which every name has one address.
 pub(crate) fn unbound(
     mut command: Command,
     folder: &Path,
@@ -81,7 +80,8 @@ pub(crate) fn unbound(
     Server::start(command.arg("-d").arg("-c").arg(file))
 }
 
-/// dnsmasq at this address of loopback; host names with their addresses, and a zone of which every name has one.
+/// dnsmasq at this address of loopback, with host names and their addresses, and a zone of which every name has one
+/// address.
 pub(crate) fn dnsmasq(
     mut command: Command,
     at: SocketAddr,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use outlast::corefile::{LoadOptions, load};
 
+use super::checks::take_over;
 use super::probe::Probe::{self, *};
-use super::probe::take_over;
 use super::world::{Place, World, can_be};
 
 /// What every Corefile of a cluster's DNS service is asked; all have these plugins.
