@@ -1,5 +1,7 @@
 //! Connections to upstreams: shared, kept, replaced when they are dead, within TLS.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Upstreams that are silent, slow, down and back again: who is asked, and what it costs.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

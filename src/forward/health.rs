@@ -169,10 +169,10 @@ impl Health {
     }
 
     /// Whether a query is to see if it is back, because there are no probes; once in `recheck`.
-    pub(super) fn take_recheck(&mut self, now: Instant, recheck: Duration) -> bool {
+    pub(super) fn take_recheck(&mut self, now: Instant, recheck: impl FnOnce() -> Duration) -> bool {
         let due = self.recheck.is_some_and(|at| now >= at);
         if due {
-            self.recheck = Some(now + recheck);
+            self.recheck = Some(now + recheck());
         }
         due
     }
@@ -392,16 +392,17 @@ mod tests {
     fn without_probes_a_query_looks_now_and_then() {
         let start = Instant::now();
         let mut health = Health::new(0);
-        assert!(!health.take_recheck(start + RECHECK, RECHECK), "nothing is wrong");
+        assert!(!health.take_recheck(start + RECHECK, || RECHECK), "nothing is wrong");
         health.failed(false, start, RECHECK);
         health.failed(false, start + ms(100), RECHECK);
-        let looks: Vec<bool> =
-            [0, 4999, 5000, 5001, 9999, 10_000].map(|at| health.take_recheck(start + ms(at), RECHECK)).into();
+        let looks: Vec<bool> = [0, 4999, 5000, 5001, 9999, 10_000]
+            .map(|at| health.take_recheck(start + ms(at), || RECHECK))
+            .into();
         assert_eq!(looks, [false, false, true, false, false, true]);
         health.replied(start + ms(10_001));
-        assert!(!health.take_recheck(start + ms(99_999), RECHECK), "it is back");
+        assert!(!health.take_recheck(start + ms(99_999), || RECHECK), "it is back");
         let mut probed = Health::new(1);
         probed.failed(false, start, RECHECK);
-        assert!(!probed.take_recheck(start + ms(99_999), RECHECK), "probes look");
+        assert!(!probed.take_recheck(start + ms(99_999), || RECHECK), "probes look");
     }
 }

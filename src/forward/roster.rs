@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
 
 use super::config::{ConfigError, ForwardConfig};
-use super::names;
+use super::names::{self, NoAddress};
 use super::policy::MAX_UPSTREAMS;
 use super::stream::{TlsClient, TlsError, connector};
 use super::target::{Place, Security, Target};
@@ -113,21 +113,14 @@ impl Roster {
                     Ok(servers) => names::look_up(name, &servers).await,
                     Err(error) => Err(error),
                 };
-                match asked {
-                    Ok(ips) => {
-                        let reachable = |ip: &IpAddr| {
-                            self.maker.dialect.source.is_none_or(|source| source.is_ipv4() == ip.is_ipv4())
-                        };
-                        let addresses = ips.into_iter().filter(reachable);
-                        let make = |ip| self.maker.make(target, SocketAddr::new(ip, *port)).map(Arc::new);
-                        *found = addresses.filter_map(|ip| make(ip).ok()).collect();
-                        tracing::info!(target: "plugin/forward", name, addresses = found.len(),
-                            "an upstream's name was looked up");
-                    }
-                    Err(error) => {
-                        tracing::warn!(target: "plugin/forward", name, %error,
-                            "an upstream's name has no address yet");
-                    }
+                *found = asked.and_then(|ips| self.at(target, *port, ips)).unwrap_or_else(|error| {
+                    tracing::warn!(target: "plugin/forward", name, %error,
+                        "an upstream's name has no address yet");
+                    Vec::new()
+                });
+                if !found.is_empty() {
+                    tracing::info!(target: "plugin/forward", name, addresses = found.len(),
+                        "an upstream's name was looked up");
                 }
                 missing |= found.is_empty();
             }
@@ -143,6 +136,19 @@ impl Roster {
             }
             sleep(backoff.failed(Instant::now(), jitter)).await;
         }
+    }
+
+    /// The upstreams of a host at `ips`, as far as they can be reached.
+    fn at(&self, target: &Target, port: u16, ips: Vec<IpAddr>) -> Result<Vec<Arc<Upstream>>, NoAddress> {
+        let make = |ip| self.maker.make(target, SocketAddr::new(ip, port));
+        let (mut made, mut wrong) = (Vec::new(), String::new());
+        for ip in ips {
+            match make(ip) {
+                Ok(upstream) => made.push(Arc::new(upstream)),
+                Err(error) => wrong = error.to_string(),
+            }
+        }
+        if made.is_empty() { Err(NoAddress::Failed(wrong)) } else { Ok(made) }
     }
 }
 

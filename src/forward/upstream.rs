@@ -133,7 +133,7 @@ impl Upstream {
     /// Where it stands for a new query.
     pub(super) fn grade(&self, now: Instant) -> Grade {
         let mut known = self.known();
-        if known.health.take_recheck(now, self.dialect.recheck()) {
+        if known.health.take_recheck(now, || self.dialect.recheck()) {
             return Grade::Recheck;
         }
         let patience = known.patience();
@@ -152,7 +152,7 @@ impl Upstream {
 
     /// Whether a query may see if it is back; where there are no probes, now and then.
     pub(super) fn take_recheck(&self, now: Instant) -> bool {
-        self.known().health.take_recheck(now, self.dialect.recheck())
+        self.known().health.take_recheck(now, || self.dialect.recheck())
     }
 
     /// After this time a reply is late.

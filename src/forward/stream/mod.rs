@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::connection::{Connection, Place, Settled};
 pub(super) use self::dial::Dialer;
@@ -47,6 +47,10 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The most of it, and what holds while nothing is known: a dead connection is known in under a second.
 const MOST_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Beyond opening a connection and a reply in their time: the connection's own verdict, which says more, comes
+/// first.
+const SLACK: Duration = Duration::from_millis(100);
 
 /// After this time without a word, a query that is given up makes its connection suspect: the time after which
 /// another upstream is tried at the earliest, whose reply then ends the query here.
@@ -245,8 +249,11 @@ impl Pool {
         query: &Query<'_>,
         settled: oneshot::Receiver<Settled>,
     ) -> Result<Exchanged, ExchangeError> {
+        // Invariant: no query waits for longer, though its connection takes none because the peer reads none.
+        let most = self.shared.dialer.timeout * 2 + SLACK;
+        let settled = timeout(most, settled).await.map_err(|_| self.error(Step::Write, Cause::Timeout))?;
         // A connection that ends drops what it did not take.
-        let (id, message) = settled.await.map_err(|_| self.error(Step::Write, Cause::Closed))??;
+        let (id, message) = settled.map_err(|_| self.error(Step::Write, Cause::Closed))??;
         match query.judge(id, &message) {
             Verdict::OtherQuestion { rcode } => Ok(Exchanged::OtherQuestion { rcode }),
             Verdict::Reply { rcode } => Ok(query.reply(message, rcode)),
