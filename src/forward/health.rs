@@ -35,6 +35,8 @@ pub(super) struct Health {
     unanswered_since: Option<Instant>,
     /// When it sent its last reply.
     replied: Option<Instant>,
+    /// When it last sent one after it had been failing.
+    recovered: Option<Instant>,
     /// Exchanges in a row that ended in an error.
     errors: u32,
     /// It failed or lost a race since its last reply.
@@ -64,6 +66,7 @@ impl Health {
             probing: false,
             unanswered_since: None,
             replied: None,
+            recovered: None,
             errors: 0,
             late: false,
             recheck: None,
@@ -78,7 +81,8 @@ impl Health {
     /// It sent a reply, whatever it says. `true` if it was down.
     pub(super) fn replied(&mut self, now: Instant) -> bool {
         let was_down = self.is_down();
-        *self = Self { probing: self.probing, replied: Some(now), ..Self::new(self.max_fails) };
+        let recovered = if self.is_failing(now) { Some(now) } else { self.recovered };
+        *self = Self { probing: self.probing, replied: Some(now), recovered, ..Self::new(self.max_fails) };
         was_down
     }
 
@@ -156,6 +160,11 @@ impl Health {
     pub(super) fn is_failing(&self, now: Instant) -> bool {
         let silent = self.unanswered_since.is_some_and(|t| now.saturating_duration_since(t) > SILENCE);
         silent || self.errors >= ERRORS || self.is_down()
+    }
+
+    /// When it last sent a reply after it had been failing.
+    pub(super) const fn recovered(&self) -> Option<Instant> {
+        self.recovered
     }
 
     /// Where it stands for a new query; it is late after `patience`.

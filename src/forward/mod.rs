@@ -217,6 +217,12 @@ impl Forwarder {
             && !known.iter().any(|upstream| upstream.take_recheck(now))
     }
 
+    /// When an upstream last sent a reply after it had been failing; `None` if that never was. What failed before that
+    /// says nothing of what would happen now.
+    pub fn recovered(&self) -> Option<Instant> {
+        self.roster.known().iter().filter_map(|upstream| upstream.recovered()).max()
+    }
+
     /// Asks upstreams until one replies. `query` is the client's message, which came over `client`.
     ///
     /// Returns after at most [`START_WINDOW`] and the time of one attempt. Dropping the future gives up the

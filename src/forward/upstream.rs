@@ -150,6 +150,11 @@ impl Upstream {
         self.known().health.is_failing(now)
     }
 
+    /// When it last sent a reply after it had been failing.
+    pub(super) fn recovered(&self) -> Option<Instant> {
+        self.known().health.recovered()
+    }
+
     /// Whether a query may see if it is back; where there are no probes, now and then.
     pub(super) fn take_recheck(&self, now: Instant) -> bool {
         self.known().health.take_recheck(now, || self.dialect.recheck())

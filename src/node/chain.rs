@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
+use tokio::time::Instant;
 
 use super::facts::Facts;
 use super::query::Query;
@@ -50,7 +51,10 @@ pub trait Plugin: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upstreams {
     /// Nothing speaks against asking.
-    Answering,
+    Answering {
+        /// When one of them last answered again after none had; `None` if that never was.
+        recovered: Option<Instant>,
+    },
     /// None of them has answered lately: asking costs time and leads to nothing.
     Failing,
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::forward::cache::entry::Usage;
 use crate::forward::cache::refresh::{self, Cause, Due};
+use crate::forward::cache::verdict::Reach;
 use crate::forward::cache::{Class, Entry, Found, Moment, Packet, Policy, Verdict, verdict};
 use crate::ops::jitter::Jitter;
 
@@ -96,7 +97,7 @@ impl Fleet {
             if let Some(entry) = &found.positive {
                 entry.usage.hit(now, Duration::MAX);
             }
-            let cause = match verdict(&found, now, &policy, || false) {
+            let cause = match verdict(&found, now, &policy, || Reach::ANSWERING) {
                 Verdict::Fresh(_) => None,
                 Verdict::FreshAndRefresh(_) => Some(Cause::Refresh),
                 Verdict::Stale { .. } | Verdict::Fetch { .. } | Verdict::Failure(_) | Verdict::Miss => {

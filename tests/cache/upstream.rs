@@ -16,6 +16,7 @@ use outlast::corefile::parse_duration;
 use outlast::node::chain::{Failure, Next, Outcome, Plugin, Upstreams};
 use outlast::node::query::Query;
 use outlast::node::reply::{Ede, EdeCode, Reply};
+use tokio::time::Instant;
 
 /// Its name as a plugin.
 const NAME: &str = "upstream";
@@ -98,7 +99,12 @@ impl Upstream {
             ["no", "soa"] => state.soa = None,
             ["takes", time] => state.takes = parse_duration(time).unwrap(),
             ["is", "known", "to", "fail"] => state.known = Some(Upstreams::Failing),
-            ["is", "not", "known", "to", "fail"] => state.known = Some(Upstreams::Answering),
+            ["is", "not", "known", "to", "fail"] => {
+                state.known = Some(Upstreams::Answering { recovered: None })
+            }
+            ["has", "recovered"] => {
+                state.known = Some(Upstreams::Answering { recovered: Some(Instant::now()) });
+            }
             ["answers"] => state.mode = Mode::Answers,
             ["is", "silent"] => state.mode = Mode::Silent,
             ["is", "unreachable"] => state.mode = Mode::Unreachable,

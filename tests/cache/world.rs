@@ -159,7 +159,9 @@ impl World {
 
     fn run(&self, environment: Environment) -> Node {
         let corefile: String = self.corefile.iter().map(|line| format!("{line}\n")).collect();
+        environment.carried.begin();
         let mut plan = planned(&format!(".:53 {{\n{corefile}}}\n"), &environment);
+        environment.carried.commit();
         let metrics = &environment.metrics;
         let stop = CancellationToken::new();
         let source = plan.process.stores.pop().map(|(config, store)| {

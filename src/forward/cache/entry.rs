@@ -73,6 +73,8 @@ pub struct Usage {
     hits: AtomicU32,
     /// The last hit, or when it was stored: what is out of use is evicted first.
     last: AtomicU64,
+    /// When a refresh was last tried.
+    tried: AtomicU64,
     /// No refresh is tried before this.
     retry_at: AtomicU64,
 }
@@ -83,6 +85,7 @@ impl Usage {
         Self {
             hits: AtomicU32::new(0),
             last: AtomicU64::new(stored.millis()),
+            tried: AtomicU64::new(Moment::LONG_AGO.millis()),
             retry_at: AtomicU64::new(Moment::LONG_AGO.millis()),
         }
     }
@@ -124,9 +127,15 @@ impl Usage {
         again > Moment::LONG_AGO && now.since(again) < MAX_FAILURE
     }
 
-    /// A refresh was tried: none is before `at`.
-    pub fn retry_from(&self, at: Moment) {
+    /// A refresh was tried `now`: none is before `at`.
+    pub fn retry_from(&self, now: Moment, at: Moment) {
+        self.tried.store(now.millis(), Ordering::Relaxed);
         self.retry_at.store(at.millis(), Ordering::Relaxed);
+    }
+
+    /// The last try says nothing any more if upstreams have begun to answer again after it.
+    pub fn try_is_outdated(&self, recovered: Option<Moment>) -> bool {
+        recovered.is_some_and(|recovered| recovered > Moment::from_millis(self.tried.load(Ordering::Relaxed)))
     }
 }
 
@@ -171,7 +180,7 @@ mod tests {
     fn an_attempt_is_remembered_for_a_while() {
         let usage = Usage::new(second(0));
         assert!(!usage.was_tried(second(0)));
-        usage.retry_from(second(30));
+        usage.retry_from(second(0), second(30));
         for (at, tried) in [(0, true), (30, true), (329, true), (330, false)] {
             assert_eq!(usage.was_tried(second(at)), tried, "{at}");
         }

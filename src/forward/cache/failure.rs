@@ -45,6 +45,11 @@ impl Failure {
         now < self.until
     }
 
+    /// Whether it says nothing any more: nobody answered then, and somebody does since.
+    pub fn is_outdated(&self, recovered: Option<Moment>) -> bool {
+        !self.by_upstream && recovered.is_some_and(|recovered| recovered > self.until.before(self.wait))
+    }
+
     /// Whether a failure now counts as a repetition.
     pub fn repeats(&self, now: Moment) -> bool {
         now.since(self.until) < MAX_FAILURE

@@ -154,7 +154,7 @@ mod tests {
         };
         assert!(!hit(11), "the first hit");
         assert!(hit(12));
-        usage.retry_from(second(40));
+        usage.retry_from(second(10), second(40));
         assert!(!hit(39), "tried lately");
         assert!(hit(40));
         let usage = Usage::new(Moment::START);

@@ -190,6 +190,11 @@ impl Store {
         Moment::START.after(self.origin.elapsed())
     }
 
+    /// A moment of the runtime's clock; what was before the store is its beginning.
+    pub fn moment(&self, at: Instant) -> Moment {
+        Moment::START.after(at.saturating_duration_since(self.origin))
+    }
+
     /// What spreads refreshes.
     pub const fn jitter(&self) -> &Jitter {
         &self.jitter

@@ -71,13 +71,38 @@ impl WhyStale {
     }
 }
 
-/// Decides about a query that comes `now` and finds this. `failing` says whether the upstreams are known not to
-/// answer; it is asked only where it matters. Hits are counted before ([`super::entry::Usage::hit`]).
+/// What is known of the upstreams without asking them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// None of them answers.
+    Failing,
+    /// Nothing speaks against asking.
+    Answering {
+        /// When one last answered again after none had.
+        recovered: Option<Moment>,
+    },
+}
+
+impl Reach {
+    /// Upstreams that have never failed.
+    pub const ANSWERING: Self = Self::Answering { recovered: None };
+
+    /// What failed before this moment says nothing any more.
+    const fn recovered(self) -> Option<Moment> {
+        match self {
+            Self::Failing => None,
+            Self::Answering { recovered } => recovered,
+        }
+    }
+}
+
+/// Decides about a query that comes `now` and finds this. `reach` says what is known of the upstreams; it is asked
+/// only where it matters. Hits are counted before ([`super::entry::Usage::hit`]).
 pub fn verdict<'a>(
     found: &'a Found,
     now: Moment,
     policy: &Policy,
-    failing: impl FnOnce() -> bool,
+    reach: impl FnOnce() -> Reach,
 ) -> Verdict<'a> {
     let fresh = |entry: &&Arc<Entry>| entry.is_fresh(now);
     let keep = policy.stale.keep();
@@ -98,12 +123,18 @@ pub fn verdict<'a>(
     if let Some(entry) = found.denial.as_ref().filter(fresh).or(found.positive.as_ref().filter(fresh)) {
         return good(entry, now);
     }
-    let failure = found.failure.as_ref().filter(|failure| failure.is_remembered(now));
+    let reach = reach();
+    // What nobody answered during an outage is not held against the names that were asked for.
+    let counts =
+        |failure: &&Arc<Failure>| failure.is_remembered(now) && !failure.is_outdated(reach.recovered());
+    let failure = found.failure.as_ref().filter(counts);
     let stale_denial = found.denial.as_ref().filter(|entry| entry.is_stale(now, keep));
     let Some(entry) = stale_positive.or(stale_denial) else {
         return failure.map_or(Verdict::Miss, Verdict::Failure);
     };
-    let may_retry = now >= entry.usage.retry_at();
+    let outdated = entry.usage.try_is_outdated(reach.recovered());
+    let may_retry = outdated || now >= entry.usage.retry_at();
+    let tried = !outdated && entry.usage.was_tried(now);
     match policy.stale {
         // Nothing is stale then.
         Stale::Off => Verdict::Miss,
@@ -112,7 +143,7 @@ pub fn verdict<'a>(
             Verdict::Stale { entry, refresh: false, why: WhyStale::Failing }
         }
         Stale::Verify { patience, .. } => Verdict::Fetch { stale: entry, patience },
-        Stale::OnFailure { .. } if entry.usage.was_tried(now) || failure.is_some() || failing() => {
+        Stale::OnFailure { .. } if tried || failure.is_some() || reach == Reach::Failing => {
             Verdict::Stale { entry, refresh: may_retry, why: WhyStale::Failing }
         }
         Stale::OnFailure { .. } => Verdict::Fetch { stale: entry, patience: Some(CLIENT_TIMER) },
@@ -145,10 +176,14 @@ mod tests {
         denial: Option<u32>,
         /// When the memory of a failure ends.
         failure: Option<u64>,
+        /// Whether that failure was an upstream's word.
+        by_upstream: bool,
         now: u64,
         policy: Option<Stale>,
         prefer_positive: bool,
         failing: bool,
+        /// When upstreams began to answer again; 0: they never failed.
+        recovered: u64,
         /// When the next attempt may be made; 0: there was none.
         retry_at: u64,
         /// When a refresh is due.
@@ -162,13 +197,14 @@ mod tests {
             entry.due = case.due.map(|at| Due { at: second(at), hits: 1 });
             entry.usage = Usage::new(second(0)).with_hits(1);
             if case.retry_at > 0 {
-                entry.usage.retry_from(second(case.retry_at));
+                // Tried up to ten seconds before.
+                entry.usage.retry_from(second(case.retry_at.saturating_sub(10)), second(case.retry_at));
             }
             Arc::new(entry)
         };
         let failure = case.failure.map(|until| {
             let (until, wait) = (second(until), Duration::from_secs(5));
-            let (by_upstream, recursion_available) = (true, true);
+            let (by_upstream, recursion_available) = (case.by_upstream, true);
             Arc::new(Failure { rcode: 2, recursion_available, by_upstream, reason: None, wait, until })
         });
         let found = Found {
@@ -182,8 +218,13 @@ mod tests {
             denial: Bounds { max: 1800, min: 5 },
             ..Policy::default()
         };
+        let reach = match case.recovered {
+            _ if case.failing => Reach::Failing,
+            0 => Reach::ANSWERING,
+            at => Reach::Answering { recovered: Some(second(at)) },
+        };
         let of = |entry: &Arc<Entry>| if entry.class == Class::Positive { "records" } else { "denial" };
-        match verdict(&found, second(case.now), &policy, || case.failing) {
+        match verdict(&found, second(case.now), &policy, || reach) {
             Verdict::Fresh(entry) => format!("fresh {}", of(entry)),
             Verdict::FreshAndRefresh(entry) => format!("fresh {}, refresh", of(entry)),
             Verdict::Stale { entry, refresh, why } => {
@@ -266,7 +307,56 @@ mod tests {
                 want: "failure",
                 ..records
             },
+            Case {
+                name: "tried before the recovery",
+                retry_at: 50,
+                now: 45,
+                recovered: 41,
+                want: "fetch 1.8s or records",
+                ..expired
+            },
+            Case {
+                name: "tried after the recovery",
+                retry_at: 50,
+                now: 45,
+                recovered: 39,
+                want: "stale records failing",
+                ..expired
+            },
+            Case {
+                name: "failed before the recovery",
+                failure: Some(35),
+                now: 32,
+                recovered: 31,
+                want: "fetch 1.8s or records",
+                ..expired
+            },
+            Case {
+                name: "failed after the recovery",
+                failure: Some(35),
+                now: 32,
+                recovered: 29,
+                want: "stale records failing, refresh",
+                ..expired
+            },
             // Failures.
+            Case {
+                name: "before the recovery",
+                failure: Some(9),
+                now: 8,
+                recovered: 5,
+                want: "miss",
+                ..none
+            },
+            Case {
+                name: "before the recovery, by an upstream",
+                by_upstream: true,
+                failure: Some(9),
+                now: 8,
+                recovered: 5,
+                want: "failure",
+                ..none
+            },
             Case { name: "a failure", failure: Some(5), now: 4, want: "failure", ..none },
             Case { name: "forgotten", failure: Some(5), now: 5, want: "miss", ..none },
             // serve_stale

@@ -44,7 +44,7 @@ use crate::forward::cache::key::Question;
 use crate::forward::cache::policy::{Policy, Refresh, Stale};
 use crate::forward::cache::refresh::{self, Cause};
 use crate::forward::cache::store::Answer;
-use crate::forward::cache::verdict::WhyStale;
+use crate::forward::cache::verdict::{Reach, WhyStale};
 use crate::forward::cache::{Found, Key, Limits, Store, Verdict, verdict};
 use crate::node::chain::{Failure, Next, Outcome, Plugin, Rest, Upstreams};
 use crate::node::opt::CLIENT_SUBNET;
@@ -324,7 +324,8 @@ impl Inner {
 
     /// An entry could not be refreshed.
     fn not_refreshed(&self, entry: &Entry) {
-        entry.usage.retry_from(self.shared.store.now().after(self.recheck()));
+        let now = self.shared.store.now();
+        entry.usage.retry_from(now, now.after(self.recheck()));
     }
 }
 
@@ -356,8 +357,14 @@ impl Asked<'_> {
         let store = &self.inner.shared.store;
         let now = store.now();
         let found = self.find(now);
-        let failing = || self.next.upstreams(self.query) == Some(Upstreams::Failing);
-        match verdict(&found, now, &self.inner.policy, failing) {
+        let reach = || match self.next.upstreams(self.query) {
+            Some(Upstreams::Failing) => Reach::Failing,
+            Some(Upstreams::Answering { recovered: Some(at) }) => {
+                Reach::Answering { recovered: Some(store.moment(at)) }
+            }
+            Some(Upstreams::Answering { recovered: None }) | None => Reach::ANSWERING,
+        };
+        match verdict(&found, now, &self.inner.policy, reach) {
             Verdict::Fresh(entry) => self.fresh(entry),
             Verdict::FreshAndRefresh(entry) => {
                 self.refresh(entry);
@@ -483,7 +490,7 @@ impl Asked<'_> {
             now.after(self.inner.recheck())
         };
         // At the start already: one that takes long is not repeated either.
-        entry.usage.retry_from(again);
+        entry.usage.retry_from(now, again);
         let (inner, of) = (self.inner.clone(), entry.clone());
         let failed = move || {
             if !of.is_fresh(inner.shared.store.now()) {

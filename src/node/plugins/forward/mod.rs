@@ -82,8 +82,10 @@ impl Plugin for Forward {
     }
 
     fn upstreams(&self, query: &Query) -> Option<Upstreams> {
-        self.is_for(query)
-            .then(|| if self.forwarder.is_failing() { Upstreams::Failing } else { Upstreams::Answering })
+        self.is_for(query).then(|| match self.forwarder.is_failing() {
+            true => Upstreams::Failing,
+            false => Upstreams::Answering { recovered: self.forwarder.recovered() },
+        })
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

@@ -31,7 +31,7 @@ impl Plugin for Forwards {
     }
 
     fn upstreams(&self, query: &Query) -> Option<Upstreams> {
-        query.labels().is_within(&self.zone).then_some(Upstreams::Answering)
+        query.labels().is_within(&self.zone).then_some(Upstreams::Answering { recovered: None })
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {
