@@ -53,8 +53,12 @@ impl Key {
         bytes[..len].make_ascii_lowercase();
         bytes[len..len + 2].copy_from_slice(&question.kind.to_be_bytes());
         bytes[len + 2..len + 4].copy_from_slice(&question.class.to_be_bytes());
-        bytes[len + 4] = u8::from(question.dnssec_ok) * DNSSEC_OK
-            | u8::from(question.checking_disabled) * CHECKING_DISABLED;
+        if question.dnssec_ok {
+            bytes[len + 4] |= DNSSEC_OK;
+        }
+        if question.checking_disabled {
+            bytes[len + 4] |= CHECKING_DISABLED;
+        }
         // At most 260.
         Some(Self { bytes, len: (len + TAIL) as u16 })
     }

@@ -1,10 +1,10 @@
 //! `cache [TTL] [ZONES...] { ... }`: what plugins behind it answered, kept for as long as it is good, and used for
 //! longer where upstreams are gone.
 //!
-//! * [`options`] reads the directive.
-//! * [`flight`] lets all who ask the same wait for one reply.
-//! * [`convert`] turns replies into what is kept of them, and back.
-//! * [`counters`] counts.
+//! * `options` reads the directive.
+//! * `flight` lets all who ask the same wait for one reply.
+//! * `convert` turns replies into what is kept of them, and back.
+//! * `counters` counts.
 //!
 //! What is kept, for how long, and what is done with a query is [`crate::forward::cache`]'s.
 //!
