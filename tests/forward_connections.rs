@@ -15,7 +15,7 @@ use outlast::ops::metrics::Metrics;
 use outlast::testkit::client::{Answer, Query};
 use outlast::testkit::upstream::tls::Identity;
 use outlast::testkit::upstream::{Behaviour, FakeUpstream};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Names `h0.test.` to `h99.test.`, each with an address of its own.
 fn zone() -> String {
@@ -212,9 +212,12 @@ async fn a_dead_connection_is_noticed_where_another_upstream_is_faster() {
     assert_eq!(ask(&forwarder, 20).await, answer(20));
     assert_eq!(b.count("h20.test."), 1, "the other one is asked, too");
     // A probe says that the upstream is well; its dead connection would stay for a minute.
-    while a.count(".") == 0 || forwarder.is_failing() {
-        sleep(Duration::from_millis(5)).await;
-    }
+    let probed = async {
+        while a.count(".") == 0 || forwarder.is_failing() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), probed).await.expect("a probe");
     sleep(PAUSE).await;
     for host in 21..30 {
         assert_eq!(ask(&forwarder, host).await, answer(host));
