@@ -207,7 +207,7 @@ async fn a_dead_connection_is_noticed_where_another_upstream_is_faster() {
     for host in 0..20 {
         assert_eq!(ask(&forwarder, host).await, answer(host));
     }
-    assert_eq!((a.connections(), b.connections()), (1, 0));
+    assert_eq!(a.connections(), 1);
     a.black_hole_connections();
     assert_eq!(ask(&forwarder, 20).await, answer(20));
     assert_eq!(b.count("h20.test."), 1, "the other one is asked, too");
@@ -223,9 +223,12 @@ async fn a_dead_connection_is_noticed_where_another_upstream_is_faster() {
     assert_eq!(answers, (21..50).map(answer).collect::<Vec<_>>());
     let seen = a.seen();
     let dead = seen.iter().find(|seen| seen.name == "h0.test.").unwrap().source;
-    let on_the_dead = seen.iter().filter(|seen| seen.source == dead).map(|seen| seen.name.clone());
-    assert_eq!(on_the_dead.collect::<Vec<_>>(), (0..21).map(|i| format!("h{i}.test.")).collect::<Vec<_>>());
-    assert!(seen.iter().any(|seen| seen.name == "h21.test."), "the first one is asked first again");
+    let of_later = |name: &str| (21..50).any(|host| name == format!("h{host}.test."));
+    let on = |is_dead: bool| {
+        seen.iter().filter(|seen| of_later(&seen.name) && (seen.source == dead) == is_dead).count()
+    };
+    assert_eq!(on(true), 0, "the dead one gets none of them");
+    assert!(on(false) > 0, "the first upstream is asked again");
 }
 
 // === TLS ===
