@@ -194,12 +194,18 @@ async fn what_the_client_sees() {
             ..Case::new("force_tcp wins", Udp, TruncateUdp)
         },
         Case {
-            configure: |c| (c.max_connect_attempts, c.read_timeout) = (Some(1), SLOW),
+            configure: |c| c.max_connect_attempts = Some(1),
             want: "failed: i/o timeout",
             ..Case::new("one attempt", Udp, Silent)
         },
     ];
-    join_all(cases.map(Case::run)).await;
+    // Those that wait for A in vain wait together; all others have the machine for themselves, or B would be asked
+    // because A is late.
+    let (waiting, others): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.seen_by_b > 0);
+    for case in others {
+        case.run().await;
+    }
+    join_all(waiting.into_iter().map(Case::run)).await;
 }
 
 // === One upstream after the other ===
@@ -327,8 +333,13 @@ async fn policies_spread_queries() {
         fits: fn(&[usize]) -> bool,
     }
     let cases = [
-        Case { policy: Policy::Sequential, queries: 6, fits: |seen| seen == [6, 0, 0] },
-        Case { policy: Policy::RoundRobin, queries: 6, fits: |seen| seen == [2, 2, 2] },
+        // Where the machine is busy, one that is late for once has the next one asked beside it.
+        Case { policy: Policy::Sequential, queries: 60, fits: |seen| seen[0] >= 50 },
+        Case {
+            policy: Policy::RoundRobin,
+            queries: 60,
+            fits: |seen| seen.iter().all(|n| (16..=24).contains(n)),
+        },
         Case { policy: Policy::Random, queries: 90, fits: |seen| seen.iter().all(|&n| n > 0 && n < 90) },
     ];
     for case in cases {

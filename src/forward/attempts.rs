@@ -51,6 +51,8 @@ impl Forwarder {
             let hedge = late.filter(|_| !hedged);
             let at = hedge.map_or_else(Instant::now, |(index, asked)| asked + known[index].patience());
             tokio::select! {
+                // A reply that came while this process was held up is not late.
+                biased;
                 Some((index, result)) = running.next() => {
                     tries.ended(index);
                     let upstream = &known[index];

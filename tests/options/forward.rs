@@ -82,8 +82,8 @@ async fn forward_policy() {
         // A fair coin that falls on one side 40 times does not happen.
         ("", None),
         ("policy random", None),
-        ("policy round_robin", Some([20, 20])),
-        ("policy sequential", Some([40, 0])),
+        ("policy round_robin", Some([16..=24, 16..=24])),
+        ("policy sequential", Some([36..=40, 0..=4])),
     ] {
         let upstreams = [FakeUpstream::start(ZONE).await, FakeUpstream::start(ZONE).await];
         let node = node(".", &[&upstreams[0], &upstreams[1]], lines);
@@ -92,7 +92,10 @@ async fn forward_policy() {
         }
         let counts = [upstreams[0].total(), upstreams[1].total()];
         match want {
-            Some(want) => assert_eq!(counts, want, "{lines}"),
+            // Where the machine is busy, one that is late for once has the other asked beside it.
+            Some([first, second]) => {
+                assert!(first.contains(&counts[0]) && second.contains(&counts[1]), "{lines}: {counts:?}");
+            }
             None => assert!(counts[0] > 0 && counts[1] > 0, "{lines}: {counts:?}"),
         }
     }
