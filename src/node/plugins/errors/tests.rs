@@ -199,7 +199,7 @@ async fn errors_stacktrace() {
     let begin = format!("[ERROR] plugin/errors: 2 example.org. A: panic: at the disco location={}:", file!());
     assert!(told.starts_with(&begin), "{told}");
     let (_, calls) = told.split_once(" calls=\"").unwrap();
-    assert!(calls.contains("stacktrace_tells_where_a_panic_was"), "{calls}");
+    assert!(calls.contains("errors_stacktrace"), "{calls}");
     assert!(calls.contains("test_support"), "{calls}");
     assert!(!calls.contains("panicking::") && !calls.contains("panics::"), "only the way there: {calls}");
     assert_eq!(again, caught, "the panic goes on to the router");

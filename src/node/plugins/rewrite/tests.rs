@@ -658,7 +658,7 @@ async fn gardener_s_rules_work() {
     let text = include_str!("../../../../tests/corefile/fixtures/gardener.corefile");
     let corefile = corefile::parse(text, "Corefile", &LoadOptions::default()).unwrap();
     let directives: Vec<_> = corefile.blocks[0].all(NAME).collect();
-    assert_eq!(directives.len(), 1);
+    assert_eq!(directives.len(), 2);
     let rules = directives.iter().map(|d| Rule::read(d).unwrap()).collect();
     let plugin: Arc<dyn Plugin> = Arc::new(Rewrite { rules });
     let inner = chain("debug", |query| {
