@@ -3,14 +3,18 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
+use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, SOA};
 use hickory_proto::rr::{Name, RData, Record};
 use tokio::time::advance;
 
 use super::*;
 use crate::node::chain::Chain;
+use crate::node::reply::Reply;
 use crate::node::test_support::{Ask, chain, plugins, run};
-use crate::testkit::node::Builder;
+use crate::testkit::client;
+use crate::testkit::node::{Builder, TestNode};
+use crate::testkit::upstream::FakeUpstream;
 
 /// What an upstream does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -363,4 +367,32 @@ fn a_cache_is_known_by_where_it_is_asked_and_for_what() {
     let plan = Builder::default().check(text).unwrap();
     let identities: Vec<_> = plan.process.caches.iter().map(|kept| kept.identity.as_str()).collect();
     assert_eq!(identities, ["dns://.:53 dns://a.:54 for .,a.", "dns://.:55 on 127.0.0.1 for org.,com."]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_forwarded_once_for_all_clients() {
+    let upstream = FakeUpstream::start("www.example. 60 A 192.0.2.1\n").await;
+    let node =
+        TestNode::start(&format!(".:0 {{\n bind 127.0.0.1\n cache 30\n forward . {}\n}}\n", upstream.addr()));
+    let mut authoritative = Vec::new();
+    for query in [client::Query::a("www.example."), client::Query::a("WWW.example.").edns(1232)] {
+        for answer in [node.client().udp(&query).await.unwrap(), node.client().tcp(&query).await.unwrap()] {
+            assert_eq!(answer.rcode(), ResponseCode::NoError);
+            assert!(answer.answers()[0].ends_with("IN A 192.0.2.1"), "{:?}", answer.answers());
+            authoritative.push(answer.message.metadata.authoritative);
+        }
+    }
+    assert_eq!(
+        authoritative,
+        [false, true, true, true],
+        "the first is the upstream's, the others the cache's"
+    );
+    assert_eq!(upstream.total(), 1);
+    let hits = node
+        .scrape()
+        .lines()
+        .filter(|l| l.starts_with("coredns_cache_hits_total{server=\"dns://127.0.0.1:0\""))
+        .count();
+    assert_eq!(hits, 2, "success and denial");
+    node.stop().await;
 }
