@@ -376,13 +376,23 @@ fn keys() {
             &["zone overlap listener capacity", "must all have 'bind', or none"],
         ),
         case(
-            "DNS over TLS",
+            "DNS over TLS without a certificate",
             "tls://.:853 {\ndebug\n}\n",
             1,
-            &["tls listeners are not supported yet", "plain DNS"],
+            &["tls://:853 has no certificate", "write 'tls CERT KEY'"],
         ),
-        case("DNS over HTTPS", "https://. {\ndebug\n}\n", 1, &["https listeners are not supported yet"]),
-        case("gRPC", ". {\ndebug\n}\ngrpc://. {\ndebug\n}\n", 4, &["grpc listeners are not supported yet"]),
+        case(
+            "DNS over HTTPS",
+            "https://. {\ndebug\n}\n",
+            1,
+            &["https listeners are not supported", "tls://"],
+        ),
+        case(
+            "gRPC",
+            ". {\ndebug\n}\ngrpc://. {\ndebug\n}\n",
+            4,
+            &["grpc listeners are not supported", "tls://"],
+        ),
     ]);
 }
 

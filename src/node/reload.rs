@@ -94,7 +94,7 @@ impl Reloader {
         if running.reload.is_some() {
             match self.load {
                 Some(_) => {
-                    tracing::info!(target: TARGET, "Running configuration SHA512 = {}", hex(&self.running))
+                    tracing::info!(target: TARGET, "Running configuration SHA512 = {}", hex(&self.running));
                 }
                 None => tracing::warn!(target: TARGET,
                     "the Corefile came from standard input: it cannot be read again, nothing is ever reloaded"),

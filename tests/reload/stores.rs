@@ -171,6 +171,17 @@ async fn what_a_selector_needs_is_listed_before_it_selects() {
     vigil.end().await;
 }
 
+/// What the data lacks all along holds up no other change.
+#[tokio::test]
+async fn a_source_that_is_gone_holds_up_nothing_that_does_not_need_it() {
+    let cluster = Cluster::new().await;
+    let mut node = TestNode::start(&cluster.corefile("", ""));
+    node.state("live").await;
+    cluster.standin.faults().set_network(outlast::drill::standin::faults::Network::Refuse);
+    node.reload(&cluster.corefile("ttl 30\n stale_after 40s", "loadbalance")).await.unwrap();
+    assert_eq!(records(&node, "web.shop.svc.cluster.local.").await, [WEB_ADDRESS]);
+}
+
 /// Another source takes over from what the folder has, and one without a folder only once it has told all.
 #[tokio::test]
 async fn another_source_takes_over_without_a_gap() {
@@ -210,4 +221,29 @@ async fn a_source_that_says_nothing_takes_over_from_nobody() {
     let other = block(&none.replace("cluster.local", "other.local")).replacen(".:0", "other.local:0", 1);
     node.reload(&format!("{}{other}", block(&place.kubernetes("")))).await.unwrap();
     assert_eq!(node.client().udp(&web()).await.unwrap().answers().len(), 1);
+}
+
+/// The old configuration answers for as long as it takes, over any number of tries.
+#[tokio::test(start_paused = true)]
+async fn labels_that_cannot_be_listed_yet_are_waited_for() {
+    let place = Place::new();
+    let mut node = TestNode::start(&block(&place.kubernetes("")));
+    node.state("live").await;
+    let (file, away) = (place.path("cluster.json"), place.path("away.json"));
+    fs::rename(&file, &away).unwrap();
+    let selecting = block(&place.kubernetes("labels app=none"));
+    for _ in 0..2 {
+        let error = node.reload(&selecting).await.unwrap_err().to_string();
+        assert!(error.contains("has not yet told all of zone cluster.local."), "{error}");
+        assert_eq!(node.client().udp(&web()).await.unwrap().answers().len(), 1);
+        // One that does not need them is taken over meanwhile.
+        node.reload(&block(&place.kubernetes("ttl 30"))).await.unwrap();
+    }
+    fs::rename(away, file).unwrap();
+    // The file has to be left alone for a moment of real time before it is read.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while let Err(error) = node.reload(&selecting).await {
+        assert!(std::time::Instant::now() < deadline, "{error}");
+    }
+    assert!(node.client().udp(&web()).await.unwrap().answers().is_empty());
 }

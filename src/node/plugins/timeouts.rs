@@ -79,6 +79,7 @@ mod tests {
     use super::*;
     use crate::testkit::client::Query;
     use crate::testkit::node::{Builder, TestNode};
+    use crate::testkit::upstream::FakeUpstream;
 
     /// Longer than any limit that is set, far shorter than those that are not.
     const SOON: Duration = Duration::from_millis(2500);
@@ -142,14 +143,27 @@ mod tests {
         }
     }
 
-    /// A client that does not read, over sockets that hold little, is what the listener's own tests have; here the
-    /// figure has to reach the listener.
-    #[test]
-    fn timeouts_write() {
-        let check = |lines: &str| Builder::default().check(&format!(".:0 {{\n {lines}\n}}\n")).unwrap();
-        let write = |lines| check(lines).servers[0].timeouts.write;
-        assert_eq!(write("debug"), Duration::from_secs(5));
-        assert_eq!(write("timeouts {\n write 20s\n }"), Duration::from_secs(20));
+    /// A client that asks and never reads: whether it is cut off.
+    #[tokio::test]
+    async fn timeouts_write() {
+        // Replies of some 30 kB, so that buffers are full soon.
+        let records: Vec<_> = (0..2000).map(|i| format!("big. 60 A 10.0.{}.{}", i / 250, i % 250)).collect();
+        let upstream = FakeUpstream::start(&records.join("\n")).await;
+        let message = Query::a("big.").bytes();
+        let query = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
+        for (lines, want) in [("timeouts {\n write 1s\n }", true), ("timeouts {\n write 1m\n }", false)] {
+            let text = format!(".:0 {{\n bind 127.0.0.1\n {lines}\n forward . {}\n}}\n", upstream.addr());
+            let node = TestNode::start(&text);
+            let mut stream = TcpStream::connect(node.dns).await.unwrap();
+            let cut = loop {
+                match timeout(SOON, stream.write_all(&query)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => break true,
+                    Err(_) => break false,
+                }
+            };
+            assert_eq!(cut, want, "{lines}");
+        }
     }
 
     #[test]

@@ -116,18 +116,20 @@ impl Sites {
             let panics = self.metrics.counter(catalogue::PANICS, &[]);
             let router = Router::new(identity.clone(), routes, metrics, panics);
             let serving = Serving { router, timeouts, tls };
-            let mut found = 0;
+            let mut bound = false;
             for address in addresses {
                 let place = (scheme, address);
                 match self.sockets(place, sockets, &serving) {
-                    Ok(opened) => prepared.push((place, identity.clone(), serving.clone(), opened)),
+                    Ok(change) => {
+                        prepared.push((place, identity.clone(), serving.clone(), change));
+                        bound = true;
+                    }
                     // A host without IPv6 is no reason not to serve IPv4.
-                    Err(error) if address.ip().is_unspecified() && address.is_ipv6() && found > 0 => {
+                    Err(error) if address.ip().is_unspecified() && address.is_ipv6() && bound => {
                         tracing::warn!(%error, "listening on IPv4 only");
                     }
                     Err(error) => return Err(error),
                 }
-                found += 1;
             }
         }
         Ok(Prepared(prepared))

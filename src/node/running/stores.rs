@@ -29,7 +29,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::readiness::{Membership, Readiness};
 use crate::snapshot::disk::RealDisk;
 use crate::source::{Resume, UPDATE_QUEUE, Wanted};
-use crate::zone::object::Kinds;
+use crate::zone::object::{Kind, Kinds};
 
 /// How long a reload waits for what a new source has to list: a large cluster is listed in a few seconds. What takes
 /// longer is looked for again at the next try, with the old configuration until then.
@@ -63,6 +63,10 @@ struct LiveStore {
     membership: Membership,
     /// The kinds that are held with everything that is wanted of them.
     progress: watch::Receiver<Kinds>,
+    /// Kinds that were held without labels when these were first wanted.
+    unlabelled: Kinds,
+    /// Kinds that were first wanted by a reload.
+    unlisted: Kinds,
     /// Ends it: the last snapshot is written.
     stop: CancellationToken,
     /// Ends its source, and hands its writer back. A child of `stop`.
@@ -142,7 +146,8 @@ impl Stores {
         let stop = self.drain.draining().child_token();
         let progress = writer.progress();
         let (pause, task) = self.follow(&config, writer, resume, &stop)?;
-        Ok(LiveStore { config, store, membership, progress, stop, pause, task })
+        let (unlabelled, unlisted) = (Kinds::NONE, Kinds::NONE);
+        Ok(LiveStore { config, store, membership, progress, unlabelled, unlisted, stop, pause, task })
     }
 
     /// Starts a source and has a writer follow it.
@@ -191,10 +196,10 @@ impl Stores {
         let mut prepared = Prepared { new: Vec::new(), wanted };
         let mut awaited = Vec::new();
         for (config, store) in prepared.wanted.clone() {
-            let kinds = config.wanted.kinds();
             if let Some(at) = self.live.iter().position(|live| Arc::ptr_eq(&live.store, &store)) {
                 self.hand_over(at, &config).await?;
-                awaited.push((kinds, self.live[at].progress.clone(), config));
+                let live = &self.live[at];
+                awaited.push((live.owes(&config), live.progress.clone(), config));
                 continue;
             }
             let load = self.loading(config.clone(), store);
@@ -203,15 +208,13 @@ impl Stores {
             let load = move || tracing::dispatcher::with_default(&log, load);
             let booted = tokio::task::spawn_blocking(load).await.context("loading a snapshot")?;
             let live = self.begin(booted)?;
+            // Where nobody has answered for the zone, its data may as well come later.
+            let kinds = config.wanted.kinds().intersection(self.held(&config.zone));
             awaited.push((kinds, live.progress.clone(), config));
             prepared.new.push(live);
         }
         let deadline = tokio::time::Instant::now() + FILL_LIMIT;
         for (kinds, mut progress, config) in awaited {
-            if !self.had_data(&config.zone) {
-                // Nobody has answered for it: it may as well come later.
-                continue;
-            }
             let filled = progress.wait_for(|held| kinds.minus(*held).is_empty());
             if !matches!(tokio::time::timeout_at(deadline, filled).await, Ok(Ok(_))) {
                 let what = format!("{} has not yet told all of zone {}", config.source, config.zone);
@@ -221,10 +224,10 @@ impl Stores {
         Ok(prepared)
     }
 
-    /// Whether a store that runs holds the core of this zone.
-    fn had_data(&self, zone: &str) -> bool {
-        let complete = |live: &LiveStore| live.store.current().table.complete();
-        self.live.iter().any(|live| live.config.zone == zone && Kinds::CORE.minus(complete(live)).is_empty())
+    /// The kinds that the stores of a zone hold, which is what clients are used to.
+    fn held(&self, zone: &str) -> Kinds {
+        let of_zone = self.live.iter().filter(|live| live.config.zone == zone);
+        of_zone.fold(Kinds::NONE, |held, live| held.union(live.store.current().table.complete()))
     }
 
     /// Has a store that goes on do what a configuration asks of it.
@@ -244,6 +247,12 @@ impl Stores {
         let (pause, task) = self.follow(&next, writer, resume, &stop)?;
         let live = &mut self.live[at];
         (live.pause, live.task) = (pause, task);
+        if next.wanted.labels && !live.config.wanted.labels {
+            live.unlabelled = live.store.current().table.complete();
+        }
+        if next.wanted.pods && !live.config.wanted.pods {
+            live.unlisted = Kinds::NONE.with(Kind::Pod);
+        }
         live.config = StoreConfig { watched: live.config.watched, ..next };
         Ok(())
     }
@@ -285,6 +294,13 @@ impl Stores {
 }
 
 impl LiveStore {
+    /// The kinds that it has to list before it can do what `config` asks: what was wanted all along, and is still
+    /// missing, holds up nothing.
+    fn owes(&self, config: &StoreConfig) -> Kinds {
+        let labels = if config.wanted.labels { self.unlabelled } else { Kinds::NONE };
+        labels.union(self.unlisted.intersection(config.wanted.kinds()))
+    }
+
     /// Ends it, with its last snapshot.
     fn retire(self) {
         self.membership.withdraw();

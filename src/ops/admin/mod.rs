@@ -112,8 +112,11 @@ struct Listener {
 /// [`Admin::apply`]; dropped, it leaves everything as it was.
 pub struct Prepared {
     /// Every address with its faces, and the socket where it is new.
-    wanted: Vec<(ListenAddress, Vec<Face>, Option<(TcpListener, SocketAddr)>)>,
+    wanted: Vec<(ListenAddress, Vec<Face>, Option<Bound>)>,
 }
+
+/// A socket, and its address with the port that the system chose for port 0.
+type Bound = (TcpListener, SocketAddr);
 
 impl Admin {
     /// Serves nothing yet. Readiness ends when the drain begins, the listeners when it closes. All of it runs on

@@ -220,7 +220,8 @@ impl Plugin for Loop {
             return watch.refuse();
         }
         let outcome = next.run(query).await;
-        if let Outcome::Failed(_) = outcome {
+        // Also where it failed further on its round, and came back as a reply.
+        if outcome.rcode() == ResponseCode::ServFail {
             watch.failed.store(true, Ordering::Relaxed);
         }
         outcome

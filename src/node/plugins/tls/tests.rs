@@ -110,7 +110,7 @@ async fn tls_certificate_and_key() {
     for id in 0..3 {
         assert_eq!(ask(&mut stream, &Query::a("x.").id(id)).await.unwrap().message.metadata.id, id);
     }
-    let server = format!("server=\"tls://127.0.0.1:0\",zone=\".\",view=\"\",proto=\"tcp\"");
+    let server = r#"server="tls://127.0.0.1:0",zone=".",view="",proto="tcp""#;
     assert!(node.scrape().contains(&format!("coredns_dns_requests_total{{{server}")), "{}", node.scrape());
     // Neither in the clear nor over UDP is there anything to hear.
     assert!(
