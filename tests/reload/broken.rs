@@ -63,14 +63,14 @@ async fn a_broken_text_changes_nothing() {
     assert_eq!(node.addresses(), dns);
 }
 
-/// CoreDNS exits, or goes on without its health, where a face cannot be bound again; here it is not bound again.
+/// Metrics of the runtimes, and who is waited for.
 #[tokio::test]
 async fn what_follows_the_configuration_follows_it() {
     let place = Place::new();
     let kubernetes = place.kubernetes("");
     let mut node = Builder::default().start(&block(&format!("prometheus 127.0.0.1:0\n {kubernetes}")));
     node.state("live").await;
-    assert_eq!(node.metric("go_goroutines"), Some(0.0).filter(|_| node.metric("go_goroutines").is_some()));
+    assert!(node.metric("go_goroutines").unwrap_or(0.0) < 1.0);
     node.reload(&block(&format!("prometheus 127.0.0.1:0 {{\n runtime_metrics\n }}\n {kubernetes}")))
         .await
         .unwrap();

@@ -96,7 +96,7 @@ pub fn open_more(address: SocketAddr, count: usize) -> Result<Vec<std::net::UdpS
     opened.map_err(|source| BindError { address, transport: "udp", source })
 }
 
-/// UDP sockets of an address: one a core, at most [`MAX_UDP_SOCKETS`].
+/// UDP sockets of an address, where nobody says how many: one a core, at most four.
 pub fn udp_sockets() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MAX_UDP_SOCKETS)
 }
