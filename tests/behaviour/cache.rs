@@ -20,6 +20,13 @@ fn block(cache: &str) -> String {
     format!(".:0 {{\n BIND\n errors\n {cache}\n KUBE\n forward . STUB\n}}")
 }
 
+/// Answers that came from the cache.
+fn hits(world: &World) -> f64 {
+    let text = world.node.scrape();
+    let hits = text.lines().filter(|line| line.starts_with("coredns_cache_hits_total{"));
+    hits.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
 /// CoreDNS caches the names of the cluster like any others: it raises their TTL to 5 s, bounds it by `cache 30`, and
 /// goes on with an old address, or with a failure from before the first list, for as long. Here the table is as fast
 /// as a cache, and it is the truth: its names are never cached, and their TTLs are those of the `kubernetes` block.
@@ -74,10 +81,7 @@ async fn a_changed_address_is_seen_at_once() {
             service["spec"]["clusterIPs"] = json!(["10.96.14.99"]);
         });
         world.until(STOREFRONT, &format!("NoError aa: {STOREFRONT} 0 IN A 10.96.14.99")).await;
-        let hits = world.node.metric(
-            "coredns_cache_hits_total{server=\"dns://127.0.0.1:0\",type=\"success\",zones=\".\",view=\"\"}",
-        );
-        assert!(hits.is_none_or(|hits| hits == 0.0), "{cache}: {hits:?}");
+        assert_eq!(hits(&world), 0.0, "{cache}");
     }
 }
 
@@ -125,8 +129,10 @@ async fn what_is_kept_of_an_upstream_s_replies() {
         case("silence", Behaviour::Silent, "ServFail", "ServFail", 2),
     ];
     for Case { name, behaviour, first, second, asked } in cases {
-        let corefile = ".:0 {\n BIND\n cache 30\n forward . STUB {\n read_timeout 100ms\n }\n}";
-        let world = World::start(corefile).await;
+        // Short where it has to pass, else long enough for any machine.
+        let patience = if matches!(behaviour, Behaviour::Silent) { "100ms" } else { "10s" };
+        let forward = format!("forward . STUB {{\n read_timeout {patience}\n }}");
+        let world = World::start(&format!(".:0 {{\n BIND\n cache 30\n {forward}\n}}")).await;
         world.upstream.add("www.test. 300 A 192.0.2.1");
         let answered = matches!(behaviour, Behaviour::Answer);
         world.upstream.set("www.test.", behaviour);
@@ -135,8 +141,8 @@ async fn what_is_kept_of_an_upstream_s_replies() {
         assert_eq!(world.ask(&query).await, found(first), "{name}");
         let mut got = world.ask(&query).await;
         if answered {
-            // A second may have passed.
-            got = got.replace(" 29 IN ", " 30 IN ");
+            // A few seconds may have passed.
+            got = (20..30).fold(got, |got, ttl| got.replace(&format!(" {ttl} IN "), " 30 IN "));
         }
         assert_eq!(got, found(second), "{name}, the second time");
         assert_eq!(world.upstream.count("www.test."), asked, "{name}");
@@ -166,7 +172,7 @@ async fn twenty_who_ask_at_once_are_one_question_upstream() {
     let query = Query::a("www.test.");
     let answers = join_all((0..20).map(|_| world.client.udp(&query))).await;
     for answer in answers {
-        assert!(said(&query, &answer.unwrap()).ends_with("www.test. 30 IN A 192.0.2.1"));
+        assert!(said(&query, &answer.unwrap()).ends_with(" IN A 192.0.2.1"));
     }
     assert_eq!(world.upstream.count("www.test."), 1);
 }
@@ -182,5 +188,6 @@ async fn the_cache_survives_a_reload() {
     world.reload(".:0 {\n BIND\n errors\n cache 60\n forward . STUB\n}").await.unwrap();
     let kept = world.client.udp(&query).await.unwrap();
     assert_eq!((kept.answers().len(), kept.message.metadata.authoritative), (1, true), "from the cache");
+    assert_eq!(hits(&world), 1.0);
     assert_eq!(world.upstream.count("smtp.example.net."), 1);
 }

@@ -1,5 +1,7 @@
 //! The cluster changes while a node answers.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{RData, RecordType};
 use outlast::testkit::client::Query;
@@ -25,19 +27,29 @@ async fn serial(world: &World) -> u32 {
     }
 }
 
+/// Waits until the wall clock is past this second.
+async fn second_after(second: u32) {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    while now() <= u64::from(second) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn an_endpoint_that_is_not_ready_is_gone_and_the_serial_moves() {
     let world = world().await;
     let both = format!("NoError aa: {GOSSIP} 0 IN A 10.244.1.41, {GOSSIP} 0 IN A 10.244.2.42");
     world.until(GOSSIP, &both).await;
     let before = serial(&world).await;
+    // It is the time of the last change in seconds, as in CoreDNS: two within one second have the same.
+    second_after(before).await;
     world.change(|items| {
         object(items, "EndpointSlice", "gossip-x")["endpoints"][0]["conditions"]["ready"] = json!(false);
     });
     world.until(GOSSIP, &format!("NoError aa: {GOSSIP} 0 IN A 10.244.2.42")).await;
-    // Seconds: the data came more than one ago, and the file is looked at once a second.
     let after = serial(&world).await;
     assert!(after > before, "{before} and then {after}");
+    second_after(after).await;
     world.change(|items| {
         object(items, "EndpointSlice", "gossip-x")["endpoints"][0]["conditions"]["ready"] = json!(true);
     });

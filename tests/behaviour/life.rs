@@ -152,13 +152,13 @@ async fn a_loop_is_broken_and_does_not_end_the_node() {
 /// Whoever looks at `/ready` sends nobody here any more; who still comes is answered.
 #[test]
 fn in_the_lameduck_readiness_is_gone_and_answers_go_on() {
-    const LAMEDUCK: Duration = Duration::from_secs(3);
+    const LAMEDUCK: Duration = Duration::from_secs(5);
     let (cluster, folder) = (Cluster::new(), tempfile::tempdir().unwrap());
     let text = format!(
         ".:0 {{
             bind 127.0.0.1
             health 127.0.0.1:0 {{
-                lameduck 3s
+                lameduck 5s
             }}
             ready 127.0.0.1:0
             kubernetes cluster.local {{
