@@ -1,8 +1,9 @@
-//! What clients see of whole nodes: plugins of one chain together, server blocks side by side, and a node's life from
-//! a start without any data to its end. Real sockets, and a small cluster that all of it is about.
+//! What clients see of whole nodes: plugins of one chain together, server blocks side by side, and a node's
+//! life from a start without any data to its end. Real sockets, and a small cluster that all of it is about.
 //!
 //! Where CoreDNS would behave otherwise, the test says why this server does not. Bytes on the wire are in
-//! `packets`, time in `cache` and `states`, upstreams that misbehave in `forward_cases`, crashes in `restart`.
+//! `packets`, time in `cache` and `states`, upstreams that misbehave in `forward_cases`, crashes in
+//! `restart`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 

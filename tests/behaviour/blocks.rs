@@ -99,7 +99,8 @@ async fn a_key_of_an_unset_variable_is_none() {
 #[test]
 fn imports_that_match_nothing_start() {
     let folder = tempfile::tempdir().unwrap();
-    let text = ".:0 {\n bind 127.0.0.1\n hosts {\n 10.1.2.3 a.example\n }\n import custom/*.override\n}\nimport custom/*.server\n";
+    let text = ".:0 {\n bind 127.0.0.1\n hosts {\n 10.1.2.3 a.example\n }\n import custom/*.override\n}\n\
+                import custom/*.server\n";
     let corefile = write(folder.path(), "Corefile", text);
     let start = || Process::start(outlast().args(["node", "--conf"]).arg(&corefile)).serving();
     let node = start();

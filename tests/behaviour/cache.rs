@@ -27,9 +27,10 @@ fn hits(world: &World) -> f64 {
     hits.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-/// CoreDNS caches the names of the cluster like any others: it raises their TTL to 5 s, bounds it by `cache 30`, and
-/// goes on with an old address, or with a failure from before the first list, for as long. Here the table is as fast
-/// as a cache, and it is the truth: its names are never cached, and their TTLs are those of the `kubernetes` block.
+/// CoreDNS caches the names of the cluster like any others: it raises their TTL to 5 s, bounds it by `cache
+/// 30`, and goes on with an old address, or with a failure from before the first list, for as long. Here the
+/// table is as fast as a cache, and it is the truth: its names are never cached, and their TTLs are those of
+/// the `kubernetes` block.
 #[tokio::test]
 async fn cluster_names_are_not_cached() {
     let cluster = Cluster::new();
@@ -98,7 +99,8 @@ async fn what_is_kept_of_an_upstream_s_replies() {
     const FOUND: &str = ": www.test. 30 IN A 192.0.2.1";
     let case = |name, behaviour, first, second, asked| Case { name, behaviour, first, second, asked };
     let cases = [
-        // A reply from the cache has AA set, as in CoreDNS: clients of clusters have never seen anything else.
+        // A reply from the cache has AA set, as in CoreDNS: clients of clusters have never seen anything
+        // else.
         case("an answer", Behaviour::Answer, "NoError ra", "NoError aa ra", 1),
         case("a denial", Behaviour::NxDomain, "NXDomain ra soa", "NXDomain aa ra soa", 1),
         case(
@@ -124,8 +126,8 @@ async fn what_is_kept_of_an_upstream_s_replies() {
         ),
         case("a refusal", Behaviour::Rcode(ResponseCode::Refused), "Refused ra", "Refused ra", 2),
         case("a truncated reply", Behaviour::TruncateUdp, "NoError ra tc", "NoError ra tc", 2),
-        // CoreDNS does not remember that an upstream is silent, and has each client wait for it. RFC 9520 §3.2 asks
-        // for it to be remembered like any other failure.
+        // CoreDNS does not remember that an upstream is silent, and has each client wait for it. RFC 9520
+        // §3.2 asks for it to be remembered like any other failure.
         case("silence", Behaviour::Silent, "ServFail", "ServFail", 2),
     ];
     for Case { name, behaviour, first, second, asked } in cases {
@@ -163,7 +165,8 @@ async fn a_truncated_reply_is_fetched_over_tcp_and_kept() {
     assert_eq!(world.upstream.count("www.test."), 2);
 }
 
-/// CoreDNS asks once for each of them: a name that expires under load hits its upstreams with all of the load.
+/// CoreDNS asks once for each of them: a name that expires under load hits its upstreams with all of the
+/// load.
 #[tokio::test]
 async fn twenty_who_ask_at_once_are_one_question_upstream() {
     let world = World::start(".:0 {\n BIND\n cache 30\n forward . STUB\n}").await;
@@ -177,8 +180,8 @@ async fn twenty_who_ask_at_once_are_one_question_upstream() {
     assert_eq!(world.upstream.count("www.test."), 1);
 }
 
-/// CoreDNS begins with an empty cache after each reload. Here a changed Corefile does not cost the names that are in
-/// use, in the moment in which their upstream may be away.
+/// CoreDNS begins with an empty cache after each reload. Here a changed Corefile does not cost the names that
+/// are in use, in the moment in which their upstream may be away.
 #[tokio::test]
 async fn the_cache_survives_a_reload() {
     let mut world = World::start(".:0 {\n BIND\n cache 30\n forward . STUB\n}").await;

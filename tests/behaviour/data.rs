@@ -72,7 +72,8 @@ async fn a_service_that_is_deleted_and_made_again_has_its_new_address() {
     world.until(STOREFRONT, &format!("NoError aa: {STOREFRONT} 0 IN A 10.96.14.77")).await;
 }
 
-/// Services without their namespace are left over from its deletion, or come before it: there are no names in it.
+/// Services without their namespace are left over from its deletion, or come before it: there are no names in
+/// it.
 #[tokio::test]
 async fn without_its_namespace_a_service_has_no_name() {
     let world = world().await;
@@ -94,9 +95,9 @@ async fn without_its_namespace_a_service_has_no_name() {
     world.until(STOREFRONT, &format!("NoError aa: {STOREFRONT} 0 IN A 10.96.14.20")).await;
 }
 
-/// A pod on its way out has no name. In CoreDNS it keeps its name where the server has known it from before, and has
-/// none where the server was started later; two servers of one cluster then disagree until the pod is deleted. Here
-/// the answer does not depend on when a node was started.
+/// A pod on its way out has no name. In CoreDNS it keeps its name where the server has known it from before,
+/// and has none where the server was started later; two servers of one cluster then disagree until the pod is
+/// deleted. Here the answer does not depend on when a node was started.
 #[tokio::test]
 async fn a_pod_that_is_over_or_going_has_no_name() {
     let world = world().await;

@@ -27,8 +27,8 @@ async fn get(world: &World, face: Face) -> (u16, String) {
     tokio::task::spawn_blocking(move || http::get(address, path)).await.unwrap()
 }
 
-/// CoreDNS opens its port after five seconds of waiting; here it is open from the start, since names outside, and all
-/// that a snapshot has, need no API server.
+/// CoreDNS opens its port after five seconds of waiting; here it is open from the start, since names outside,
+/// and all that a snapshot has, need no API server.
 #[tokio::test]
 async fn without_an_api_server_everything_else_is_answered_from_the_start() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -126,8 +126,8 @@ async fn a_broken_configuration_changes_nothing() {
     }
 }
 
-/// CoreDNS ends itself when it finds that it forwards to itself, and takes the cluster's names with it, again and
-/// again. Here the loop is broken and said: names that would go round fail, all others are answered.
+/// CoreDNS ends itself when it finds that it forwards to itself, and takes the cluster's names with it, again
+/// and again. Here the loop is broken and said: names that would go round fail, all others are answered.
 #[tokio::test]
 async fn a_loop_is_broken_and_does_not_end_the_node() {
     let mut world = World::start(".:0 {\n BIND\n errors\n KUBE\n forward . STUB\n}").await;

@@ -30,8 +30,8 @@ fn what_is_wrong_is_said_with_its_line() {
             "at least one zone must not be a reverse zone",
         ),
         ("16 upstreams", directive(&format!("forward . {upstreams}")), 3, "at most 15 upstreams, not 16"),
-        // An address for each name of the cluster is what a resolver that does DNS64 makes of it, and it has to
-        // be asked for names outside anyway.
+        // An address for each name of the cluster is what a resolver that does DNS64 makes of it, and it has
+        // to be asked for names outside anyway.
         (
             "addresses for IPv6 clients",
             directive("dns64"),

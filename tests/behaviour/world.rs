@@ -26,8 +26,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts a node, and waits for the cluster's data if it has a cluster. In the Corefile, `KUBE` stands for a
-    /// `kubernetes` block, `CLUSTER` for its source alone, `STUB` for the upstream and `BIND` for loopback.
+    /// Starts a node, and waits for the cluster's data if it has a cluster. In the Corefile, `KUBE` stands
+    /// for a `kubernetes` block, `CLUSTER` for its source alone, `STUB` for the upstream and `BIND` for
+    /// loopback.
     pub(crate) async fn start(corefile: &str) -> Self {
         let world = Self::start_without_data(corefile, Cluster::new()).await;
         if expand(corefile).contains("CLUSTER") {
@@ -90,8 +91,8 @@ impl World {
     }
 }
 
-/// An answer in short: code, flags and an SOA in the authority section, then the answers, sorted but for aliases,
-/// and the additional records behind a bar.
+/// An answer in short: code, flags and an SOA in the authority section, then the answers, sorted but for
+/// aliases, and the additional records behind a bar.
 pub(crate) fn said(query: &Query, answer: &Answer) -> String {
     let header = &answer.message.metadata;
     let mut text = format!("{:?}", answer.rcode());
