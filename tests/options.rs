@@ -5,6 +5,8 @@
 
 #[path = "options/apiserver.rs"]
 mod apiserver;
+#[path = "options/cache.rs"]
+mod cache;
 #[path = "options/cluster.rs"]
 mod cluster;
 #[path = "options/connection.rs"]

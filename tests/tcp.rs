@@ -25,7 +25,7 @@ fn framed(query: &Query) -> Vec<u8> {
     [&(message.len() as u16).to_be_bytes()[..], &message].concat()
 }
 
-/// Case 420, where CoreDNS keeps the order: RFC 7766 §6.2.1.1 asks for answers as they are ready, and a cluster
+/// CoreDNS keeps the order: RFC 7766 §6.2.1.1 asks for answers as they are ready, and a cluster
 /// name must not wait behind an upstream.
 #[tokio::test]
 async fn a_query_that_waits_does_not_hold_up_the_next() {

@@ -88,7 +88,7 @@ async fn plugins_change_replies() {
     }
 }
 
-/// Row 541: what is dropped gets no reply; the query behind it does.
+/// What is dropped gets no reply; the query behind it does.
 #[tokio::test]
 async fn what_is_dropped_gets_no_reply() {
     let node = fixture::start(".:0 {\n BIND\n acl {\n drop type TXT\n }\n KUBE\n}").await;

@@ -32,7 +32,7 @@ async fn broken(node: &TestNode) {
 
 const DETECTED: &str = "outlast_loop_detected{zone=\".\"}";
 
-/// Case 567, where CoreDNS exits: a node without any DNS is worse than one that refuses what goes round.
+/// CoreDNS exits: a node without any DNS is worse than one that refuses what goes round.
 #[tokio::test]
 async fn a_forward_to_the_own_address_is_broken_and_cluster_names_are_answered() {
     let (place, at) = (Place::new(), free());

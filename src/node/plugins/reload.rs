@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(Watched::start("debug").reads(3600).await, [0; 0], "without the plugin");
     }
 
-    /// Case 565: 22.5 to 37.5 s.
+    /// CoreDNS's defaults: 22.5 to 37.5 s.
     #[tokio::test(start_paused = true)]
     async fn reload_jitter() {
         let node = Watched::start("reload");

@@ -285,7 +285,7 @@ async fn cache_keepttl() {
 }
 
 #[test]
-fn cache_persist() {
+fn persist_is_read() {
     for (lines, want) in [
         ("", Persist::BesideSnapshots),
         ("persist", Persist::BesideSnapshots),
