@@ -190,6 +190,8 @@ impl Asked<'_> {
 
     /// Asks upstreams; if they fail or take too long, an expired entry is given.
     async fn fetch_or(&self, stale: &Arc<Entry>, patience: Option<Duration>) -> Outcome {
+        // Somebody waits although it was tried: because upstreams seem to answer again.
+        let again = stale.usage.was_tried(self.inner.shared.store.now());
         let asking = async {
             match self.board() {
                 Boarding::First(waiting) => Some(self.landed(waiting, true).await),
@@ -217,6 +219,9 @@ impl Asked<'_> {
         };
         if why != WhyStale::Preferred {
             self.inner.not_refreshed(stale);
+            if again {
+                stale.usage.set_misled();
+            }
         }
         self.stale(stale, why)
     }
