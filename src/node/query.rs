@@ -87,10 +87,20 @@ impl Query {
         self.sent_as(&message)
     }
 
+    /// The same query as if it had come over TCP: a reply may be as long as it is.
+    ///
+    /// `None` when it is not a query any more.
+    pub fn over_tcp(&self) -> Option<Self> {
+        self.sent_over(self.bytes().to_vec(), Protocol::Tcp)
+    }
+
     /// The same query from the same client with this message.
     fn sent_as(&self, message: &Message) -> Option<Self> {
-        let bytes = message.to_vec().ok()?;
-        let request = Request::from_bytes(bytes, self.request.src(), self.request.protocol()).ok()?;
+        self.sent_over(message.to_vec().ok()?, self.request.protocol())
+    }
+
+    fn sent_over(&self, bytes: Vec<u8>, protocol: Protocol) -> Option<Self> {
+        let request = Request::from_bytes(bytes, self.request.src(), protocol).ok()?;
         let query = Self::new(request, self.router.clone(), self.local).ok()?;
         Some(Self { depth: self.depth, facts: self.facts.clone(), ..query })
     }

@@ -1,6 +1,6 @@
 //! A reply that is kept, and what is remembered of its use.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::moment::Moment;
@@ -77,6 +77,8 @@ pub struct Usage {
     tried: AtomicU64,
     /// No refresh is tried before this.
     retry_at: AtomicU64,
+    /// Whether a client has waited in vain for upstreams that had begun to answer again.
+    misled: AtomicBool,
 }
 
 impl Usage {
@@ -87,6 +89,7 @@ impl Usage {
             last: AtomicU64::new(stored.millis()),
             tried: AtomicU64::new(Moment::LONG_AGO.millis()),
             retry_at: AtomicU64::new(Moment::LONG_AGO.millis()),
+            misled: AtomicBool::new(false),
         }
     }
 
@@ -131,6 +134,16 @@ impl Usage {
     pub fn retry_from(&self, now: Moment, at: Moment) {
         self.tried.store(now.millis(), Ordering::Relaxed);
         self.retry_at.store(at.millis(), Ordering::Relaxed);
+    }
+
+    /// A client waited after a try in vain, because upstreams had begun to answer again, and that was in vain, too.
+    pub fn set_misled(&self) {
+        self.misled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that upstreams answer again is no reason to wait for them: they do not answer this.
+    pub fn is_misled(&self) -> bool {
+        self.misled.load(Ordering::Relaxed)
     }
 
     /// The last try says nothing any more if upstreams have begun to answer again after it.

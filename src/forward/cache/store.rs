@@ -129,7 +129,7 @@ pub struct Store {
     books: Mutex<Books>,
     /// `Books::bytes`, for whoever only wants to know.
     bytes: AtomicUsize,
-    /// How often something has been kept that was not before.
+    /// How often something has been kept that was not before, or forgotten that was contradicted.
     changes: AtomicU64,
     /// When the clock began.
     origin: Instant,
@@ -248,7 +248,24 @@ impl Store {
         evicted
     }
 
-    /// How often something has been kept: whoever writes the cache down compares it with what it was.
+    /// Forgets what is known of a question, because an answer that is not kept says otherwise; but for its records,
+    /// where they are preferred to a denial.
+    pub fn forget(&self, key: &Key, but_positive: bool) {
+        let key = key.as_bytes();
+        let mut books = self.books();
+        let before = books.bytes;
+        if !but_positive {
+            self.remove(&mut books, Place::Positive, key);
+        }
+        self.remove(&mut books, Place::Denials, key);
+        self.remove(&mut books, Place::Failures, key);
+        if books.bytes != before {
+            self.bytes.store(books.bytes, Ordering::Relaxed);
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often something has been kept, or forgotten: whoever writes the cache down compares it with what it was.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
     }
@@ -271,6 +288,15 @@ impl Store {
         }
         self.settle(&mut books, Place::Failures, now);
         evicted
+    }
+
+    /// Forgets all failures: whoever is asked from now on may know better. Not for the query path.
+    pub fn forget_failures(&self) {
+        let mut books = self.books();
+        for key in books.failures.keys() {
+            self.remove(&mut books, Place::Failures, &key);
+        }
+        self.bytes.store(books.bytes, Ordering::Relaxed);
     }
 
     /// Applies other bounds, at once. Takes as long as what is too much needs to go: not for the query path.

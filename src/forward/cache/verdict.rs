@@ -134,7 +134,8 @@ pub fn verdict<'a>(
     };
     let outdated = entry.usage.try_is_outdated(reach.recovered());
     let may_retry = outdated || now >= entry.usage.retry_at();
-    let tried = !outdated && entry.usage.was_tried(now);
+    // An upstream may answer probes and no question: clients wait for it once, not after each probe.
+    let tried = entry.usage.was_tried(now) && (!outdated || entry.usage.is_misled());
     match policy.stale {
         // Nothing is stale then.
         Stale::Off => Verdict::Miss,
@@ -186,6 +187,8 @@ mod tests {
         recovered: u64,
         /// When the next attempt may be made; 0: there was none.
         retry_at: u64,
+        /// Whether the recovery before has led to nothing.
+        misled: bool,
         /// When a refresh is due.
         due: Option<u64>,
         want: &'static str,
@@ -199,6 +202,9 @@ mod tests {
             if case.retry_at > 0 {
                 // Tried up to ten seconds before.
                 entry.usage.retry_from(second(case.retry_at.saturating_sub(10)), second(case.retry_at));
+            }
+            if case.misled {
+                entry.usage.set_misled();
             }
             Arc::new(entry)
         };
@@ -313,6 +319,24 @@ mod tests {
                 now: 45,
                 recovered: 41,
                 want: "fetch 1.8s or records",
+                ..expired
+            },
+            Case {
+                name: "tried before the recovery, and the one before was none",
+                retry_at: 50,
+                misled: true,
+                now: 45,
+                recovered: 41,
+                want: "stale records failing, refresh",
+                ..expired
+            },
+            Case {
+                name: "tried after the recovery, which was none",
+                retry_at: 50,
+                misled: true,
+                now: 45,
+                recovered: 39,
+                want: "stale records failing",
                 ..expired
             },
             Case {

@@ -311,6 +311,8 @@ fn what_does_not_fit_together_does_not_come_back() {
 enum Step {
     Keep { number: u32, class: Class, ttl: u32, size: usize, prefer_positive: bool },
     Fail { number: u32 },
+    Forget { number: u32, but_positive: bool },
+    ForgetFailures,
     Find { number: u32 },
     Pass { seconds: u64 },
     Limit { bytes: usize, success: usize, denial: usize },
@@ -324,6 +326,8 @@ fn step() -> impl Strategy<Value = Step> {
             |(number, class, ttl, size, prefer_positive)| Step::Keep { number, class, ttl, size, prefer_positive }
         ),
         2 => (0u32..40).prop_map(|number| Step::Fail { number }),
+        1 => (0u32..40, any::<bool>()).prop_map(|(number, but_positive)| Step::Forget { number, but_positive }),
+        1 => Just(Step::ForgetFailures),
         3 => (0u32..40).prop_map(|number| Step::Find { number }),
         1 => (0u64..200).prop_map(|seconds| Step::Pass { seconds }),
         1 => (0usize..9000, 0usize..12, 0usize..12)
@@ -350,6 +354,15 @@ proptest! {
                 }
                 Step::Fail { number } => {
                     store.remember(&key(number), failed(), keep, now);
+                }
+                Step::Forget { number, but_positive } => {
+                    store.forget(&key(number), but_positive);
+                    let found = store.find(&key(number), now);
+                    prop_assert!(found.denial.is_none() && (but_positive || found.is_empty()));
+                }
+                Step::ForgetFailures => {
+                    store.forget_failures();
+                    prop_assert!((0..40).all(|number| store.find(&key(number), now).failure.is_none()));
                 }
                 Step::Find { number } => {
                     let found = store.find(&key(number), now);

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RecordType;
 use tokio::time::timeout;
 
 use super::convert::{self, wants_authentic_data};
 use super::counters::ServerCounters;
 use super::flight::{Boarding, Takeoff, Waiting};
-use super::inner::{Inner, is_answer};
+use super::inner::{Inner, denies, is_answer};
 use crate::forward::cache::entry::Entry;
 use crate::forward::cache::policy::Stale;
 use crate::forward::cache::refresh::{self, Cause};
@@ -118,6 +116,14 @@ impl Asked<'_> {
         self.depart(Takeoff::Attended, Cause::Miss, || {})
     }
 
+    /// Asks upstreams, and keeps what they say.
+    fn fetch(&self, cause: Cause) -> impl Future<Output = Outcome> + Send + use<> {
+        // Others may be answered from this who want to know whether data is authentic.
+        let query = self.query.changed(|message| message.metadata.authentic_data = true);
+        let query = query.unwrap_or_else(|| self.query.clone());
+        self.inner.clone().fetch(query, self.key.clone(), self.next.detach(), cause)
+    }
+
     fn depart(
         &self,
         takeoff: Takeoff,
@@ -125,14 +131,11 @@ impl Asked<'_> {
         failed: impl FnOnce() + Send + 'static,
     ) -> Boarding<Outcome> {
         let fly = || {
-            // Others may be answered from this who want to know whether data is authentic.
-            let query = self.query.changed(|message| message.metadata.authentic_data = true);
-            let query = query.unwrap_or_else(|| self.query.clone());
-            let (inner, key, rest) = (self.inner.clone(), self.key.clone(), self.next.detach());
+            let fetching = self.fetch(cause);
             let counted = self.counters.flight();
             async move {
                 let _counted = counted;
-                let outcome = inner.fetch(query, key, rest, cause).await;
+                let outcome = fetching.await;
                 if !is_answer(&outcome) {
                     failed();
                 }
@@ -187,6 +190,8 @@ impl Asked<'_> {
 
     /// Asks upstreams; if they fail or take too long, an expired entry is given.
     async fn fetch_or(&self, stale: &Arc<Entry>, patience: Option<Duration>) -> Outcome {
+        // Somebody waits although it was tried: because upstreams seem to answer again.
+        let again = stale.usage.was_tried(self.inner.shared.store.now());
         let asking = async {
             match self.board() {
                 Boarding::First(waiting) => Some(self.landed(waiting, true).await),
@@ -201,10 +206,8 @@ impl Asked<'_> {
         };
         let why = match asked {
             Ok(Some(outcome)) if is_answer(&outcome) => {
-                if !(self.inner.policy.prefer_positive
-                    && !stale.class.is_denial()
-                    && denies(&outcome, self.query))
-                {
+                let denied = matches!(&outcome, Outcome::Reply(reply) if denies(reply, self.query));
+                if !(self.inner.policy.prefer_positive && !stale.class.is_denial() && denied) {
                     self.counters.misses.increment(1);
                     return outcome;
                 }
@@ -216,6 +219,9 @@ impl Asked<'_> {
         };
         if why != WhyStale::Preferred {
             self.inner.not_refreshed(stale);
+            if again {
+                stale.usage.set_misled();
+            }
         }
         self.stale(stale, why)
     }
@@ -226,33 +232,20 @@ impl Asked<'_> {
             return Outcome::error("plugin/cache: the query's handling panicked");
         };
         let mut reply = match &*landed {
+            // What was too long for the other client may not be for this one.
+            Outcome::Reply(reply) if reply.truncated && !first => match self.fetch(Cause::Miss).await {
+                Outcome::Reply(reply) => reply,
+                other => return other,
+            },
             Outcome::Reply(reply) => reply.clone(),
             Outcome::Failed(Failure { rcode, error, ede }) => {
                 return Outcome::Failed(Failure { rcode: *rcode, error: error.clone(), ede: ede.clone() });
             }
             Outcome::Silence => return Outcome::Silence,
         };
-        if reply.truncated && !first {
-            // What was too long for the other client may not be for this one.
-            return self.next.run(self.query).await;
-        }
         convert::respell(&mut reply, self.query.name());
         reply.authentic_data &= wants_authentic_data(self.query);
         Outcome::Reply(reply)
-    }
-}
-
-/// Whether an answer says that there is no record.
-fn denies(outcome: &Outcome, query: &Query) -> bool {
-    match outcome {
-        Outcome::Reply(reply) => {
-            reply.rcode == ResponseCode::NXDomain
-                || !reply
-                    .answers
-                    .iter()
-                    .any(|r| query.kind() == RecordType::ANY || r.record_type() == query.kind())
-        }
-        Outcome::Failed(_) | Outcome::Silence => false,
     }
 }
 

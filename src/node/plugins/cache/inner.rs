@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RecordType;
+use hickory_proto::rr::{Record, RecordType};
 
 use super::Shared;
 use super::convert;
@@ -60,7 +60,16 @@ impl Inner {
 
     /// Asks the plugins behind for `query`, and keeps what they say.
     pub(super) async fn fetch(self: Arc<Self>, query: Query, key: Key, rest: Rest, cause: Cause) -> Outcome {
-        let outcome = rest.next().run(&query).await;
+        let mut outcome = rest.next().run(&query).await;
+        // Nobody waits for a refresh, and what is truncated is not kept: an answer that only clients over UDP find
+        // due would never be new again.
+        if cause == Cause::Refresh
+            && matches!(&outcome, Outcome::Reply(reply) if reply.truncated)
+            && query.is_udp()
+            && let Some(query) = query.over_tcp()
+        {
+            outcome = rest.next().run(&query).await;
+        }
         self.take_in(&query, &key, outcome, cause)
     }
 
@@ -83,10 +92,12 @@ impl Inner {
                             let evicted = store.keep(key, answer, &self.policy, cause, store.now());
                             counters.stored(evicted, store.size());
                             convert::set_ttl(&mut reply, ttl);
+                        } else {
+                            self.forget(query, key, &reply);
                         }
                     }
                     Judged::Failure => self.remember(query, key, convert::failed(&reply), &counters),
-                    Judged::Keep { .. } | Judged::Pass => {}
+                    Judged::Keep { .. } | Judged::Pass => self.forget(query, key, &reply),
                 }
                 Outcome::Reply(reply)
             }
@@ -105,6 +116,15 @@ impl Inner {
             }
             Outcome::Silence => Outcome::Silence,
         }
+    }
+
+    /// Forgets what an answer that is not kept contradicts: it would be given as stale while upstreams answer.
+    fn forget(&self, query: &Query, key: &Key, reply: &Reply) {
+        // The end of a truncated one may say the same as what is known.
+        if reply.truncated || !matches!(reply.rcode, ResponseCode::NoError | ResponseCode::NXDomain) {
+            return;
+        }
+        self.shared.store.forget(key, self.policy.prefer_positive && denies(reply, query));
     }
 
     fn remember(&self, query: &Query, key: &Key, failed: Failed, counters: &ServerCounters) {
@@ -134,6 +154,12 @@ impl Inner {
 /// Whether an error says that servers could not be reached.
 const fn says_unreachable(code: EdeCode) -> bool {
     matches!(code, EdeCode::NoReachableAuthority | EdeCode::NetworkError | EdeCode::Code(22 | 23))
+}
+
+/// Whether an answer says that there is no record.
+pub(super) fn denies(reply: &Reply, query: &Query) -> bool {
+    let is_wanted = |record: &Record| query.kind() == RecordType::ANY || record.record_type() == query.kind();
+    reply.rcode == ResponseCode::NXDomain || !reply.answers.iter().any(is_wanted)
 }
 
 /// Whether upstreams have answered: anything else is a failure (RFC 8767 §4).
