@@ -38,6 +38,8 @@ pub struct Query {
     depth: u8,
     /// What plugins say of it, if anybody asks.
     facts: Option<Arc<Facts>>,
+    /// Whether its answer may take time.
+    may_wait: bool,
 }
 
 /// A request that has no single question, one whose name is no name, or an OPT record that does not add up.
@@ -56,7 +58,16 @@ impl Query {
             return Err(Malformed);
         }
         let opt = opt::find(request.as_slice(), HEADER + question_len).map_err(|_| Malformed)?;
-        Ok(Self { request: Arc::new(request), labels, opt, router, local, depth: 0, facts: None })
+        Ok(Self {
+            request: Arc::new(request),
+            labels,
+            opt,
+            router,
+            local,
+            depth: 0,
+            facts: None,
+            may_wait: true,
+        })
     }
 
     /// The same client's question for another name, as if it had come in by the same listener.
@@ -102,13 +113,25 @@ impl Query {
     fn sent_over(&self, bytes: Vec<u8>, protocol: Protocol) -> Option<Self> {
         let request = Request::from_bytes(bytes, self.request.src(), protocol).ok()?;
         let query = Self::new(request, self.router.clone(), self.local).ok()?;
-        Some(Self { depth: self.depth, facts: self.facts.clone(), ..query })
+        Some(Self { depth: self.depth, facts: self.facts.clone(), may_wait: self.may_wait, ..query })
     }
 
     /// The same query, of which plugins say what they know.
     #[must_use]
     pub fn with_facts(&self, facts: Arc<Facts>) -> Self {
         Self { facts: Some(facts), ..self.clone() }
+    }
+
+    /// The same query where there is no place to wait: what is there at once is given, or nothing.
+    #[must_use]
+    pub fn without_waiting(&self) -> Self {
+        Self { may_wait: false, ..self.clone() }
+    }
+
+    /// Whether there is a place to wait for an answer that takes time. Where there is none, a plugin that has
+    /// second best at hand gives that.
+    pub const fn may_wait(&self) -> bool {
+        self.may_wait
     }
 
     /// What plugins have said of it; `None` if nobody asked them.

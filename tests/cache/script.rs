@@ -19,7 +19,7 @@
 //! object OBJECT              the cluster has this (see states/objects.rs)
 //! cluster state              its source lists it
 //!
-//! ask [COUNT times] NAME TYPE [do] [cd] [ad] [no-rd] [no-opt] [subnet] [tcp] [ch] -> EXPECTATION (see expect.rs)
+//! ask [COUNT times] NAME TYPE [do] [cd] [ad] [no-rd] [no-opt] [subnet] [tcp] [ch] [no-wait] -> EXPECTATION (see expect.rs)
 //! ask NAME TYPE -> leaves after DURATION
 //! metric SERIES RANGE        `SERIES` as in a scrape, without labels that all series here share
 //! log RANGE TEXT...          so many lines of the log have this text

@@ -77,6 +77,8 @@ pub(super) struct Ask {
     pub(super) cd: bool,
     query: client::Query,
     protocol: Protocol,
+    /// Whether there is a place to wait in.
+    may_wait: bool,
 }
 
 impl Ask {
@@ -86,7 +88,7 @@ impl Ask {
         let kind = if *kind == "IXFR" { RecordType::IXFR } else { kind.parse().unwrap() };
         let has = |flag: &str| flags.contains(&flag);
         for flag in flags {
-            let known = ["do", "cd", "ad", "no-rd", "no-opt", "subnet", "tcp", "ch"];
+            let known = ["do", "cd", "ad", "no-rd", "no-opt", "subnet", "tcp", "ch", "no-wait"];
             assert!(known.contains(flag), "no such flag: {flag}");
         }
         let mut query = client::Query::new(name, kind).rd(!has("no-rd"));
@@ -109,7 +111,14 @@ impl Ask {
             query = query.option(8, b"\0\x01\x18\0\xc0\0\x02");
         }
         let protocol = if has("tcp") { Protocol::Tcp } else { Protocol::Udp };
-        Self { name: (*name).to_owned(), rd: !has("no-rd"), cd: has("cd"), query, protocol }
+        Self {
+            name: (*name).to_owned(),
+            rd: !has("no-rd"),
+            cd: has("cd"),
+            query,
+            protocol,
+            may_wait: !has("no-wait"),
+        }
     }
 }
 
@@ -290,7 +299,8 @@ impl World {
 fn pass(ask: &Ask, router: &Arc<Router>) -> Arc<Query> {
     let (source, local) = ("10.0.0.1:5353".parse().unwrap(), "127.0.0.1:53".parse().unwrap());
     match judge(&ask.query.bytes(), source, local, ask.protocol, router) {
-        Gate::Pass(query) => query,
+        Gate::Pass(query) if ask.may_wait => query,
+        Gate::Pass(query) => Arc::new(query.without_waiting()),
         _ => panic!("{}: the gate does not let it pass", ask.name),
     }
 }

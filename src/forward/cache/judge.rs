@@ -99,9 +99,14 @@ impl Said<'_> {
 /// For how many seconds a record is good in a reply of this class.
 fn lifetime(record: &Record, class: Class) -> u32 {
     match &record.data {
-        RData::SOA(soa) if class.is_denial() => record.ttl.min(soa.minimum),
-        _ => record.ttl,
+        RData::SOA(soa) if class.is_denial() => seconds(record.ttl).min(seconds(soa.minimum)),
+        _ => seconds(record.ttl),
     }
+}
+
+/// A TTL as it was meant: one with the highest bit set is 0 (RFC 2181 §8).
+const fn seconds(ttl: u32) -> u32 {
+    if ttl > i32::MAX.cast_unsigned() { 0 } else { ttl }
 }
 
 /// Whether a record is a signature whose time is over. One whose time has not come is none of this: a clock that
@@ -174,6 +179,18 @@ mod tests {
                 NoError,
                 [A, SOA, ""],
                 KEEP(Class::Positive, 300),
+            ),
+            case(
+                "a TTL with the highest bit set is none",
+                NoError,
+                ["www.ex. 2147483648 A 192.0.2.1", "", ""],
+                KEEP(Class::Positive, 5),
+            ),
+            case(
+                "the largest TTL",
+                NoError,
+                ["www.ex. 2147483647 A 192.0.2.1", "", ""],
+                KEEP(Class::Positive, 3600),
             ),
             case("delegation", NoError, ["", "ex. 99 NS ns.ex.", ""], KEEP(Class::Positive, 99)),
             case("nothing at all", NoError, ["", "", ""], KEEP(Class::Positive, 5)),

@@ -49,6 +49,8 @@ pub enum WhyStale {
     Failed,
     /// They were asked, and have not answered in time.
     Slow,
+    /// There was no place to wait for them.
+    Overloaded,
     /// The policy gives expired entries first.
     Immediate,
     /// The policy prefers records to a denial.
@@ -57,7 +59,8 @@ pub enum WhyStale {
 
 impl WhyStale {
     /// Every reason.
-    pub const ALL: [Self; 5] = [Self::Failing, Self::Failed, Self::Slow, Self::Immediate, Self::Preferred];
+    pub const ALL: [Self; 6] =
+        [Self::Failing, Self::Failed, Self::Slow, Self::Overloaded, Self::Immediate, Self::Preferred];
 
     /// As metrics have it.
     pub const fn as_str(self) -> &'static str {
@@ -65,6 +68,7 @@ impl WhyStale {
             Self::Failing => "failing",
             Self::Failed => "failed",
             Self::Slow => "slow",
+            Self::Overloaded => "overloaded",
             Self::Immediate => "immediate",
             Self::Preferred => "preferred",
         }

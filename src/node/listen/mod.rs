@@ -7,7 +7,7 @@
 //! Invariants:
 //! * What can be answered from memory is answered in the listener's own task; only a query that waits for
 //!   something gets a task of its own, and of those there are at most [`MAX_WAITING`]. What does not wait is
-//!   never refused for want of such a place.
+//!   never refused for want of such a place, and a plugin that has second best at hand is told that there is none.
 //! * A client that stops reading or drips its message loses its connection, not a slot for ever.
 
 pub mod bind;
@@ -211,12 +211,16 @@ enum Begun {
 
 /// Begins to answer: most replies are there at once, and polling once costs no task.
 fn begin(query: Arc<Query>, shared: &Shared) -> Begun {
+    let is_full = shared.waiting.available_permits() == 0;
+    let query = if is_full { Arc::new(query.without_waiting()) } else { query };
     let mut work = answer(query.clone()).boxed();
     match work.poll_unpin(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(reply) => Begun::Done(reply),
         // Only now a slot is needed: what is answered from memory is answered under overload, too.
         Poll::Pending => match shared.waiting.clone().try_acquire_owned() {
             Ok(slot) => Begun::Waits(work, slot),
+            // The last one was taken meanwhile; perhaps there is second best.
+            Err(_) if query.may_wait() => begin(Arc::new(query.without_waiting()), shared),
             Err(_) => Begun::Done(shared.overloaded(&query)),
         },
     }
@@ -257,8 +261,8 @@ mod fixture {
     use crate::ops::dns_metrics::ServerMetrics;
     use crate::zone::name::Labels;
 
-    /// Answers by the first label: `wait` never, `soon` after 100 ms, `big` with 200 addresses, all else at once
-    /// with one.
+    /// Answers by the first label: `wait` never, `soon` after 100 ms, `big` with 200 addresses, `second` at once only
+    /// where it may not wait, all else at once with one.
     #[derive(Default)]
     pub(super) struct Scripted {
         /// Whether the gate's question for its classes panics: before any plugin, outside of the router's care.
@@ -279,6 +283,7 @@ mod fixture {
         async fn serve(&self, query: &Query, _next: Next<'_>) -> Outcome {
             let count = match query.labels().get(0) {
                 b"wait" => std::future::pending().await,
+                b"second" if query.may_wait() => std::future::pending().await,
                 b"soon" => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     1

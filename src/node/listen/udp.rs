@@ -275,6 +275,8 @@ mod tests {
         counted(&fixture.metrics, r#"outlast_overload_total{limit="waiting_queries"} 1"#);
         let local = fixture.client.udp(&Query::a("local.")).await.unwrap();
         assert_eq!(local.answers(), ["local. 5 IN A 192.0.2.0"]);
+        let second = fixture.client.udp(&Query::a("second.")).await.unwrap();
+        assert_eq!(second.answers(), ["second. 5 IN A 192.0.2.0"], "second best is better than nothing");
         counted(&fixture.metrics, r#"outlast_overload_total{limit="waiting_queries"} 1"#);
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,8 @@ const FOLDER: &str = "cache";
 pub(super) struct Caches {
     /// Those that are kept.
     live: Vec<LiveCache>,
+    /// Those that are not any more, and have not written their last files yet.
+    leaving: Vec<LiveCache>,
     /// Where snapshots are, if flags say it.
     overrides: Overrides,
     /// What is measured.
@@ -70,6 +73,7 @@ impl Caches {
     pub(super) fn new(environment: &Environment, drain: &Drain, control: &Handle) -> Self {
         Self {
             live: Vec::new(),
+            leaving: Vec::new(),
             overrides: environment.overrides.clone(),
             metrics: environment.metrics.clone(),
             clock: environment.clock.clone(),
@@ -118,7 +122,14 @@ impl Caches {
         for keeper in keepers {
             let stop = self.drain.draining().child_token();
             let (config, store) = (keeper.config().clone(), keeper.store().clone());
-            let task = self.control.spawn(keeper.run(stop.clone()));
+            // Invariant: a folder has one keeper at a time.
+            let before = self.leaving.extract_if(.., |leaving| leaving.config.dir == config.dir);
+            let before: Vec<_> = before.map(|leaving| leaving.task).collect();
+            let run = keeper.run(stop.clone());
+            let task = self.control.spawn(async move {
+                join_all(before).await;
+                run.await;
+            });
             self.live.push(LiveCache { config, store, stop, task });
         }
     }
@@ -148,15 +159,68 @@ impl Caches {
         let (stay, go): (Vec<_>, Vec<_>) = self.live.drain(..).partition(is_wanted);
         self.live = stay;
         go.iter().for_each(|live| live.stop.cancel());
+        self.leaving.retain(|leaving| !leaving.task.is_finished());
+        self.leaving.extend(go);
         self.begin(keepers);
     }
 
     /// Stops all of them, and waits until the last files are written.
     pub(super) async fn stop(self) {
         self.live.iter().for_each(|live| live.stop.cancel());
-        for live in self.live {
+        for live in self.live.into_iter().chain(self.leaving) {
             // One that panicked has nothing to write.
             let _ = live.task.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::forward::cache::key::Question;
+    use crate::forward::cache::policy::Policy;
+    use crate::forward::cache::refresh::Cause;
+    use crate::forward::cache::store::{Answer, Limits};
+    use crate::forward::cache::{Class, Key, Packet};
+
+    /// A store with one answer: `.` has no record of type A.
+    fn store() -> Arc<Store> {
+        let store = Store::new(Limits::default(), Jitter::from_seed(1));
+        let asked = Question { name: b"\0", kind: 1, class: 1, dnssec_ok: false, checking_disabled: false };
+        let reply = Packet::new(b"\0\0\x81\x80\0\x01\0\0\0\0\0\0\0\0\x01\0\x01".to_vec()).unwrap();
+        let answer = Answer { class: Class::NoData, reply, ttl: 3600 };
+        store.keep(&Key::new(&asked).unwrap(), answer, &Policy::default(), Cause::Miss, store.now());
+        Arc::new(store)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_has_one_keeper_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let environment = crate::node::test_support::environment();
+        let mut caches = Caches::new(&environment, &Drain::new(), &Handle::current());
+        let config = |seconds| CacheKeeperConfig {
+            dir: dir.path().to_owned(),
+            cache: ".".to_owned(),
+            interval: Duration::from_secs(seconds),
+        };
+        let store = store();
+        // The one before takes a minute to write its last file.
+        let task = tokio::spawn(sleep(Duration::from_secs(60)));
+        let stop = CancellationToken::new();
+        caches.live.push(LiveCache { config: config(60), store: store.clone(), stop: stop.clone(), task });
+        let wanted = [(config(30), store)];
+        let keepers = caches.prepare(&wanted).await.unwrap();
+        caches.apply(&wanted, keepers);
+        assert!(stop.is_cancelled());
+        let files = || std::fs::read_dir(dir.path()).unwrap().count();
+        sleep(Duration::from_secs(50)).await;
+        assert_eq!(files(), 0);
+        sleep(Duration::from_secs(50)).await;
+        assert_eq!(files(), 1);
+        caches.stop().await;
     }
 }

@@ -57,6 +57,10 @@ impl Asked<'_> {
                 }
                 self.stale(entry, why)
             }
+            Verdict::Fetch { stale, .. } if !self.query.may_wait() => {
+                self.refresh(stale);
+                self.stale(stale, WhyStale::Overloaded)
+            }
             Verdict::Fetch { stale, patience } => self.fetch_or(stale, patience).await,
             Verdict::Failure(failure) => {
                 self.counters.hit(true);
@@ -214,7 +218,7 @@ impl Asked<'_> {
                 WhyStale::Preferred
             }
             Ok(Some(_)) => WhyStale::Failed,
-            Ok(None) => WhyStale::Failing,
+            Ok(None) => WhyStale::Overloaded,
             Err(_) => WhyStale::Slow,
         };
         if why != WhyStale::Preferred {
