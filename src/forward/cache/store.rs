@@ -290,6 +290,16 @@ impl Store {
         evicted
     }
 
+    /// Forgets every failure: whoever is asked from now on has not failed yet.
+    pub fn forget_failures(&self) {
+        let now = self.now();
+        let mut books = self.books();
+        for key in books.failures.keys() {
+            self.remove(&mut books, Place::Failures, &key);
+        }
+        self.settle(&mut books, Place::Failures, now);
+    }
+
     /// The bounds.
     pub fn limits(&self) -> Limits {
         self.books().limits

@@ -107,6 +107,8 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     cx.process.tasks.push(Box::new(move |_| {
         // Nobody's query has pushed them out.
         let _ = started.store.set_limits(limits);
+        // A Corefile is often changed because upstreams failed.
+        started.store.forget_failures();
     }));
     cx.process.caches.push(Kept { identity, cache, persist });
     Ok(vec![plugin])
