@@ -165,6 +165,19 @@ fn check_warns_of_what_a_connection_lacks() {
 }
 
 #[test]
+fn a_reader_that_goes_away_is_no_reason_to_panic() {
+    for words in [&["-plugins"][..], &["-version"], &["check", "--conf", "examples/Corefile"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = outlast();
+        command.args(words).current_dir(env!("CARGO_MANIFEST_DIR")).stdout(writer);
+        let output = command.output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !error.contains("panicked"), "{words:?}: {error}");
+    }
+}
+
+#[test]
 fn the_examples_are_right() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for example in ["examples/Corefile", "examples/Corefile.apiserver", "examples/Corefile.standin"] {

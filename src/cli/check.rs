@@ -40,9 +40,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 eprintln!("{} - Warning: {problem}", args.config.conf.display());
             }
             for server in &plan.servers {
-                println!("{}: {}", server.identity, server.banner.join(", "));
+                super::say(format_args!("{}: {}", server.identity, server.banner.join(", ")));
             }
-            println!("{}: ok", args.config.conf.display());
+            super::say(format_args!("{}: ok", args.config.conf.display()));
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => Ok(super::wrong(&error)),

@@ -86,14 +86,14 @@ fn is_coredns(name: &str) -> bool {
 }
 
 fn print_version() {
-    println!("outlast {}", BuildInfo::CURRENT.version);
-    println!("{}", super::platform());
+    super::say(format_args!("outlast {}", BuildInfo::CURRENT.version));
+    super::say(super::platform());
 }
 
 fn print_plugins() {
-    println!("Plugins, in the order of the chain:");
+    super::say("Plugins, in the order of the chain:");
     for name in plugins::names() {
-        println!("  dns.{name}");
+        super::say(format_args!("  dns.{name}"));
     }
 }
 

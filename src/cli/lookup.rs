@@ -138,21 +138,18 @@ fn server_for(servers: Vec<ServerPlan>, name: &Labels) -> Option<ServerPlan> {
 }
 
 fn print(name: &Name, kind: RecordType, reply: &Reply) {
-    println!(
-        ";; {name} {kind}: {}{}",
-        rcode::text(reply.rcode.into()),
-        if reply.authoritative { ", authoritative" } else { "" }
-    );
+    let authoritative = if reply.authoritative { ", authoritative" } else { "" };
+    super::say(format_args!(";; {name} {kind}: {}{authoritative}", rcode::text(reply.rcode.into())));
     for (section, records) in
         [("ANSWER", &reply.answers), ("AUTHORITY", &reply.authority), ("ADDITIONAL", &reply.additional)]
     {
         if !records.is_empty() {
-            println!(";; {section}");
-            records.iter().for_each(|record| println!("{}", line(record)));
+            super::say(format_args!(";; {section}"));
+            records.iter().for_each(|record| super::say(line(record)));
         }
     }
     if let Some(ede) = &reply.ede {
-        println!(";; EDE {}: {}", ede.code.number(), ede.text);
+        super::say(format_args!(";; EDE {}: {}", ede.code.number(), ede.text));
     }
 }
 

@@ -14,6 +14,7 @@ mod node;
 mod snapshot;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -104,6 +105,11 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
 fn platform() -> String {
     let BuildInfo { version: _, revision, toolchain } = BuildInfo::CURRENT;
     format!("{}/{}, {toolchain}, {revision}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+/// Prints a line on standard output. A closed pipe is the reader's wish, and no reason to panic.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Says what is wrong with a configuration, and gives the exit status for it.

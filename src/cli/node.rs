@@ -117,7 +117,7 @@ fn serve(
         let drain = Drain::new();
         let mut running = running::start(plan, environment, &drain, control.handle())?;
         for line in banner {
-            println!("{line}");
+            super::say(line);
         }
         running.report(&[], &[]);
         let _pidfile = pidfile.map(Pidfile::write).transpose()?;

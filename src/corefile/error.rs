@@ -71,6 +71,15 @@ impl Error {
         Self { kind, position: Position::of_file(file), message: format!("reading the Corefile: {error}") }
     }
 
+    /// The same, said in a plugin's name unless it is already.
+    #[must_use]
+    pub fn of_plugin(self, name: &str) -> Self {
+        if self.message.starts_with("plugin/") {
+            return self;
+        }
+        Self { message: format!("plugin/{name}: {}", self.message), ..self }
+    }
+
     /// What sort of failure it is.
     pub const fn kind(&self) -> ErrorKind {
         self.kind

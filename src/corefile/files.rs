@@ -31,8 +31,11 @@ fn read(input: impl Read) -> io::Result<String> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other(format!("it is longer than the {} MiB allowed", MAX_FILE_BYTES >> 20)));
     }
-    String::from_utf8(bytes)
-        .map_err(|e| io::Error::other(format!("it is not UTF-8 at byte {}", e.utf8_error().valid_up_to())))
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        io::Error::other(format!("line {line} is not UTF-8"))
+    })
 }
 
 /// What an import names.
@@ -116,7 +119,7 @@ mod tests {
     #[test]
     fn reading_is_bounded_and_utf8() {
         assert_eq!(read(&b"abc"[..]).unwrap(), "abc");
-        assert!(read(&b"ab\xff"[..]).unwrap_err().to_string().contains("not UTF-8 at byte 2"));
+        assert_eq!(read(&b"a\nb\xff\n"[..]).unwrap_err().to_string(), "line 2 is not UTF-8");
         assert!(read(io::repeat(b'#')).unwrap_err().to_string().contains("16 MiB"));
     }
 }

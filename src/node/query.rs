@@ -139,6 +139,11 @@ impl Query {
         self.facts.as_deref()
     }
 
+    /// Whether another question led to this one.
+    pub const fn is_follow_up(&self) -> bool {
+        self.depth > 0
+    }
+
     /// The message as it was received.
     pub fn request(&self) -> &Request {
         &self.request

@@ -425,6 +425,14 @@ pub fn plan(corefile: &Corefile, environment: &Environment) -> Result<Plan, Erro
         }
     }
     check_transports(&servers)?;
+    if servers.is_empty() {
+        // A file that is being written, or was emptied by mistake, must not end a node that answers.
+        let file = corefile.files.first().map_or_else(|| "Corefile".into(), |file| file.to_string_lossy());
+        return Err(Error::new(
+            &Position::of_file(&file),
+            "there is no server block, so that nothing would be answered: write one, such as '. { ... }'",
+        ));
+    }
     let servers = servers.into_iter().map(|(identity, server)| server.into_plan(identity));
     Ok(Plan { servers: servers.collect::<Result<_, _>>()?, process, enabled })
 }
@@ -468,7 +476,8 @@ fn set_up<'a>(
     for entry in PLUGINS {
         let directives: Vec<_> = block.all(entry.name).collect();
         if !directives.is_empty() {
-            plugins.extend((entry.setup)(&directives, &mut cx)?);
+            let parts = (entry.setup)(&directives, &mut cx).map_err(|error| error.of_plugin(entry.name))?;
+            plugins.extend(parts);
         }
     }
     if let Some(position) = cx.follows_clients.take() {
@@ -582,6 +591,38 @@ mod tests {
             let want =
                 case.want.iter().map(|(i, b)| (*i, b.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>()));
             assert_eq!(got, want.collect::<Vec<_>>(), "{}", case.name);
+        }
+    }
+
+    /// Whoever is responsible for a line is named, wherever the line was found to be wrong.
+    #[test]
+    fn what_is_wrong_is_said_in_the_plugin_s_name_once() {
+        for (line, want) in [
+            ("bufsize 100", "plugin/bufsize: '100' is not a whole number from 512 to 4096"),
+            ("reload 10", "plugin/reload: missing unit in duration '10'"),
+            ("loop x", "plugin/loop: Wrong argument count"),
+            ("hosts {\n ttl 0\n }", "plugin/hosts: '0' is not a whole number"),
+            ("loadbalance x", "plugin/loadbalance: unknown policy 'x'"),
+            ("rewrite x", "plugin/rewrite: "),
+            ("dns64", "plugin/dns64 is not supported: "),
+        ] {
+            let text = format!(". {{\n {line}\n}}\n");
+            let error = Builder::default().check(&text).map(drop).unwrap_err();
+            let error = format!("{error:#}");
+            assert!(error.contains(&format!(" - Error during parsing: {want}")), "{line}: {error}");
+            assert_eq!(error.matches("plugin/").count(), 1, "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_would_answer_nothing_is_refused() {
+        for text in ["", "# . {\n", "(a) {\n errors\n}\n"] {
+            let error = Builder::default().check(text).map(drop).unwrap_err();
+            let error = format!("{error:#}");
+            assert!(
+                error.starts_with("Corefile - ") && error.contains("no server block"),
+                "{text:?}: {error}"
+            );
         }
     }
 

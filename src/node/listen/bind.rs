@@ -20,14 +20,14 @@ const PORT_TRIES: usize = 16;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {transport} {address}: {source}{}", hint(.source))]
+#[error("cannot listen on {transport} {address}: {why}{}", hint(.why))]
 pub struct BindError {
     /// The address.
     address: SocketAddr,
     /// `udp` or `tcp`.
     transport: &'static str,
-    /// Why.
-    source: io::Error,
+    /// Why; the text has it, so that it is no source that is said once more behind it.
+    why: io::Error,
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -78,7 +78,7 @@ pub fn open(address: SocketAddr, udp: Option<NonZeroUsize>) -> Result<Sockets, B
 }
 
 fn open_once(address: SocketAddr, udp: usize) -> Result<Sockets, BindError> {
-    let fail = |source| BindError { address, transport: "tcp", source };
+    let fail = |why| BindError { address, transport: "tcp", why };
     let tcp = open_tcp(address).map_err(fail)?;
     // Port 0 asks the kernel for one; both transports use the same.
     let address = tcp.local_addr().map_err(fail)?;
@@ -93,7 +93,7 @@ pub fn open_stream(address: SocketAddr) -> Result<Sockets, BindError> {
 /// Opens so many sockets for UDP on an address, beside those that it has.
 pub fn open_more(address: SocketAddr, count: usize) -> Result<Vec<std::net::UdpSocket>, BindError> {
     let opened = (0..count).map(|_| open_udp(address)).collect::<io::Result<_>>();
-    opened.map_err(|source| BindError { address, transport: "udp", source })
+    opened.map_err(|why| BindError { address, transport: "udp", why })
 }
 
 /// UDP sockets of an address, where nobody says how many: one a core, at most four.

@@ -70,7 +70,7 @@ pub(super) enum FileError {
         /// Why.
         source: io::Error,
     },
-    /// It is too large, no text, or a line of it is wrong.
+    /// It is too large, or a line of it is wrong.
     #[error("{what} {}: {why}", path.display())]
     Wrong {
         /// What it is called.
@@ -133,25 +133,31 @@ impl Seen {
 }
 
 impl<R: Reader> Followed<R> {
-    /// Reads a file for the first time. One that cannot be read may come later: until then there is no content.
+    /// Reads a file for the first time. One that cannot be read may come later: until then there is no content, and
+    /// what that means is logged and returned as well.
     ///
     /// # Errors
     /// A file that is wrong; or one that cannot be read, if it will not be read again and is not optional.
-    pub(super) fn open(reader: R, path: PathBuf, every: Duration) -> Result<Self, FileError> {
-        let (seen, content) = match look(&reader, &path) {
-            (seen, Ok(content)) => (seen, content),
+    pub(super) fn open(
+        reader: R,
+        path: PathBuf,
+        every: Duration,
+    ) -> Result<(Self, Option<String>), FileError> {
+        let (seen, content, missing) = match look(&reader, &path) {
+            (seen, Ok(content)) => (seen, content, None),
             (seen, Err(error @ FileError::Unreadable { .. })) if !every.is_zero() => {
-                R::log(Level::WARN, format_args!("{error}; trying again every {every:?}"));
-                (seen, R::Content::default())
+                (seen, R::Content::default(), Some(format!("{error}; trying again every {every:?}")))
             }
             (seen, Err(error @ FileError::Unreadable { .. })) if R::OPTIONAL => {
-                R::log(Level::WARN, format_args!("{error}; it is not tried again"));
-                (seen, R::Content::default())
+                (seen, R::Content::default(), Some(format!("{error}; it is not tried again")))
             }
             (_, Err(error)) => return Err(error),
         };
+        if let Some(missing) = &missing {
+            R::log(Level::WARN, format_args!("{missing}"));
+        }
         let content = ArcSwap::from_pointee(content);
-        Ok(Self(Arc::new(Shared { reader, path, every, content, seen: Mutex::new(seen) })))
+        Ok((Self(Arc::new(Shared { reader, path, every, content, seen: Mutex::new(seen) })), missing))
     }
 
     /// The content; a pointer, taken without a lock.
@@ -222,8 +228,8 @@ fn look<R: Reader>(reader: &R, path: &Path) -> (Seen, Result<R::Content, FileErr
     if bytes.len() as u64 > R::MAX_BYTES {
         return (seen, Err(wrong(format!("it is larger than {} MiB", R::MAX_BYTES >> 20))));
     }
-    let text = str::from_utf8(&bytes).map_err(|_| "it is not UTF-8 text".to_owned());
-    (seen, text.and_then(|text| reader.parse(text)).map_err(wrong))
+    // Comments are in whatever encoding somebody's editor had, and must not keep a node from starting.
+    (seen, reader.parse(&String::from_utf8_lossy(&bytes)).map_err(wrong))
 }
 
 /// The bytes of a file, one more than allowed at most, and when it was last changed.

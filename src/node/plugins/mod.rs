@@ -97,13 +97,13 @@ pub const PLUGINS: &[Entry] = &[
     entry(header::NAME, &header::OPTIONS, header::setup),
     entry(tls::NAME, &tls::OPTIONS, tls::setup),
     entry(minimal::NAME, &minimal::OPTIONS, minimal::setup),
-    entry(template::NAME, &[], template::setup),
+    entry(template::NAME, &template::OPTIONS, template::setup),
     entry(hosts::NAME, &hosts::OPTIONS, hosts::setup),
     entry(kubernetes::NAME, &kubernetes::options::OPTIONS, kubernetes::options::setup),
     // Once more, for what falls through the names that the table answers.
     entry(cache::NAME, &cache::OPTIONS, cache::setup_rear),
     entry(loops::NAME, &loops::OPTIONS, loops::setup),
-    entry(forward::NAME, &[], forward::setup),
+    entry(forward::NAME, &forward::OPTIONS, forward::setup),
     entry(whoami::NAME, &whoami::OPTIONS, whoami::setup),
 ];
 

@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::corefile::{Directive, Error, Statement};
+use crate::corefile::{Directive, Error, Statement, Warning};
 use crate::node::chain::Plugin;
 use crate::node::setup::Context;
 
@@ -29,7 +29,10 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
             Ok(_) => {}
             // It may be there later.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                tracing::warn!(target: "plugin/root", "Root path does not exist: {}", word.text);
+                let (position, text) =
+                    (word.position.clone(), format!("Root path does not exist: {}", word.text));
+                tracing::warn!(target: "plugin/root", "{text}");
+                cx.process.warnings.push(Warning { position, text });
             }
             Err(error) => {
                 return Err(
@@ -44,6 +47,7 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
 #[cfg(test)]
 mod tests {
     use crate::node::test_support::{Logs, plugins};
+    use crate::testkit::node::Builder;
 
     #[test]
     fn root_path() {
@@ -66,6 +70,9 @@ mod tests {
         let logs = Logs::capture("");
         plugins("root /nonexistent").unwrap();
         assert_eq!(logs.take(), ["[WARNING] plugin/root: Root path does not exist: /nonexistent"]);
+        let plan = Builder::default().check(". {\n root /nonexistent\n}").unwrap();
+        let warnings: Vec<_> = plan.process.warnings.iter().map(|w| (w.position.line, &*w.text)).collect();
+        assert_eq!(warnings, [(2, "Root path does not exist: /nonexistent")], "`outlast check` says it, too");
         assert!(plugins("root").map(drop).unwrap_err().to_string().contains("write 'root PATH'"));
     }
 }

@@ -69,7 +69,7 @@ pub struct Running {
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// Something that it cannot do without is not there yet; the next try may find it.
-    #[error("{0}: the old configuration stays until then")]
+    #[error("{0}")]
     NotYet(String),
     /// It asks for what cannot be done.
     #[error("{0:#}")]
@@ -156,8 +156,9 @@ impl Running {
         let kept = self.caches.wanted(&process.caches, &process.stores);
         let keepers = self.caches.prepare(&kept).await?;
         let stores = self.stores.prepare(std::mem::take(&mut process.stores)).await?;
-        let sites = self.sites.prepare(servers)?;
         let faces = self.admin.prepare(&process.faces).map_err(anyhow::Error::from)?;
+        // Last: the kernel gives packets to a new socket of a shared address at once, and closing it would lose them.
+        let sites = self.sites.prepare(servers)?;
         // Nothing fails from here on.
         self.sites.apply(sites);
         self.admin.apply(faces);

@@ -29,14 +29,14 @@ pub struct ParseAddressError(String);
 
 /// An address that cannot be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("plugin/{plugin}: listening on {address}: {source}; {advice}")]
+#[error("plugin/{plugin}: listening on {address}: {why}; {advice}")]
 pub struct BindError {
     /// Who asked for it.
     plugin: &'static str,
     /// As the Corefile spells it.
     address: ListenAddress,
     /// What the system says.
-    source: io::Error,
+    why: io::Error,
     /// What to do.
     advice: &'static str,
 }
@@ -95,7 +95,7 @@ impl ListenAddress {
             leaving.iter().try_for_each(|socket| socket.set_reuse_port(false))?;
             bound
         });
-        bound.map_err(|source| BindError { plugin, address: self.clone(), advice: advice(&source), source })
+        bound.map_err(|why| BindError { plugin, address: self.clone(), advice: advice(&why), why })
     }
 
     fn try_bind(&self, shared: bool) -> io::Result<(TcpListener, SocketAddr)> {

@@ -70,8 +70,8 @@ impl Asked<'_> {
                 self.counters.misses.increment(1);
                 match self.board() {
                     Boarding::First(waiting) => self.landed(waiting, true).await,
-                    Boarding::Joined(waiting) => self.landed(waiting, false).await,
-                    Boarding::Full => self.next.run(self.query).await,
+                    Boarding::Joined(waiting) if self.may_join() => self.landed(waiting, false).await,
+                    Boarding::Joined(_) | Boarding::Full => self.next.run(self.query).await,
                 }
             }
         }
@@ -126,6 +126,12 @@ impl Asked<'_> {
         let query = self.query.changed(|message| message.metadata.authentic_data = true);
         let query = query.unwrap_or_else(|| self.query.clone());
         self.inner.clone().fetch(query, self.key.clone(), self.next.detach(), cause)
+    }
+
+    /// Whether it may wait for somebody else's flight: one that another question led to may be what that flight
+    /// itself waits for, in a ring of aliases, and both would wait for ever.
+    fn may_join(&self) -> bool {
+        !self.query.is_follow_up()
     }
 
     fn depart(
@@ -199,7 +205,8 @@ impl Asked<'_> {
         let asking = async {
             match self.board() {
                 Boarding::First(waiting) => Some(self.landed(waiting, true).await),
-                Boarding::Joined(waiting) => Some(self.landed(waiting, false).await),
+                Boarding::Joined(waiting) if self.may_join() => Some(self.landed(waiting, false).await),
+                Boarding::Joined(_) => Some(self.next.run(self.query).await),
                 Boarding::Full if self.query.metadata().recursion_desired => None,
                 Boarding::Full => Some(self.next.run(self.query).await),
             }

@@ -4,6 +4,7 @@
 //! * A flight is a task of its own: neither a client that goes away nor one that stops waiting ends it.
 //! * At most [`MAX_FLIGHTS`] are under way.
 //! * Whatever becomes of it, a flight ends: its place is freed by a guard, and who waits for one that broke is told.
+//! * Nothing that a flight does waits for a flight that others began: flights never wait for each other in a ring.
 //! * No lock is held while waiting.
 
 use std::future::Future;

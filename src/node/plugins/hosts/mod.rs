@@ -32,7 +32,7 @@ use self::options::{Options, options, warn_of_outsiders};
 use self::table::{Addresses, Hosts, Key, MAX_ENTRIES, Scope};
 use super::follow::Followed;
 use super::{is_within, once, zones};
-use crate::corefile::{Directive, Error, Statement};
+use crate::corefile::{Directive, Error, Statement, Warning};
 use crate::node::chain::{Failure, Next, Outcome, Plugin};
 use crate::node::query::Query;
 use crate::node::reply::Reply;
@@ -63,7 +63,10 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     let wrong = |error: String| directive.error(format!("plugin/hosts: {error}"));
     let inline = scope.read(&text.join("\n")).map_err(|error| wrong(error.to_string()))?;
     let reader = HostsFile::new(scope, &inline, &file, &cx.environment.metrics);
-    let file = Followed::open(reader, file, options.reload).map_err(|error| wrong(error.to_string()))?;
+    let (file, missing) =
+        Followed::open(reader, file, options.reload).map_err(|error| wrong(error.to_string()))?;
+    let at_directive = |text| Warning { position: directive.position().clone(), text };
+    cx.process.warnings.extend(missing.map(at_directive));
     cx.process.tasks.push(file.start());
     let Options { ttl, fallthrough, fallthrough_unsupported, .. } = options;
     Ok(vec![Arc::new(HostsPlugin { zones, inline, file, ttl, fallthrough, fallthrough_unsupported })])
@@ -92,13 +95,8 @@ impl HostsPlugin {
     /// The names of an address, the file's first, each once.
     fn names(&self, file: &Hosts, query: &Query) -> Vec<Name> {
         let Some(ip) = reverse_address(query.labels()) else { return Vec::new() };
-        let mut names = file.names(ip.to_canonical()).to_vec();
-        for name in self.inline.names(ip.to_canonical()) {
-            if !names.contains(name) {
-                names.push(name.clone());
-            }
-        }
-        names
+        let [file, inline] = [file, &self.inline].map(|hosts| hosts.names(ip.to_canonical()));
+        each_once(file, inline).cloned().collect()
     }
 
     /// The name itself, wherever it stands, is ahead of a wildcard.
@@ -112,20 +110,13 @@ impl HostsPlugin {
 
     /// The data of a name's records of this type, the file's first, each once.
     fn data(found: Found<'_>, kind: RecordType) -> Vec<RData> {
-        let mut data = Vec::new();
-        for addresses in found.into_iter().flatten() {
-            let theirs: Vec<_> = match kind {
-                RecordType::A => addresses.v4.iter().map(|ip| RData::A((*ip).into())).collect(),
-                RecordType::AAAA => addresses.v6.iter().map(|ip| RData::AAAA((*ip).into())).collect(),
-                _ => Vec::new(),
-            };
-            for one in theirs {
-                if !data.contains(&one) {
-                    data.push(one);
-                }
-            }
+        let none = Addresses::default();
+        let [file, inline] = found.map(|part| part.unwrap_or(&none));
+        match kind {
+            RecordType::A => each_once(&file.v4, &inline.v4).map(|ip| RData::A((*ip).into())).collect(),
+            RecordType::AAAA => each_once(&file.v6, &inline.v6).map(|ip| RData::AAAA((*ip).into())).collect(),
+            _ => Vec::new(),
         }
-        data
     }
 
     /// NOERROR with records of the name in lower case, as CoreDNS has it.
@@ -135,6 +126,11 @@ impl HostsPlugin {
         let answers = data.into_iter().map(record).collect();
         Reply { authoritative: true, answers, ..Reply::new(ResponseCode::NoError, NAME) }.into()
     }
+}
+
+/// What stands in the file, and what stands in the block alone; neither has anything twice.
+fn each_once<'a, T: PartialEq>(file: &'a [T], inline: &'a [T]) -> impl Iterator<Item = &'a T> {
+    file.iter().chain(inline.iter().filter(|item| !file.contains(item)))
 }
 
 /// What is decided of a query while the file's content is at hand.

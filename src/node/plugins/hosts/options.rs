@@ -64,6 +64,11 @@ pub(super) fn options(directive: &Directive) -> Result<Options<'_>, Error> {
                 line.no_args()?;
                 unsupported = Some(line);
             }
+            word if address(word).is_none() && looks_like_an_address(word) => {
+                return Err(
+                    line.error(format!("plugin/hosts: '{word}' is no address: write 'ADDRESS NAME...'"))
+                );
+            }
             word if address(word).is_none() => return Err(line.unknown_property(NAME, &OPTIONS)),
             // As in CoreDNS, so that a block that starts here starts there.
             _ if !options.fallthrough.is_empty() => {
@@ -82,6 +87,11 @@ pub(super) fn options(directive: &Directive) -> Result<Options<'_>, Error> {
         options.fallthrough_unsupported = true;
     }
     Ok(options)
+}
+
+/// Whether a word that is no address was probably meant to be one.
+fn looks_like_an_address(word: &str) -> bool {
+    word.contains(':') || word.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// Says which names of the block are never answered.

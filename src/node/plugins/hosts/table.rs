@@ -19,6 +19,10 @@ const MAX_NAME: usize = 255;
 /// some 300,000 names; this many entries cost some 200 MiB.
 pub(super) const MAX_ENTRIES: usize = 1_000_000;
 
+/// Most names that an address leads back to: more have no room in a reply, and lists of blocked names have all of
+/// theirs at one address.
+const MAX_NAMES: usize = 1000;
+
 /// What is taken of a text.
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
@@ -100,28 +104,37 @@ impl Hosts {
 
     fn add(&mut self, ip: IpAddr, name: &Labels, reverse: bool) {
         let addresses = self.by_name.entry(Key::of(name).bytes().into()).or_default();
-        self.entries += match ip {
+        let is_new = match ip {
             IpAddr::V4(ip) => push_once(&mut addresses.v4, ip),
             IpAddr::V6(ip) => push_once(&mut addresses.v6, ip),
         };
+        // The way back is as new as the way there, and needs no search among all names of the address.
+        if !is_new {
+            return;
+        }
+        self.entries += 1;
         let is_wildcard = !name.is_empty() && name.get(0) == b"*";
-        if reverse
-            && !is_wildcard
+        if !reverse || is_wildcard {
+            return;
+        }
+        let names = self.by_address.entry(ip).or_default();
+        if names.len() < MAX_NAMES
             && let Ok(mut name) = Name::from_labels(name.iter())
         {
             name.set_fqdn(true);
-            self.entries += push_once(self.by_address.entry(ip).or_default(), name);
+            names.push(name);
+            self.entries += 1;
         }
     }
 }
 
-/// Adds what is not there yet; how many were added.
-fn push_once<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
-    if list.contains(&item) {
-        return 0;
+/// Adds what is not there yet; whether it was not.
+fn push_once<T: PartialEq>(list: &mut Vec<T>, item: T) -> bool {
+    let is_new = !list.contains(&item);
+    if is_new {
+        list.push(item);
     }
-    list.push(item);
-    1
+    is_new
 }
 
 /// An address without its zone (RFC 4007 §11), which means nothing to clients.
@@ -229,6 +242,16 @@ mod tests {
         // Seven addresses of names, of which the wildcard's leads back to no name, and `b.example`'s.
         assert_eq!(hosts.entries(), 8 + 7);
         assert_eq!(scope(&["example"], false).read(text).unwrap().entries(), 8);
+    }
+
+    /// A list of blocked names: what it costs must not grow with the square of their number.
+    #[test]
+    fn an_address_of_very_many_names() {
+        let text: String = (0..100_000).map(|i| format!("0.0.0.0 n{i}.example\n")).collect();
+        let hosts = scope(&["."], true).read(&text).unwrap();
+        assert_eq!(addresses(&hosts, "n99999.example").as_deref(), Some("0.0.0.0"));
+        assert_eq!(hosts.names("0.0.0.0".parse().unwrap()).len(), MAX_NAMES);
+        assert_eq!(hosts.entries(), 100_000 + MAX_NAMES);
     }
 
     #[test]

@@ -179,6 +179,16 @@ async fn a_wildcard_is_one_label() {
     assert_eq!(reply(&inline, "1.0.0.10.in-addr.arpa.", RecordType::PTR).await, NEXT);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_comment_in_another_encoding_is_a_comment() {
+    let fixture = Fixture::new("");
+    fs::write(fixture.path(), b"10.0.0.1 a.example # caf\xe9\n10.0.0.2 b.example").unwrap();
+    let scene = fixture.scene("", "");
+    for (name, want) in [("a.example.", "10.0.0.1"), ("b.example.", "10.0.0.2")] {
+        assert_eq!(reply(&scene, name, RecordType::A).await, format!("{name} 3600 IN A {want}"));
+    }
+}
+
 /// After so many seconds a change is seen, or is not yet.
 #[tokio::test(start_paused = true)]
 async fn hosts_reload() {
@@ -213,6 +223,7 @@ async fn a_file_may_come_and_go() {
     let path = path.display();
     let missing = format!("reading hosts file {path}: No such file or directory (os error 2)");
     assert_eq!(logs.take(), [format!("[WARNING] plugin/hosts: {missing}; trying again every 5s")]);
+    assert_eq!(scene.warnings, [format!("{missing}; trying again every 5s")], "`outlast check` says it, too");
     let a = |name| reply(&scene, name, RecordType::A);
     assert_eq!(a("inline.example.").await, "inline.example. 3600 IN A 10.0.0.9");
     assert_eq!(a("a.example.").await, NEXT);
@@ -245,7 +256,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ("hosts {\n reload 5\n}", 3, "missing unit in duration '5'"),
         ("hosts {\n no_reverse x\n}", 3, "write 'no_reverse'"),
         ("hosts {\n fallthrouh\n}", 3, "did you mean 'fallthrough'?"),
-        ("hosts {\n 10.0.0.256 a\n}", 3, "unknown property '10.0.0.256'"),
+        ("hosts {\n 10.0.0.256 a\n}", 3, "'10.0.0.256' is no address: write 'ADDRESS NAME...'"),
         ("hosts {\n 10.0.0.1\n}", 3, "write 'ADDRESS NAME...'"),
         ("hosts {\n fallthrough\n 10.0.0.1 a\n}", 4, "stand before 'fallthrough'"),
         ("hosts {\n fallthrough_unsupported\n}", 3, "'fallthrough_unsupported' needs 'fallthrough'"),

@@ -27,7 +27,7 @@ use ipnet::IpNet;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use crate::corefile::{Directive, Error, Statement};
+use crate::corefile::{Directive, Error, Statement, Warning};
 use crate::node::chain::{Next, Outcome, Plugin};
 use crate::node::plugins::follow::Followed;
 use crate::node::query::Query;
@@ -67,8 +67,10 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
         None => return Ok(Vec::new()),
         Some((_, Options::RoundRobin { prefer })) => Policy::RoundRobin { prefer },
         Some((directive, Options::Weighted { file, reload })) => {
-            let file = Followed::open(WeightFile, cx.root.join(file), reload)
+            let (file, missing) = Followed::open(WeightFile, cx.root.join(file), reload)
                 .map_err(|error| directive.error(format!("plugin/loadbalance: {error}")))?;
+            let at_directive = |text| Warning { position: directive.position().clone(), text };
+            cx.process.warnings.extend(missing.map(at_directive));
             cx.process.tasks.push(file.start());
             Policy::Weighted(file)
         }

@@ -217,7 +217,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ("loadbalance weighted f {\n load 5s\n}", 3, "unknown property 'load'"),
         ("loadbalance weighted /nowhere {\n reload 0\n}", 2, "reading weight file /nowhere: No such file"),
         (&broken, 2, "line 2: 'x' is not a weight"),
-        (&binary, 2, "it is not UTF-8 text"),
+        (&binary, 2, "line 1: '\u{fffd}' is not a domain name"),
         (&large, 2, "it is larger than 1 MiB"),
     ] {
         let Err(error) = plugins(body) else { panic!("{body} is accepted") };

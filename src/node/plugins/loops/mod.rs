@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! cluster names, hosts, cached names    answered, they never come here
-//! names that would be forwarded         SERVFAIL with EDE 22, for as long as the loop is there
+//! names that would be forwarded         SERVFAIL with an EDE, for as long as the loop is there, and no longer
 //! the probe's own name                  passed on: by it the end of the loop is noticed
 //! ```
 //!
@@ -174,7 +174,8 @@ impl Watch {
     /// SERVFAIL, instead of one more round.
     fn refuse(&self) -> Outcome {
         let text = format!("forwarding of zone {} leads back to this server", self.zone);
-        let ede = Some(Ede { code: EdeCode::NoReachableAuthority, text: text.clone() });
+        // Not 22 or 23: a cache would hold the failure against the name after the loop has gone.
+        let ede = Some(Ede { code: EdeCode::Other, text: text.clone() });
         let error = Some(format!("plugin/loop: {text}"));
         Outcome::Failed(Failure { rcode: ResponseCode::ServFail, error, ede })
     }

@@ -298,6 +298,28 @@ async fn aliases_are_followed() {
     assert!((2..=11).contains(&answers), "{answers}");
 }
 
+/// What a cache has under way for a name must not be waited for by what that leads to.
+#[tokio::test(start_paused = true)]
+async fn aliases_in_a_ring_end_behind_a_cache() {
+    let alias = |from: &str, to: &str| {
+        format!("template IN A {from} {{\n match ^{from}\n answer \"{from} 60 IN CNAME {to}\"\n}}")
+    };
+    for (case, directives, names) in [
+        ("an alias to itself", alias("a.", "a."), ["a.", "a."]),
+        ("two to each other", format!("{}\n{}", alias("a.", "b."), alias("b.", "a.")), ["a.", "b."]),
+    ] {
+        let router = router(templates(&format!("cache\n{directives}")));
+        let [one, other] = names.map(|name| asking(name, RecordType::A).by(&router));
+        let both = futures_util::future::join(router.resolve(&one), router.resolve(&other));
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), both).await;
+        let (one, other) = ended.unwrap_or_else(|_| panic!("{case}: no reply"));
+        for outcome in [one, other] {
+            let answers = reply(outcome).answers.len();
+            assert!((2..=11).contains(&answers), "{case}: {answers}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn zones_are_the_block_s_unless_they_are_named_and_the_longest_counts() {
     let zone = r#"template IN TXT example b.example {
