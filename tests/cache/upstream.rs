@@ -100,7 +100,7 @@ impl Upstream {
             ["takes", time] => state.takes = parse_duration(time).unwrap(),
             ["is", "known", "to", "fail"] => state.known = Some(Upstreams::Failing),
             ["is", "not", "known", "to", "fail"] => {
-                state.known = Some(Upstreams::Answering { recovered: None })
+                state.known = Some(Upstreams::Answering { recovered: None });
             }
             ["has", "recovered"] => {
                 state.known = Some(Upstreams::Answering { recovered: Some(Instant::now()) });
