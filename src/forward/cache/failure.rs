@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::moment::Moment;
-use super::policy::MAX_FAILURE;
+use super::policy::{MAX_BACKOFF, MAX_FAILURE};
 
 /// What a client that has sent an OPT record is told of a failure (RFC 8914).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +34,12 @@ pub struct Failure {
 
 impl Failure {
     /// How long the next failure of the same question is remembered: twice as long as this one if it comes soon
-    /// after its end, or `first`. RFC 9520 §3.2 asks for an exponential back-off, and for 5 minutes at most.
+    /// after its end, or `first`. RFC 9520 §3.2 asks for an exponential back-off; it ends at [`MAX_BACKOFF`].
     pub fn next_wait(before: Option<&Self>, first: Duration, now: Moment) -> Duration {
         let soon = before.filter(|before| before.repeats(now));
-        soon.map_or(first, |before| before.wait.saturating_mul(2)).max(first).min(MAX_FAILURE)
+        soon.map_or(first, |before| before.wait.saturating_mul(2).min(MAX_BACKOFF))
+            .max(first)
+            .min(MAX_FAILURE)
     }
 
     /// Whether it is still answered from memory.
@@ -77,9 +79,10 @@ mod tests {
         for (name, before, first, now, want) in [
             ("the first", None, 5, 100, 5),
             ("again at once", Some(failed(5, 100)), 5, 100, 10),
-            ("again after a while", Some(failed(20, 100)), 5, 399, 40),
+            ("again after a while", Some(failed(10, 100)), 5, 399, 20),
             ("after five minutes it is the first again", Some(failed(20, 100)), 5, 400, 5),
-            ("at most five minutes", Some(failed(200, 100)), 5, 100, 300),
+            ("at most half a minute", Some(failed(20, 100)), 5, 100, 30),
+            ("unless more is asked for", Some(failed(60, 100)), 60, 100, 60),
             ("at most five minutes at first", None, 400, 100, 300),
             ("never less than configured", Some(failed(5, 100)), 60, 100, 60),
         ] {

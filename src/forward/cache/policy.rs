@@ -21,6 +21,11 @@ pub const FAILURE: Duration = Duration::from_secs(5);
 /// The longest that a failure is remembered, RFC 9520 §3.2.
 pub const MAX_FAILURE: Duration = Duration::from_secs(300);
 
+/// The longest that a failure is remembered because it repeats, unless `servfail` asks for more: the time after which
+/// expired entries are asked for again. RFC 9520 §3.2 allows more, but clients of a name whose trouble is over should
+/// hear of it about as soon as CoreDNS tells them.
+pub const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
 /// How long expired entries can be used where nothing else is said. RFC 8767 §4 suggests one to three days; an
 /// outage over a weekend should not find an empty cache on Monday.
 pub const STALE_MAX: Duration = Duration::from_secs(3 * 24 * 3600);
