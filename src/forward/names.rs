@@ -39,10 +39,18 @@ pub(super) fn servers(
     configured: &[SocketAddr],
     listeners: &[SocketAddr],
 ) -> Result<Vec<SocketAddr>, NoAddress> {
-    let mut servers = match configured {
-        [] => resolv::read(Path::new(RESOLV_CONF)).map_err(|e| NoAddress::NoServer(e.to_string()))?,
-        configured => configured.to_vec(),
-    };
+    match configured {
+        [] => listed(Path::new(RESOLV_CONF), listeners),
+        configured => others(configured.to_vec(), listeners),
+    }
+}
+
+/// The name servers that a file lists, but for those that are `listeners` of ours.
+pub(super) fn listed(path: &Path, listeners: &[SocketAddr]) -> Result<Vec<SocketAddr>, NoAddress> {
+    others(resolv::read(path).map_err(|e| NoAddress::NoServer(e.to_string()))?, listeners)
+}
+
+fn others(mut servers: Vec<SocketAddr>, listeners: &[SocketAddr]) -> Result<Vec<SocketAddr>, NoAddress> {
     servers.retain(|server| !listeners.iter().any(|listener| is_same(*listener, *server)));
     if servers.is_empty() {
         return Err(NoAddress::NoServer("all of them are this server itself; set 'resolver'".to_owned()));

@@ -1,6 +1,8 @@
-//! The upstreams of a `forward`: those with an address from the beginning, those with a name once it is looked up.
+//! The upstreams of a `forward`: those with an address from the beginning, those with a name once it is looked up, those
+//! of a file that lists none once it does.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -71,6 +73,7 @@ impl Roster {
                 Place::Address(address) => known.push(Arc::new(maker.make(target, address)?)),
                 // That the name can be one is known before it has an address.
                 Place::Host { .. } => _ = maker.tls(target, SocketAddr::from(([0, 0, 0, 0], 0)))?,
+                Place::File(_) => {}
             }
         }
         let known = ArcSwap::from_pointee(known);
@@ -87,9 +90,9 @@ impl Roster {
         self.targets.len()
     }
 
-    /// Whether there are names to be looked up.
+    /// Whether there are names to be looked up, or files that list nobody yet.
     pub(super) fn has_names(&self) -> bool {
-        self.targets.iter().any(|target| matches!(target.place, Place::Host { .. }))
+        self.targets.iter().any(|target| !matches!(target.place, Place::Address(_)))
     }
 
     /// Looks the names up, each until it has an address; those that have one are used meanwhile.
@@ -105,23 +108,14 @@ impl Roster {
         loop {
             let mut missing = false;
             for (target, found) in self.targets.iter().zip(&mut found) {
-                let Place::Host { name, port } = &target.place else { continue };
                 if !found.is_empty() {
                     continue;
                 }
-                let asked = match names::servers(&self.resolver, listeners) {
-                    Ok(servers) => names::look_up(name, &servers).await,
-                    Err(error) => Err(error),
+                *found = match &target.place {
+                    Place::Address(_) => continue,
+                    Place::Host { name, port } => self.look_up_host(target, name, *port, listeners).await,
+                    Place::File(path) => self.read_file(target, path, listeners),
                 };
-                *found = asked.and_then(|ips| self.at(target, *port, ips)).unwrap_or_else(|error| {
-                    tracing::warn!(target: "plugin/forward", name, %error,
-                        "an upstream's name has no address yet");
-                    Vec::new()
-                });
-                if !found.is_empty() {
-                    tracing::info!(target: "plugin/forward", name, addresses = found.len(),
-                        "an upstream's name was looked up");
-                }
                 missing |= found.is_empty();
             }
             let mut known: Vec<Arc<Upstream>> = Vec::new();
@@ -138,12 +132,58 @@ impl Roster {
         }
     }
 
-    /// The upstreams of a host at `ips`, as far as they can be reached.
-    fn at(&self, target: &Target, port: u16, ips: Vec<IpAddr>) -> Result<Vec<Arc<Upstream>>, NoAddress> {
-        let make = |ip| self.maker.make(target, SocketAddr::new(ip, port));
+    /// The upstreams of a host; none if it has no address yet.
+    async fn look_up_host(
+        &self,
+        target: &Target,
+        name: &str,
+        port: u16,
+        listeners: &[SocketAddr],
+    ) -> Vec<Arc<Upstream>> {
+        let asked = match names::servers(&self.resolver, listeners) {
+            Ok(servers) => names::look_up(name, &servers).await,
+            Err(error) => Err(error),
+        };
+        let at = |ip| SocketAddr::new(ip, port);
+        match asked.and_then(|ips: Vec<IpAddr>| self.at(target, ips.into_iter().map(at))) {
+            Ok(found) => {
+                tracing::info!(target: "plugin/forward", name, addresses = found.len(),
+                    "an upstream's name was looked up");
+                found
+            }
+            Err(error) => {
+                tracing::warn!(target: "plugin/forward", name, %error, "an upstream's name has no address yet");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The upstreams that a file lists by now; none if it still lists nobody but ourselves.
+    fn read_file(&self, target: &Target, path: &Path, listeners: &[SocketAddr]) -> Vec<Arc<Upstream>> {
+        let listed = names::listed(path, listeners);
+        match listed.and_then(|addresses| self.at(target, addresses.into_iter())) {
+            Ok(found) => {
+                tracing::info!(target: "plugin/forward", path = %path.display(), servers = found.len(),
+                    "a file lists name servers now");
+                found
+            }
+            // That it lists none was said at the start.
+            Err(error) => {
+                tracing::debug!(target: "plugin/forward", path = %path.display(), %error, "no name servers yet");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The upstreams at these addresses, as far as they can be reached.
+    fn at(
+        &self,
+        target: &Target,
+        addresses: impl Iterator<Item = SocketAddr>,
+    ) -> Result<Vec<Arc<Upstream>>, NoAddress> {
         let (mut made, mut wrong) = (Vec::new(), String::new());
-        for ip in ips {
-            match make(ip) {
+        for address in addresses {
+            match self.maker.make(target, address) {
                 Ok(upstream) => made.push(Arc::new(upstream)),
                 Err(error) => wrong = error.to_string(),
             }
@@ -159,7 +199,7 @@ impl Maker {
         };
         let host = match &target.place {
             Place::Host { name, .. } => Some(name),
-            Place::Address(_) => None,
+            Place::Address(_) | Place::File(_) => None,
         };
         let name = name.as_ref().or(self.name.as_ref()).or(host).map(String::as_str);
         TlsClient::new(connector.clone(), name, address.ip()).map(Some)
@@ -173,5 +213,39 @@ impl Maker {
         }
         let tls = self.tls(target, address)?;
         Ok(Upstream::new(address, tls, self.dialect.clone(), self.metrics.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::forward::Forwarder;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_is_read_until_it_lists_somebody_else() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |text: &str| std::fs::write(file.path(), text).unwrap();
+        let target = Target { place: Place::File(file.path().to_owned()), security: Security::Plain };
+        let config = ForwardConfig::new(".", vec![target]);
+        let forwarder = Arc::new(Forwarder::new(config, &Arc::default()).unwrap());
+        assert!(forwarder.has_names() && forwarder.is_failing());
+        let looking = forwarder.clone();
+        let ours = [SocketAddr::from(([127, 0, 0, 1], 53))];
+        let look_up = tokio::spawn(async move { looking.look_up(&ours).await });
+        for (text, want) in [
+            ("", vec![]),
+            ("search example.org\n", vec![]),
+            ("nameserver 127.0.0.1\n", vec![]),
+            ("nameserver 127.0.0.1\nnameserver 192.0.2.1\n", vec!["192.0.2.1:53".parse().unwrap()]),
+            ("nameserver 192.0.2.2\n", vec!["192.0.2.1:53".parse().unwrap()]),
+        ] {
+            write(text);
+            // Longer than the longest pause between two looks.
+            sleep(Duration::from_secs(61)).await;
+            assert_eq!(forwarder.upstreams(), want, "{text:?}");
+        }
+        assert!(look_up.is_finished() && !forwarder.is_failing());
     }
 }

@@ -1,6 +1,7 @@
 //! TO of the Corefile: where an upstream is, and whether TLS is spoken there. Pure.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::path::PathBuf;
 
 /// Port of upstreams that name none.
 const PORT: u16 = 53;
@@ -29,6 +30,8 @@ pub enum Place {
         /// The port at each address.
         port: u16,
     },
+    /// At the name servers that a file lists, which has none yet: it is read again until it does.
+    File(PathBuf),
 }
 
 /// What is spoken with an upstream.
@@ -159,6 +162,7 @@ mod tests {
             let place = match place {
                 Place::Address(address) => address.to_string(),
                 Place::Host { name, port } => format!("host {name}:{port}"),
+                Place::File(path) => format!("file {}", path.display()),
             };
             match security {
                 Security::Plain => place,

@@ -35,6 +35,8 @@ struct Kept {
     slots: BTreeMap<String, Slot>,
     /// The cluster's data, and for what configuration it is kept.
     stores: Vec<(StoreConfig, Arc<Store>)>,
+    /// Whether a configuration runs.
+    running: bool,
 }
 
 /// What is kept under one key.
@@ -83,6 +85,12 @@ impl Carried {
         let mut kept = self.kept();
         kept.slots.retain(|_, slot| slot.asked);
         kept.slots.values_mut().for_each(|slot| slot.in_use = true);
+        kept.running = true;
+    }
+
+    /// Whether a configuration runs already: what is set up is to take its place.
+    pub fn is_running(&self) -> bool {
+        self.kept().running
     }
 
     /// The configuration that was set up is not taken over: what was there before it stays, and nothing else.

@@ -262,6 +262,12 @@ impl Context<'_> {
             .collect()
     }
 
+    /// Whether there is a folder of snapshots: the node has something to answer before it has any network.
+    pub fn has_snapshots(&self) -> bool {
+        let stores = self.process.stores.iter().any(|(config, _)| config.snapshot.is_some());
+        stores || self.environment.overrides.snapshot.is_some()
+    }
+
     /// The file that a word names: relative paths begin at `root`.
     pub fn path(&self, word: &Token) -> PathBuf {
         self.root.join(&word.text)

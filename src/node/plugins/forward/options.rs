@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hickory_proto::op::{Message, ResponseCode};
 
@@ -87,8 +87,15 @@ pub(super) fn read(directive: &Directive, cx: &mut Context<'_>) -> Result<Option
     for word in to {
         upstreams.extend(targets(word, cx, &mut skipped)?);
     }
-    if let (true, Some(error)) = (upstreams.is_empty(), skipped) {
-        return Err(directive.error(format!("plugin/forward: {error}")));
+    if let (true, Some((path, error))) = (upstreams.is_empty(), skipped) {
+        // A machine that starts may not have been told its name servers yet, and what is on the disk is answered before
+        // there is any network. At a reload the old configuration, which has some, is better.
+        if !cx.has_snapshots() || cx.environment.carried.is_running() {
+            return Err(directive.error(format!("plugin/forward: {error}")));
+        }
+        tracing::warn!(target: "plugin/forward", "{}: read again until it lists a name server; outside names fail \
+            until then", path.display());
+        upstreams.push(Target { place: Place::File(path), security: Security::Plain });
     }
     let mut options = Options { config: ForwardConfig::new(zone, upstreams), next_on: NextOn::default() };
     for line in directive.lines() {
@@ -269,7 +276,11 @@ fn interface(name: &str) -> Option<u32> {
 
 /// The upstreams that a word of TO names: an address, a file that lists name servers, or a host. A file without
 /// name servers names none, and is `skipped`.
-fn targets(word: &Token, cx: &Context<'_>, skipped: &mut Option<ResolvError>) -> Result<Vec<Target>, Error> {
+fn targets(
+    word: &Token,
+    cx: &Context<'_>,
+    skipped: &mut Option<(PathBuf, ResolvError)>,
+) -> Result<Vec<Target>, Error> {
     match target::parse(&word.text, interface) {
         Word::Target(target) => Ok(vec![target]),
         Word::Scheme(scheme) => Err(unspoken(word, scheme)),
@@ -282,7 +293,7 @@ fn targets(word: &Token, cx: &Context<'_>, skipped: &mut Option<ResolvError>) ->
                     Ok(servers) => Ok(servers.into_iter().map(Target::from).collect()),
                     Err(NoServers::Empty(error)) => {
                         tracing::warn!(target: "plugin/forward", "{error}: it is skipped, at {}", word.position);
-                        *skipped = Some(error);
+                        *skipped = Some((path, error));
                         Ok(Vec::new())
                     }
                     Err(NoServers::Wrong(error)) => Err(error),

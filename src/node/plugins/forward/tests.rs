@@ -263,3 +263,25 @@ async fn a_host_is_looked_up_once_and_never_here() {
     assert_eq!(ask().await.rcode(), ResponseCode::NoError);
     assert_eq!(names.total(), asked, "once");
 }
+
+#[tokio::test]
+async fn a_file_without_name_servers_keeps_nobody_from_starting_who_has_a_disk() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(".:0 {{\n bind 127.0.0.1\n forward . {}\n}}\n", file.path().display());
+    let why = Builder::default().check(&text).err().unwrap().to_string();
+    assert!(why.starts_with("Corefile:3 - ") && why.contains("plugin/forward"), "as CoreDNS: {why}");
+
+    let with_disk = || {
+        let overrides = Overrides { snapshot: Some(folder.path().to_owned()), ..Overrides::default() };
+        Builder::default().overrides(overrides)
+    };
+    let mut node = with_disk().start(&text);
+    let answer = node.client().ask(&client::Query::a("a.example.").edns(1232)).await.unwrap();
+    assert_eq!((answer.rcode(), answer.ede()[0].0), (ResponseCode::ServFail, 22));
+    assert!(node.log().contains("read again until it lists a name server"), "{}", node.log());
+    // A configuration that runs has servers, or looks for them already.
+    assert!(node.reload(&text.replace("bind", "errors\n bind")).await.is_err());
+    std::fs::write(file.path(), "nameserver 192.0.2.1\n").unwrap();
+    node.logged("a file lists name servers now").await;
+}
