@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::corefile::{self, Corefile, LoadOptions};
+use crate::node::plugins::cache::Persist;
 use crate::node::reload::Load;
 use crate::node::setup::{Environment, Overrides, directive_names};
 use crate::ops::clock::WallClock;
@@ -41,6 +42,9 @@ pub(super) struct ConfigArgs {
     /// Servers that are asked for names missing from stale data: IP or IP:PORT, with commas between
     #[arg(long, env = "OUTLAST_FALLBACK", value_name = "ADDRESS", value_delimiter = ',', value_parser = address)]
     fallback: Vec<SocketAddr>,
+    /// Folder in which `cache` outlives the process, or off [default: beside the snapshots, if there are any]
+    #[arg(long, env = "OUTLAST_PERSIST", value_name = "DIR", value_parser = persist)]
+    persist: Option<Persist>,
     /// Name of this node, for the jitter of TTLs [default: the host's name]
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
@@ -69,6 +73,7 @@ impl ConfigArgs {
             snapshot_interval: self.snapshot_interval,
             stale_after: self.stale_after,
             max_stale: self.max_stale,
+            persist: self.persist.clone(),
             fallback: self.fallback.clone(),
         };
         environment(metrics, overrides, self.node_name.clone())
@@ -78,6 +83,10 @@ impl ConfigArgs {
 fn address(text: &str) -> Result<SocketAddr, String> {
     let with_port = text.parse().or_else(|_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
     with_port.map_err(|_| "write IP, IP:PORT or [IPV6]:PORT".to_owned())
+}
+
+fn persist(text: &str) -> Result<Persist, String> {
+    if text.is_empty() { Err("write a folder, or off".to_owned()) } else { Ok(Persist::from(text)) }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -136,14 +145,16 @@ mod tests {
             "--snapshot-interval=5m",
             "--stale-after=20s",
             "--max-stale=2h",
+            "--persist=/c",
             "--node-name=n1",
         ];
         let flags = <Flags as clap::Parser>::try_parse_from(words).unwrap_or_else(|e| panic!("{e}"));
         let environment = flags.config.environment(Arc::new(Metrics::new()));
-        let Overrides { source, snapshot, snapshot_interval, stale_after, max_stale, fallback: _ } =
+        let Overrides { source, snapshot, snapshot_interval, stale_after, max_stale, persist, fallback: _ } =
             environment.overrides;
         assert_eq!(source, Some(SourceChoice::File("b.yaml".into())));
         assert_eq!(snapshot, Some("/b".into()));
+        assert_eq!(persist, Some(Persist::Folder("/c".into())));
         let seconds = |s| Some(Duration::from_secs(s));
         assert_eq!((snapshot_interval, stale_after, max_stale), (seconds(300), seconds(20), seconds(7200)));
         assert_eq!(environment.node_name, "n1");

@@ -65,6 +65,8 @@ pub struct Overrides {
     pub stale_after: Option<Duration>,
     /// `max_stale`
     pub max_stale: Option<Duration>,
+    /// `persist` of `cache`
+    pub persist: Option<cache::Persist>,
     /// `fallback`; empty leaves it to the Corefile.
     pub fallback: Vec<SocketAddr>,
 }

@@ -47,6 +47,39 @@ fn has_ede(answer: &Answer, code: u16) -> bool {
     answer.ede().iter().any(|(c, _)| *c == code)
 }
 
+#[test]
+fn flag_persist() {
+    let cluster = Cluster::new();
+    /// Where a cache is kept: the folder is there once DNS is answered.
+    fn keeps(
+        cluster: &Cluster,
+        line: &str,
+        variable: Option<&str>,
+        flag: Option<&str>,
+        folder: &str,
+    ) -> bool {
+        let corefile = cluster.path("Corefile");
+        let cache = format!(" cache {{\n {line}\n }}\n bind");
+        std::fs::write(&corefile, cluster.corefile("").replace(" bind", &cache)).unwrap();
+        let mut command = outlast();
+        command.args(["node", "--conf"]).arg(corefile);
+        variable.map(|value| command.env("OUTLAST_PERSIST", value));
+        flag.map(|value| command.args(["--persist", value]));
+        let process = Process::start(&mut command);
+        process.address("answering dns");
+        cluster.path(folder).exists()
+    }
+    let path = |name: &str| cluster.path(name).to_string_lossy().into_owned();
+    let (one, two, three) = (path("one"), path("two"), path("three"));
+    assert!(keeps(&cluster, &format!("persist {one}"), None, None, "one"), "the Corefile");
+    assert!(keeps(&cluster, "persist off", Some(&two), None, "two"), "the variable");
+    assert!(keeps(&cluster, "persist off", Some("off"), Some(&three), "three"), "the flag");
+    let four = format!("persist {}", path("four"));
+    assert!(!keeps(&cluster, &four, None, Some("off"), "four"), "nowhere");
+    let (code, _, error) = run(command(&cluster, "").args(["--persist", ""]));
+    assert!(code == 2 && error.contains("write a folder, or off"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn flag_source() {
     let (cluster, other) = (Cluster::new(), Cluster::new());

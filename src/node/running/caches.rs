@@ -89,7 +89,8 @@ impl Caches {
         let first = stores.iter().find_map(|(config, _)| Some((config.snapshot.clone()?, config.interval)));
         let beside = first.or_else(|| Some((self.overrides.snapshot.clone()?, interval)));
         let keep = |kept: &Kept| {
-            let (dir, interval) = match (&kept.persist, &beside) {
+            let persist = self.overrides.persist.as_ref().unwrap_or(&kept.persist);
+            let (dir, interval) = match (persist, &beside) {
                 (Persist::Folder(dir), Some((_, every))) => (dir.clone(), *every),
                 (Persist::Folder(dir), None) => (dir.clone(), interval),
                 (Persist::BesideSnapshots, Some((dir, every))) => (dir.join(FOLDER), *every),

@@ -60,6 +60,13 @@ pub enum Persist {
     Off,
 }
 
+impl From<&str> for Persist {
+    /// `off`, or a folder.
+    fn from(text: &str) -> Self {
+        if text == "off" { Self::Off } else { Self::Folder(text.into()) }
+    }
+}
+
 /// Reads a directive.
 pub(super) fn read(directive: &Directive, cx: &Context<'_>) -> Result<Options, Error> {
     let mut policy = Policy::default();

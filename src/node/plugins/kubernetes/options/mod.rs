@@ -386,7 +386,7 @@ mod tests {
                 snapshot_interval: Some(second(11)),
                 stale_after: Some(second(21)),
                 max_stale: Some(second(7200)),
-                fallback: Vec::new(),
+                ..Overrides::default()
             },
         );
         assert_eq!((flags.source, flags.snapshot), (SourceConfig::File("b.yaml".into()), Some("/b".into())));
