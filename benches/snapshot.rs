@@ -17,7 +17,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outlast::node::store::keeper::{Keeper, KeeperConfig};
 use outlast::ops::clock::WallClock;
 use outlast::ops::jitter::Jitter;
 use outlast::ops::metrics::Metrics;
@@ -26,6 +25,7 @@ use outlast::snapshot::folder::Folder;
 use outlast::snapshot::header::{About, Header};
 use outlast::snapshot::load::{Expect, Outcome, Sink};
 use outlast::snapshot::schedule::DEFAULT_INTERVAL;
+use outlast::store::keeper::{Keeper, KeeperConfig};
 use outlast::testkit::cluster::Cluster;
 use outlast::zone::Table;
 use outlast::zone::object::{Kinds, Object};

@@ -12,19 +12,19 @@
 //!
 //! ```text
 //! QUERY   socket > node::listen > node::gate > node::router > node::plugins > node::reply > socket
-//!                                                  kubernetes ── node::store ── zone
+//!                                                  kubernetes ── store ── zone
 //!                                                  forward ───── forward
 //!
-//! UPDATE  source > node::store::writer > Table, a new generation (zone) > what the plugins read
-//!                                      > node::store::keeper > snapshot > disk
+//! UPDATE  source > store::writer > Table, a new generation (zone) > what the plugins read
+//!                                      > store::keeper > snapshot > disk
 //!
-//! BOOT    disk > snapshot > node::store > node::listen, and only then the source
+//! BOOT    disk > snapshot > store > node::listen, and only then the source
 //! ```
 //!
 //! # Reading order
 //!
 //! 1. [`zone`]: WHAT the answer is. Plain functions over an immutable [`zone::Table`].
-//! 2. [`node::store`]: the generations of the table, and how fresh they are.
+//! 2. [`store`]: the generations of the table, and how fresh they are.
 //! 3. [`node::plugins`]: the Corefile's plugins; [`node::plugins::kubernetes`] is the one that matters.
 //! 4. [`node::running`]: how it is all put together and started.
 //! 5. [`snapshot`] and [`feed`]: how a table gets to the disk and back.
@@ -40,10 +40,13 @@ pub mod corefile;
 pub mod drill;
 pub mod feed;
 pub mod forward;
+pub mod hub;
 pub mod node;
 pub mod ops;
 pub mod snapshot;
 pub mod source;
+pub mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod trust;
 pub mod zone;

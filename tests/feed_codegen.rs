@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-/// Heads the file; the rest is prost-build's.
+/// Heads the file; the rest is tonic-prost-build's.
 const HEADER: &str = "// @generated from feed.proto by tests/feed_codegen.rs: do not edit by hand.\n\n";
 
 #[test]
@@ -12,9 +12,11 @@ fn generated_code_is_up_to_date() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/feed");
     let schema = protox::compile(["feed.proto"], [&folder]).expect("feed.proto compiles");
     let out = tempfile::tempdir().expect("a temporary folder");
-    prost_build::Config::new()
-        // Shared with the message they came in, where that is `Bytes` itself.
-        .bytes([".outlast.feed.v1.EndpointSlice.addresses", ".outlast.feed.v1.CachedReply"])
+    tonic_prost_build::configure()
+        // Shared with the message they came in, where that is `Bytes` itself; frames with everybody who gets them.
+        .bytes(".outlast.feed.v1.EndpointSlice.addresses")
+        .bytes(".outlast.feed.v1.CachedReply")
+        .bytes(".outlast.feed.v1.FollowReply")
         .out_dir(out.path())
         .compile_fds(schema)
         .expect("code is generated");

@@ -498,6 +498,8 @@ mod pinned {
             zone: super::ZONE.into(),
             cluster_uid: "0e2b3c1a-1111-4222-8333-444455556666".into(),
             position: Position { epoch: 1, versions: [10, 20, 30, 40] },
+            told: Position::UNKNOWN,
+            held: Kinds::NONE,
             complete: Kinds::CORE.with(Kind::Pod),
             digest_version: 1,
             digests: [1, 2, 3, 4].map(|n| KindDigest { hash: u128::MAX / n, count: n as u64 }),

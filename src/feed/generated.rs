@@ -55,7 +55,17 @@ pub struct Service {
 }
 /// Nested message and enum types in `Service`.
 pub mod service {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Shape {
         ClusterIp = 0,
@@ -121,7 +131,17 @@ pub struct EndpointSlice {
 }
 /// Nested message and enum types in `EndpointSlice`.
 pub mod endpoint_slice {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Family {
         Ipv4 = 0,
@@ -227,9 +247,13 @@ pub struct SnapshotHeader {
     /// Version of the program that wrote it.
     #[prost(string, tag = "15")]
     pub writer: ::prost::alloc::string::String,
+    /// What the state had come to, as far as was known, but not proved: at least `position`. Absent: `position`.
+    #[prost(message, optional, tag = "16")]
+    pub told: ::core::option::Option<Position>,
+    /// Kinds of which a guard was holding removals back, as in `complete`: what is missing from `objects` is not known.
+    #[prost(uint32, tag = "17")]
+    pub held: u32,
 }
-// === The cache of outside names, on disk only ===
-
 /// Heads a file of cached replies.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CacheHeader {
@@ -276,7 +300,17 @@ pub struct CachedReply {
 }
 /// Nested message and enum types in `CachedReply`.
 pub mod cached_reply {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Says {
         Positive = 0,
@@ -305,6 +339,437 @@ pub mod cached_reply {
             }
         }
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FollowRequest {
+    #[prost(oneof = "follow_request::Request", tags = "1, 2")]
+    pub request: ::core::option::Option<follow_request::Request>,
+}
+/// Nested message and enum types in `FollowRequest`.
+pub mod follow_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Request {
+        #[prost(message, tag = "1")]
+        Subscribe(super::Subscribe),
+        #[prost(message, tag = "2")]
+        Ping(super::Ping),
+    }
+}
+/// What a follower has, and what it wants.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Subscribe {
+    /// Version of the protocol that the follower speaks; 1 at present.
+    #[prost(uint32, tag = "1")]
+    pub protocol: u32,
+    #[prost(message, optional, tag = "2")]
+    pub view: ::core::option::Option<View>,
+    /// Name of the follower, for people.
+    #[prost(string, tag = "3")]
+    pub node: ::prost::alloc::string::String,
+    /// Release of the follower, for people.
+    #[prost(string, tag = "4")]
+    pub release: ::prost::alloc::string::String,
+    /// uid of the kube-system namespace; empty where the follower knows of no cluster.
+    #[prost(string, tag = "5")]
+    pub cluster_uid: ::prost::alloc::string::String,
+    /// What it has. Kinds at 0 have to be sent whole.
+    #[prost(message, optional, tag = "6")]
+    pub position: ::core::option::Option<Position>,
+    /// Version of the canonical encoding under the digests.
+    #[prost(uint32, tag = "7")]
+    pub digest_version: u32,
+    /// Of the state as it was received.
+    #[prost(message, optional, tag = "8")]
+    pub digests: ::core::option::Option<Digests>,
+    /// The whole state is asked for, whatever the position says.
+    #[prost(bool, tag = "9")]
+    pub whole: bool,
+    /// Why, for people.
+    #[prost(string, tag = "10")]
+    pub why: ::prost::alloc::string::String,
+}
+/// Which objects a follower gets.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct View {
+    /// EndpointSlices of headless services only.
+    #[prost(bool, tag = "1")]
+    pub headless_only: bool,
+    /// Pods, too.
+    #[prost(bool, tag = "2")]
+    pub pods: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ping {
+    /// Comes back in the heartbeat: what that says was true when the ping was sent, or later.
+    #[prost(uint64, tag = "1")]
+    pub nonce: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FollowReply {
+    #[prost(oneof = "follow_reply::Reply", tags = "1, 2, 3")]
+    pub reply: ::core::option::Option<follow_reply::Reply>,
+}
+/// Nested message and enum types in `FollowReply`.
+pub mod follow_reply {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Reply {
+        /// A Frame, encoded once for all followers.
+        #[prost(bytes, tag = "1")]
+        Frame(::prost::bytes::Bytes),
+        /// The same, compressed with zstd.
+        #[prost(bytes, tag = "2")]
+        FrameZstd(::prost::bytes::Bytes),
+        #[prost(message, tag = "3")]
+        Heartbeat(super::Heartbeat),
+    }
+}
+/// What many followers get alike.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Frame {
+    #[prost(oneof = "frame::Frame", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    pub frame: ::core::option::Option<frame::Frame>,
+}
+/// Nested message and enum types in `Frame`.
+pub mod frame {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Frame {
+        #[prost(message, tag = "1")]
+        Welcome(super::Welcome),
+        #[prost(message, tag = "2")]
+        WholeBegin(super::WholeBegin),
+        #[prost(message, tag = "3")]
+        WholePart(super::WholePart),
+        #[prost(message, tag = "4")]
+        WholeEnd(super::WholeEnd),
+        #[prost(message, tag = "5")]
+        Batch(super::Batch),
+        #[prost(message, tag = "6")]
+        Hubs(super::Hubs),
+        #[prost(message, tag = "7")]
+        Move(super::Move),
+        #[prost(message, tag = "8")]
+        RetryAfter(super::RetryAfter),
+        #[prost(message, tag = "9")]
+        Refused(super::Refused),
+    }
+}
+/// The first reply to a Subscribe that is accepted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Welcome {
+    /// Version of the protocol that the hub speaks in this stream.
+    #[prost(uint32, tag = "1")]
+    pub protocol: u32,
+    #[prost(string, tag = "2")]
+    pub release: ::prost::alloc::string::String,
+    /// Name of the hub, for people and logs.
+    #[prost(string, tag = "3")]
+    pub hub: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub cluster_uid: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub epoch: u64,
+    /// What the hub has at all. A view that asks for more gets less.
+    #[prost(bool, tag = "6")]
+    pub labels: bool,
+    #[prost(bool, tag = "7")]
+    pub pods: bool,
+    #[prost(enumeration = "welcome::Plan", tag = "8")]
+    pub plan: i32,
+}
+/// Nested message and enum types in `Welcome`.
+pub mod welcome {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Plan {
+        /// The changes since the position come next.
+        Changes = 0,
+        /// The whole state comes next, at once or when it is this follower's turn.
+        Whole = 1,
+        /// The hub has no complete state itself. Heartbeats come, and the whole state once there is one.
+        Wait = 2,
+    }
+    impl Plan {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Changes => "CHANGES",
+                Self::Whole => "WHOLE",
+                Self::Wait => "WAIT",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CHANGES" => Some(Self::Changes),
+                "WHOLE" => Some(Self::Whole),
+                "WAIT" => Some(Self::Wait),
+                _ => None,
+            }
+        }
+    }
+}
+/// A whole state begins: parts follow, then the end. Nothing of it counts before the end.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WholeBegin {
+    #[prost(string, tag = "1")]
+    pub cluster_uid: ::prost::alloc::string::String,
+    /// Where the state will be at its end.
+    #[prost(message, optional, tag = "2")]
+    pub position: ::core::option::Option<Position>,
+    /// Objects to come.
+    #[prost(uint64, tag = "3")]
+    pub objects: u64,
+    /// Which kinds are complete: bit 0 namespaces, 1 services, 2 endpoint slices, 3 pods.
+    #[prost(uint32, tag = "4")]
+    pub complete: u32,
+    /// SOA serial of the state.
+    #[prost(uint32, tag = "5")]
+    pub serial: u32,
+    /// Whether the objects carry labels.
+    #[prost(bool, tag = "6")]
+    pub labels: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WholePart {
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<Entry>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WholeEnd {
+    #[prost(message, optional, tag = "1")]
+    pub position: ::core::option::Option<Position>,
+    #[prost(uint32, tag = "2")]
+    pub digest_version: u32,
+    #[prost(message, optional, tag = "3")]
+    pub digests: ::core::option::Option<Digests>,
+    #[prost(message, optional, tag = "4")]
+    pub holds: ::core::option::Option<Holds>,
+}
+/// Changes, and what the state is after them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Batch {
+    /// A new epoch or cluster begins before the entries where it differs from the last one.
+    #[prost(string, tag = "1")]
+    pub cluster_uid: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub position: ::core::option::Option<Position>,
+    #[prost(uint32, tag = "3")]
+    pub digest_version: u32,
+    #[prost(message, optional, tag = "4")]
+    pub digests: ::core::option::Option<Digests>,
+    #[prost(message, repeated, tag = "5")]
+    pub entries: ::prost::alloc::vec::Vec<Entry>,
+    /// Every hold there is, if that changed.
+    #[prost(message, optional, tag = "6")]
+    pub holds: ::core::option::Option<Holds>,
+}
+/// One object of the state.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Entry {
+    /// What is served in its place, while a guard holds the change back.
+    #[prost(message, optional, tag = "3")]
+    pub held: ::core::option::Option<Object>,
+    /// Which hold it is, by its id.
+    #[prost(uint32, tag = "4")]
+    pub hold: u32,
+    /// When what set the change off happened, Unix milliseconds; 0 where that is not known.
+    #[prost(uint64, tag = "5")]
+    pub triggered_at_ms: u64,
+    /// What the origin says.
+    #[prost(oneof = "entry::Change", tags = "1, 2")]
+    pub change: ::core::option::Option<entry::Change>,
+}
+/// Nested message and enum types in `Entry`.
+pub mod entry {
+    /// What the origin says.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Change {
+        #[prost(message, tag = "1")]
+        Upsert(super::Object),
+        #[prost(message, tag = "2")]
+        Delete(super::Key),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Key {
+    /// 0 namespace, 1 service, 2 endpoint slice, 3 pod.
+    #[prost(uint32, tag = "1")]
+    pub kind: u32,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+}
+/// By kind.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Digests {
+    #[prost(message, optional, tag = "1")]
+    pub namespaces: ::core::option::Option<Digest>,
+    #[prost(message, optional, tag = "2")]
+    pub services: ::core::option::Option<Digest>,
+    #[prost(message, optional, tag = "3")]
+    pub endpoint_slices: ::core::option::Option<Digest>,
+    #[prost(message, optional, tag = "4")]
+    pub pods: ::core::option::Option<Digest>,
+}
+/// What a guard holds back at present.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Holds {
+    #[prost(message, repeated, tag = "1")]
+    pub holds: ::prost::alloc::vec::Vec<Hold>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Hold {
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    /// For people: what was about to happen.
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
+    /// How many objects' changes are held.
+    #[prost(uint64, tag = "3")]
+    pub objects: u64,
+    /// How long it has been held, and how long it will be, in milliseconds.
+    #[prost(uint64, tag = "4")]
+    pub held_ms: u64,
+    #[prost(uint64, tag = "5")]
+    pub remaining_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Heartbeat {
+    /// That of the ping.
+    #[prost(uint64, tag = "1")]
+    pub nonce: u64,
+    #[prost(enumeration = "heartbeat::State", tag = "2")]
+    pub state: i32,
+    /// How long ago the hub's data was last proved to be current, in milliseconds.
+    #[prost(uint64, tag = "3")]
+    pub age_ms: u64,
+    /// Where the follower is once everything that was sent ahead of this is applied.
+    #[prost(message, optional, tag = "4")]
+    pub position: ::core::option::Option<Position>,
+    #[prost(uint32, tag = "5")]
+    pub digest_version: u32,
+    /// Absent while a whole state is being sent, or is waited for.
+    #[prost(message, optional, tag = "6")]
+    pub digests: ::core::option::Option<Digests>,
+    /// For people: why the state is not live.
+    #[prost(string, tag = "7")]
+    pub why: ::prost::alloc::string::String,
+    /// Followers that are ahead in the queue for a whole state.
+    #[prost(uint32, tag = "8")]
+    pub ahead: u32,
+}
+/// Nested message and enum types in `Heartbeat`.
+pub mod heartbeat {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum State {
+        Live = 0,
+        Stale = 1,
+        Empty = 2,
+        Frozen = 3,
+    }
+    impl State {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Live => "LIVE",
+                Self::Stale => "STALE",
+                Self::Empty => "EMPTY",
+                Self::Frozen => "FROZEN",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "LIVE" => Some(Self::Live),
+                "STALE" => Some(Self::Stale),
+                "EMPTY" => Some(Self::Empty),
+                "FROZEN" => Some(Self::Frozen),
+                _ => None,
+            }
+        }
+    }
+}
+/// Every hub that is known: IP:PORT or \[IPV6\]:PORT.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Hubs {
+    #[prost(string, repeated, tag = "1")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The hub is about to stop: followers go elsewhere, at a random moment within this time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Move {
+    #[prost(uint32, tag = "1")]
+    pub within_ms: u32,
+}
+/// The hub ends the stream; come back after this time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetryAfter {
+    #[prost(uint32, tag = "1")]
+    pub ms: u32,
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
+}
+/// The hub ends the stream, and coming back as you are is of no use.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refused {
+    #[prost(string, tag = "1")]
+    pub why: ::prost::alloc::string::String,
+}
+/// What one hub tells another, in both directions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Greeting {
+    /// Name of the hub; another one each time it starts, so that nobody takes itself for a sibling.
+    #[prost(string, tag = "1")]
+    pub hub: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub release: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub cluster_uid: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub position: ::core::option::Option<Position>,
+    #[prost(enumeration = "heartbeat::State", tag = "5")]
+    pub state: i32,
+    #[prost(uint64, tag = "6")]
+    pub age_ms: u64,
+    /// What operators have accepted: hashes of the keys of objects whose loss is meant.
+    #[prost(message, repeated, tag = "7")]
+    pub accepted: ::prost::alloc::vec::Vec<Accepted>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Accepted {
+    /// How long ago, in milliseconds.
+    #[prost(uint64, tag = "1")]
+    pub ago_ms: u64,
+    #[prost(fixed64, repeated, tag = "2")]
+    pub keys: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -336,5 +801,368 @@ impl Protocol {
             "SCTP" => Some(Self::Sctp),
             _ => None,
         }
+    }
+}
+/// Generated client implementations.
+pub mod hub_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct HubClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> HubClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> HubClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            HubClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Follows the state of the cluster. The first request is a Subscribe; another one begins anew within the stream.
+        /// Each Ping is answered by a Heartbeat, behind everything that was to be sent before it.
+        pub async fn follow(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::FollowRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::FollowReply>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/outlast.feed.v1.Hub/Follow",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("outlast.feed.v1.Hub", "Follow"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Hubs of one cluster tell each other how far they are, and what operators have accepted.
+        pub async fn meet(
+            &mut self,
+            request: impl tonic::IntoRequest<super::Greeting>,
+        ) -> std::result::Result<tonic::Response<super::Greeting>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/outlast.feed.v1.Hub/Meet");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("outlast.feed.v1.Hub", "Meet"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod hub_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with HubServer.
+    #[async_trait]
+    pub trait Hub: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Follow method.
+        type FollowStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::FollowReply, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Follows the state of the cluster. The first request is a Subscribe; another one begins anew within the stream.
+        /// Each Ping is answered by a Heartbeat, behind everything that was to be sent before it.
+        async fn follow(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::FollowRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::FollowStream>, tonic::Status>;
+        /// Hubs of one cluster tell each other how far they are, and what operators have accepted.
+        async fn meet(
+            &self,
+            request: tonic::Request<super::Greeting>,
+        ) -> std::result::Result<tonic::Response<super::Greeting>, tonic::Status>;
+    }
+    #[derive(Debug)]
+    pub struct HubServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> HubServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for HubServer<T>
+    where
+        T: Hub,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/outlast.feed.v1.Hub/Follow" => {
+                    #[allow(non_camel_case_types)]
+                    struct FollowSvc<T: Hub>(pub Arc<T>);
+                    impl<T: Hub> tonic::server::StreamingService<super::FollowRequest>
+                    for FollowSvc<T> {
+                        type Response = super::FollowReply;
+                        type ResponseStream = T::FollowStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::FollowRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Hub>::follow(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FollowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/outlast.feed.v1.Hub/Meet" => {
+                    #[allow(non_camel_case_types)]
+                    struct MeetSvc<T: Hub>(pub Arc<T>);
+                    impl<T: Hub> tonic::server::UnaryService<super::Greeting>
+                    for MeetSvc<T> {
+                        type Response = super::Greeting;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::Greeting>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Hub>::meet(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MeetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for HubServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "outlast.feed.v1.Hub";
+    impl<T> tonic::server::NamedService for HubServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
     }
 }

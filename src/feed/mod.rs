@@ -12,10 +12,11 @@
 
 pub mod convert;
 pub mod position;
+pub mod view;
 
 /// The messages of `feed.proto`, generated.
 #[rustfmt::skip]
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+#[allow(missing_docs, unreachable_pub, unused_qualifications, unused_results, clippy::all, clippy::pedantic, reason = "generated code")]
 #[path = "generated.rs"]
 pub mod wire;
 

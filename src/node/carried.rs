@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::setup::StoreConfig;
-use super::store::Store;
 use crate::ops::jitter::Jitter;
+use crate::store::Store;
 
 /// Everything that is handed on; empty at the process's start. Never touched on the query path.
 pub struct Carried {

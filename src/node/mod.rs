@@ -30,7 +30,6 @@ pub mod reply;
 pub mod router;
 pub mod running;
 pub mod setup;
-pub mod store;
 pub mod task;
 
 #[cfg(test)]

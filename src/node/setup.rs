@@ -20,8 +20,6 @@ use super::plugins::cache;
 use super::plugins::refused::REFUSED;
 use super::plugins::{self, PLUGINS};
 use super::router::{Block, Route};
-use super::store::Store;
-use super::store::state::Limits;
 use super::task::Start;
 use crate::corefile::{
     self, Corefile, Error, Listener, Position, Scheme, ServerBlock, ServerKey, Statement, Token, Warning,
@@ -32,6 +30,8 @@ use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Monitor;
 use crate::source::choice::SourceChoice;
 use crate::source::{SourceConfig, Wanted};
+use crate::store::Store;
+use crate::store::state::Limits;
 use crate::zone::name::Labels;
 
 /// What plugins are set up with.

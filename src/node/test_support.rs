@@ -20,13 +20,13 @@ use super::query::Query;
 use super::reply;
 use super::router::{Block, Route, Router};
 use super::setup::{self, Environment, Overrides, Plan};
-use super::store::Store;
 use super::task::Scope;
 use crate::corefile::{self, Error, LoadOptions};
 use crate::ops::clock::WallClock;
 use crate::ops::dns_metrics::ServerMetrics;
 use crate::ops::metrics::Metrics;
 use crate::ops::telemetry::{self, LogFormat, Telemetry};
+use crate::store::Store;
 use crate::zone::name::Labels;
 
 /// A question and who asks it; the defaults are a plain UDP query without an OPT record.

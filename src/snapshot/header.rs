@@ -13,8 +13,12 @@ pub struct Header {
     pub zone: String,
     /// uid of the kube-system namespace; empty where the source has none.
     pub cluster_uid: String,
-    /// How far the state had come.
+    /// How far the state had come, proved.
     pub position: Position,
+    /// How far it had come as far as was told; at least `position`.
+    pub told: Position,
+    /// Kinds of which a guard was holding removals back: what is not among the objects is not known.
+    pub held: Kinds,
     /// Which kinds are complete; of any other kind nothing can be concluded from absence.
     pub complete: Kinds,
     /// Version of the canonical encoding under the digests; digests of different versions do not compare.
@@ -71,8 +75,12 @@ pub struct About {
     pub labels: bool,
     /// uid of the kube-system namespace; empty where the source has none.
     pub cluster_uid: String,
-    /// How far the source had come with the table.
+    /// How far the source had come with the table, proved.
     pub position: Position,
+    /// How far it had come as far as was told.
+    pub told: Position,
+    /// Kinds of which a guard holds removals back.
+    pub held: Kinds,
     /// The time now, Unix milliseconds.
     pub written_at_ms: u64,
     /// When the source last proved the table, Unix milliseconds.
@@ -82,11 +90,14 @@ pub struct About {
 impl Header {
     /// The header of a snapshot that this program writes of a table.
     pub fn of(table: &Table, about: About) -> Self {
-        let About { zone, source, labels, cluster_uid, position, written_at_ms, proved_at_ms } = about;
+        let About { zone, source, labels, cluster_uid, position, told, held, written_at_ms, proved_at_ms } =
+            about;
         Self {
             zone,
             cluster_uid,
             position,
+            told,
+            held,
             complete: table.complete(),
             digest_version: digest::VERSION,
             digests: KindDigest::of(table),
@@ -117,7 +128,7 @@ impl From<&Header> for wire::SnapshotHeader {
             zone: h.zone.clone(),
             cluster_uid: h.cluster_uid.clone(),
             position: Some((&h.position).into()),
-            complete: h.complete.iter().fold(0, |bits, kind| bits | 1 << kind.index()),
+            complete: bits(h.complete),
             digest_version: h.digest_version,
             namespaces,
             services,
@@ -129,6 +140,8 @@ impl From<&Header> for wire::SnapshotHeader {
             source: h.source.clone(),
             labels: h.labels,
             writer: h.writer.clone(),
+            told: Some((&h.told).into()),
+            held: bits(h.held),
         }
     }
 }
@@ -143,7 +156,9 @@ impl From<wire::SnapshotHeader> for Header {
             zone: h.zone,
             cluster_uid: h.cluster_uid,
             position: h.position.as_ref().map_or(Position::UNKNOWN, Into::into),
-            complete: Kind::ALL.into_iter().filter(|k| h.complete & 1 << k.index() != 0).collect(),
+            told: h.told.as_ref().or(h.position.as_ref()).map_or(Position::UNKNOWN, Into::into),
+            held: kinds(h.held),
+            complete: kinds(h.complete),
             digest_version: h.digest_version,
             digests: [h.namespaces, h.services, h.endpoint_slices, h.pods].map(digest),
             written_at_ms: h.written_at_ms,
@@ -156,6 +171,15 @@ impl From<wire::SnapshotHeader> for Header {
     }
 }
 
+/// A set of kinds as bits; those of kinds that are not known here are passed over.
+fn kinds(bits: u32) -> Kinds {
+    Kind::ALL.into_iter().filter(|k| bits & 1 << k.index() != 0).collect()
+}
+
+fn bits(kinds: Kinds) -> u32 {
+    kinds.iter().fold(0, |bits, kind| bits | 1 << kind.index())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +190,8 @@ mod tests {
             zone: "cluster.local.".into(),
             cluster_uid: "u".into(),
             position: Position { epoch: 1, versions: [2, 3, 4, 5] },
+            told: Position { epoch: 1, versions: [12, 13, 14, 15] },
+            held: Kinds::NONE.with(Kind::Service),
             complete: Kinds::ALL.without(Kind::Service),
             digest_version: 6,
             digests: [1, 2, 3, 4].map(|n| KindDigest { hash: u128::MAX / n, count: n as u64 }),

@@ -1,22 +1,29 @@
-//! Where a follower gets its objects: a file, the API server or (later) a hub.
+//! Where a follower gets its objects: a file, the API server or a hub.
 //!
 //! A source runs in a task of its own on the control runtime and speaks to the one writer ([`crate::node`]'s
 //! store) over a bounded channel of [`Update`]s. It never touches a table and never waits for the query path.
 
 pub mod apiserver;
 pub mod choice;
+pub mod command;
 pub mod file;
+pub mod hub;
 pub mod kubectl;
 pub mod report;
+pub mod start;
 
 use std::fmt;
 use std::path::PathBuf;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::apiserver::access::Access;
+use self::hub::access::HubAccess;
 use crate::feed::position::Position;
 use crate::zone::change::Change;
+use crate::zone::digest::Digest;
+use crate::zone::hold::{Held, Hold};
 use crate::zone::object::{Key, Kind, Kinds, Object};
 
 /// How many updates may wait for the store before a source has to wait itself: a few parts of a list, so that source
@@ -30,6 +37,8 @@ pub enum SourceConfig {
     File(PathBuf),
     /// The Kubernetes API server.
     ApiServer(Access),
+    /// Hubs, which have it from the API server.
+    Hub(HubAccess),
 }
 
 impl fmt::Display for SourceConfig {
@@ -37,6 +46,7 @@ impl fmt::Display for SourceConfig {
         match self {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::ApiServer(access) => write!(f, "apiserver:{access}"),
+            Self::Hub(access) => write!(f, "hub:{access}"),
         }
     }
 }
@@ -77,11 +87,14 @@ pub struct Event {
     pub change: Change,
     /// For an EndpointSlice: what set the change off, where the object says so.
     pub trigger: Option<Trigger>,
+    /// What is served in its place, where a guard at the origin holds the change back. Without one, what was held of
+    /// the object before is held no longer.
+    pub held: Option<Held>,
 }
 
 impl From<Change> for Event {
     fn from(change: Change) -> Self {
-        Self { change, trigger: None }
+        Self { change, trigger: None, held: None }
     }
 }
 
@@ -106,6 +119,13 @@ pub enum Listed {
     },
     /// An object that is there and could not be read: what is known of it stays.
     Unreadable(Key),
+    /// An object of which a guard at the origin holds a change back.
+    Held {
+        /// What the origin says: the object as it really is, or that there is none.
+        change: Change,
+        /// What is served.
+        held: Held,
+    },
 }
 
 /// From where a source may go on after a restart: what the snapshot says of itself.
@@ -113,10 +133,39 @@ pub enum Listed {
 pub struct Resume {
     /// uid of the cluster's kube-system namespace; empty where it is not known.
     pub cluster_uid: String,
-    /// How far the snapshot had come; 0 for kinds that have to be listed.
+    /// How far the snapshot had come, proved; 0 for kinds that have to be listed.
     pub position: Position,
+    /// How far it had come as far as was told, see [`Update::Told`]; at least `position`.
+    pub told: Position,
     /// The kinds of which the snapshot has any object.
     pub populated: Kinds,
+}
+
+/// What became of the question whether the state is what the origin has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// It is.
+    Same,
+    /// It is not.
+    Differs {
+        /// The kinds that differ.
+        kinds: Kinds,
+    },
+    /// Nothing can be said now: a part of the state waits for what it has been before.
+    Unsettled,
+}
+
+/// How far a store has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Cluster and position.
+    pub resume: Resume,
+    /// Of the state as it was received, by [`Kind::index`].
+    pub digests: [Digest; Kind::ALL.len()],
+    /// The kinds that are complete.
+    pub complete: Kinds,
+    /// Whether a source has confirmed the state since this process started.
+    pub verified: bool,
 }
 
 /// What a source tells the store. All of it travels through one channel and is applied in its order.
@@ -147,6 +196,28 @@ pub enum Update {
         kind: Kind,
         /// Its resourceVersion.
         version: u64,
+    },
+    /// All of `kind` up to this resourceVersion has been told, if nothing was left out on the way: what hubs and
+    /// their followers compare. [`Update::Reached`] is what has been gone over.
+    Told {
+        /// The kind.
+        kind: Kind,
+        /// Its resourceVersion.
+        version: u64,
+    },
+    /// Every hold of the guard at the origin, after this; those of [`Event`]s and [`Listed`] refer to them.
+    Holds(Vec<Hold>),
+    /// Asks whether the state, as it was received, has these digests.
+    Compare {
+        /// By [`Kind::index`]; `None` is not compared.
+        digests: [Option<Digest>; Kind::ALL.len()],
+        /// Where the answer goes.
+        answer: oneshot::Sender<Comparison>,
+    },
+    /// Asks how far the store has come: where a source that begins anew goes on from.
+    Where {
+        /// Where the answer goes.
+        answer: oneshot::Sender<Standing>,
     },
     /// What positions count within, from now on: the cluster and its epoch. Positions of all kinds are unknown
     /// until they are reached anew.

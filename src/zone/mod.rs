@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod change;
 pub mod digest;
+pub mod hold;
 pub mod lookup;
 pub mod name;
 pub mod object;

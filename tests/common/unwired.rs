@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use outlast::corefile::{self, LoadOptions};
 use outlast::node::setup::{Environment, Overrides, Plan, StoreConfig, directive_names, plan};
-use outlast::node::store::Store;
-use outlast::node::store::keeper::{Keeper, KeeperConfig};
-use outlast::node::store::writer::Writer;
 use outlast::ops::clock::WallClock;
 use outlast::ops::jitter::Jitter;
 use outlast::ops::metrics::Metrics;
 use outlast::snapshot::disk::RealDisk;
+use outlast::store::Store;
+use outlast::store::keeper::{Keeper, KeeperConfig};
+use outlast::store::writer::Writer;
 use tokio::time::Instant;
 
 /// Unix time at the beginning of a test, in milliseconds: 2026-01-01T00:00:00Z.

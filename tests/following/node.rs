@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outlast::drill::standin::Standin;
-use outlast::node::store::Store;
-use outlast::node::store::state::{DataState, Limits};
 use outlast::ops::jitter::Jitter;
 use outlast::source::apiserver::{ApiServerSource, Transport};
 use outlast::source::{SourceConfig, UPDATE_QUEUE, Wanted};
+use outlast::store::Store;
+use outlast::store::state::{DataState, Limits};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

@@ -36,9 +36,9 @@ use outlast::drill::standin::etcd::Backup;
 use outlast::drill::standin::faults::{Fault, Network, Refusal, Rule};
 use outlast::drill::standin::requests::{Asked, ListKind, Verb};
 use outlast::drill::standin::{Config, Standin, StreamingLists};
-use outlast::node::store::Store;
 use outlast::source::Wanted;
 use outlast::source::apiserver::Dial;
+use outlast::store::Store;
 use outlast::zone::object::{Object, ObjectRef};
 
 use super::expect::range;

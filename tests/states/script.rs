@@ -143,7 +143,11 @@ impl Stage {
                     Position { epoch: epoch.parse().unwrap(), versions: versions.try_into().unwrap() };
                 let cluster_uid = if *uid == "-" { String::new() } else { (*uid).to_owned() };
                 let Resume { populated, .. } = world.resume();
-                assert_eq!(world.resume(), Resume { cluster_uid, position, populated });
+                let resume = world.resume();
+                assert_eq!(
+                    (resume.cluster_uid, resume.position, resume.populated),
+                    (cluster_uid, position, populated)
+                );
             }
             ["metric", series, value] => {
                 let (got, want) = (world.metric(series), range(value));
@@ -221,7 +225,7 @@ async fn change(world: &mut World, words: &[&str], trigger: Option<Trigger>) {
         }
         _ => panic!("no change: {}", words.join(" ")),
     };
-    world.tell(Update::Changes(vec![Event { change, trigger }])).await;
+    world.tell(Update::Changes(vec![Event { change, trigger, held: None }])).await;
 }
 
 async fn fallback(world: &mut World, words: &[&str]) {

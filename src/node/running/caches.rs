@@ -18,13 +18,13 @@ use crate::forward::cache::Store;
 use crate::node::cache_keeper::{CacheKeeper, CacheKeeperConfig};
 use crate::node::plugins::cache::{Kept, Persist};
 use crate::node::setup::{Environment, Overrides, StoreConfig};
-use crate::node::store::Store as ZoneStore;
 use crate::ops::clock::WallClock;
 use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
 use crate::snapshot::disk::RealDisk;
 use crate::snapshot::schedule::DEFAULT_INTERVAL;
+use crate::store::Store as ZoneStore;
 
 /// The folder of cached replies within that of the snapshots.
 const FOLDER: &str = "cache";

@@ -3,7 +3,6 @@
 //! * `sites`: the sockets, and who answers at each.
 //! * `caches`: the caches on the disk.
 //! * `stores`: the cluster's data, its writers and sources.
-//! * `source`: starting a source.
 //!
 //! Invariants of a reload:
 //! * A configuration is taken over whole or not at all: whatever can fail is done before anything changes.
@@ -11,7 +10,6 @@
 
 mod caches;
 mod sites;
-mod source;
 mod stores;
 
 use std::net::SocketAddr;

@@ -16,19 +16,19 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::ReloadError;
-use super::source::start_source;
 use crate::node::plugins::kubernetes;
 use crate::node::setup::{Environment, StoreConfig};
-use crate::node::store::Store;
-use crate::node::store::keeper::{Keeper, KeeperConfig};
-use crate::node::store::writer::Writer;
 use crate::ops::clock::WallClock;
 use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::{Membership, Readiness};
 use crate::snapshot::disk::RealDisk;
+use crate::source::start::{self, Beginning};
 use crate::source::{Resume, UPDATE_QUEUE, Wanted};
+use crate::store::Store;
+use crate::store::keeper::{Keeper, KeeperConfig};
+use crate::store::writer::Writer;
 use crate::zone::object::{Kind, Kinds};
 
 /// How long a reload waits for what a new source has to list: a large cluster is listed in a few seconds. What takes
@@ -161,7 +161,9 @@ impl Stores {
         let (stop, pause) = (stop.clone(), stop.child_token());
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
         let wanted = writer.wanted();
-        start_source(&config.source, wanted, resume, updates, &pause, &self.metrics, &self.control)?;
+        let beginning = Beginning { wanted, resume, updates, stop: pause.clone() };
+        let commands = start::start(&config.source, beginning, &self.metrics, &self.control)?;
+        drop(commands);
         let paused = pause.clone();
         let task = self.control.spawn(async move {
             writer.follow(queue, &paused).await;

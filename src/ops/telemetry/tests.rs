@@ -60,7 +60,7 @@ fn text_lines_look_like_corednss() {
         },
         Case {
             name: "our modules are shortened, fields follow",
-            log: || tracing::warn!(target: "outlast::node::store", age = 31u64, why = "connection refused", "stale"),
+            log: || tracing::warn!(target: "outlast::store", age = 31u64, why = "connection refused", "stale"),
             want: r#"[WARNING] store: stale age=31 why="connection refused""#,
         },
         Case {
@@ -92,7 +92,7 @@ fn text_lines_look_like_corednss() {
 fn json_lines_are_objects() {
     let lines = logged(LogFormat::Json, "", |_| {
         tracing::warn!(target: "plugin/forward", to = %"10.0.0.1:53", tries = 3, ratio = f64::NAN, "no\nanswer");
-        tracing::info!(target: "outlast::node::store", "loaded");
+        tracing::info!(target: "outlast::store", "loaded");
     });
     assert_eq!(lines.len(), 2);
     let mut objects: Vec<serde_json::Value> =
@@ -113,7 +113,7 @@ fn json_lines_are_objects() {
                 "level": "WARN", "target": "plugin/forward", "message": "no\nanswer",
                 "fields": { "to": "10.0.0.1:53", "tries": 3, "ratio": "NaN" },
             }),
-            serde_json::json!({ "level": "INFO", "target": "outlast::node::store", "message": "loaded" }),
+            serde_json::json!({ "level": "INFO", "target": "outlast::store", "message": "loaded" }),
         ]
     );
 }
@@ -141,7 +141,7 @@ fn dropped_lines_are_told_in_the_format() {
 
 /// One line at debug level from each of four targets, and one at info level.
 fn log_everywhere() {
-    tracing::debug!(target: "outlast::node::store", "own");
+    tracing::debug!(target: "outlast::store", "own");
     tracing::debug!(target: "plugin/forward", "forward");
     tracing::debug!(target: "plugin/cache", "cache");
     tracing::debug!(target: "hyper", "foreign");
@@ -195,7 +195,7 @@ fn debug_is_switched_while_running() {
 fn debug_never_takes_away() {
     let targets = with_debug(&parse_filter("warn,outlast::node=trace,hyper=info").unwrap());
     for (target, level, want) in [
-        ("outlast::node::store", tracing::Level::TRACE, true),
+        ("outlast::store", tracing::Level::TRACE, true),
         ("outlast::hub", tracing::Level::DEBUG, true),
         ("outlast::hub", tracing::Level::TRACE, false),
         ("plugin/log", tracing::Level::DEBUG, true),

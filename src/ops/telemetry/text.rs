@@ -110,7 +110,7 @@ mod tests {
             ("plugin/kubernetes", "plugin/kubernetes"),
             ("plugin/log", ""),
             ("plugin/logger", "plugin/logger"),
-            ("outlast::node::store", "store"),
+            ("outlast::store", "store"),
             ("outlast::node", "node"),
             ("outlast", ""),
             ("outlaster::node", "outlaster::node"),

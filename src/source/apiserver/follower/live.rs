@@ -280,6 +280,10 @@ impl Follower {
         if !events.is_empty() {
             self.report.tell(self.lineage, Update::Changes(events)).await?;
         }
+        let version = self.known();
+        if version > 0 {
+            self.report.tell(self.lineage, Update::Told { kind: self.kind, version }).await?;
+        }
         let version = self.seen.floor();
         if version > before {
             self.report.tell(self.lineage, Update::Reached { kind: self.kind, version }).await?;
@@ -300,5 +304,5 @@ fn event(decoded: Decoded, deletes: bool) -> Option<Event> {
             return None;
         }
     };
-    Some(Event { change, trigger })
+    Some(Event { change, trigger, held: None })
 }

@@ -19,12 +19,12 @@ use crate::forward::{ForwardConfig, Policy as Order};
 use crate::node::chain::Plugin;
 use crate::node::plugins::{forward, once, search_path};
 use crate::node::setup::{Context, StoreConfig};
-use crate::node::store::state::{DEFAULT_STALE_AFTER, Limits};
 use crate::ops::jitter::node_hash;
 use crate::snapshot::schedule::{DEFAULT_INTERVAL, MAX_INTERVAL, MIN_INTERVAL};
 use crate::source::apiserver::PROVED_WITHIN;
 use crate::source::choice::SourceChoice;
 use crate::source::{SourceConfig, Wanted};
+use crate::store::state::{DEFAULT_STALE_AFTER, Limits};
 use crate::zone::name::Labels;
 use crate::zone::rules::{Pods, Rules, Zone};
 use crate::zone::selector::Selector;
@@ -164,7 +164,7 @@ fn warn_of_idle(
         cx.process.warnings.push(Warning { position: position.clone(), text });
     };
     match source {
-        SourceConfig::File(_) => {
+        SourceConfig::File(_) | SourceConfig::Hub(_) => {
             let why = format!("the source is {source}");
             connection.lines().iter().for_each(|line| warn(line, &why));
         }

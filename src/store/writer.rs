@@ -28,8 +28,10 @@ use crate::ops::catalogue;
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness;
-use crate::source::{Event, Resume, Update, Wanted};
+use crate::source::{Comparison, Event, Resume, Standing, Update, Wanted};
 use crate::zone::Table;
+use crate::zone::change::Change;
+use crate::zone::digest::Digest;
 use crate::zone::object::{Kind, Kinds};
 use crate::zone::table::{Difference, Effect, Relist};
 
@@ -119,6 +121,7 @@ impl Writer {
             self.store.prove_ago(booted.age);
             self.store.publish(booted.generation);
             self.lineage = Lineage::resumed(booted.resume);
+            self.moved();
         }
         self.observe();
         self.resume()
@@ -148,6 +151,22 @@ impl Writer {
         let table = &self.store.current().table;
         let populated = Kind::ALL.into_iter().filter(|kind| table.count(*kind) > 0).collect();
         Resume { populated, ..self.lineage.known().clone() }
+    }
+
+    /// How far the store has come.
+    fn standing(&self) -> Standing {
+        let current = self.store.current();
+        let digests = Kind::ALL.map(|kind| current.table.digest(kind));
+        let complete = self.lineage.whole(current.table.complete());
+        Standing { resume: self.resume(), digests, complete, verified: current.verified }
+    }
+
+    /// Whether the state, as it was received, has these digests.
+    fn compare(&self, digests: &[Option<Digest>; Kind::ALL.len()]) -> Comparison {
+        let table = &self.store.current().table;
+        let differs = |kind: &Kind| digests[kind.index()].is_some_and(|digest| digest != table.digest(*kind));
+        let kinds: Kinds = Kind::ALL.into_iter().filter(differs).collect();
+        if kinds.is_empty() { Comparison::Same } else { Comparison::Differs { kinds } }
     }
 
     /// What the configuration needs; more, where an earlier one needed more.
@@ -225,10 +244,18 @@ impl Writer {
             Update::ListFailed { kinds } => guarded(|| self.lists.forget(kinds)),
             Update::Changes(events) => guarded(|| self.change(events)),
             Update::Reached { kind, version } => guarded(|| self.lineage.reached(kind, version)),
+            Update::Told { kind, version } => guarded(|| self.lineage.told(kind, version)),
+            Update::Holds(_) => Ok(()),
+            Update::Compare { digests, answer } => guarded(|| {
+                // Who asked may have gone.
+                let _ = answer.send(self.compare(&digests));
+            }),
+            Update::Where { answer } => guarded(|| drop(answer.send(self.standing()))),
             Update::Lineage { cluster_uid, epoch } => guarded(|| self.lineage.begin(cluster_uid, epoch)),
             Update::Fresh { as_of } => guarded(|| self.prove(as_of)),
             Update::Lost { why } => guarded(|| self.lose(why)),
         };
+        self.moved();
         if let Err(Broken) = taken {
             self.panics.increment(1);
             self.lineage.broke(about);
@@ -241,7 +268,8 @@ impl Writer {
         let (mut table, now) = (self.store.current().table.clone(), self.now());
         let mut effect = Effect::None;
         let mut causes = Vec::new();
-        for Event { change, trigger } in events {
+        for Event { change, trigger, held } in events {
+            let change = held.map_or(change, |held| Change::Upsert(held.served));
             let cause = trigger.map(|trigger| Cause::new(change.namespace(), trigger));
             if table.apply([change], now) == Effect::Changed {
                 effect = Effect::Changed;
@@ -305,10 +333,20 @@ impl Writer {
         let current = self.store.current().clone();
         // Invariant: what is new is as proved as what it replaces.
         let (number, verified) = (current.number + 1, current.verified);
-        self.store.publish(Generation { table, number, verified });
+        let reached = Arc::new(self.lineage.known().clone());
+        self.store.publish(Generation { table, number, verified, reached });
         self.latency.record(causes, &self.store.current().table, self.clock.now_unix_ms());
         if let Some(keeper) = &mut self.keeper {
             keeper.changed(complete);
+        }
+    }
+
+    /// What is served has come further, or is of another lineage.
+    fn moved(&self) {
+        let current = self.store.current().clone();
+        if *current.reached != *self.lineage.known() {
+            let reached = Arc::new(self.lineage.known().clone());
+            self.store.publish(Generation { reached, ..Generation::clone(&current) });
         }
     }
 
@@ -386,7 +424,8 @@ fn kinds(update: &Update) -> Kinds {
     match update {
         Update::ListPart { kinds, .. } | Update::ListEnd { kinds } | Update::ListFailed { kinds } => *kinds,
         Update::Changes(events) => events.iter().map(|event| event.change.kind()).collect(),
-        Update::Reached { kind, .. } => Kinds::NONE.with(*kind),
+        Update::Reached { kind, .. } | Update::Told { kind, .. } => Kinds::NONE.with(*kind),
+        Update::Holds(_) | Update::Compare { .. } | Update::Where { .. } => Kinds::NONE,
         Update::Lineage { .. } | Update::Fresh { .. } | Update::Lost { .. } => Kinds::NONE,
     }
 }

@@ -26,9 +26,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::state::Facts;
+use crate::source::Resume;
 use crate::zone::Table;
 
 /// One published state of the data.
@@ -40,6 +42,8 @@ pub struct Generation {
     pub number: u64,
     /// Whether a source has confirmed it since this process started.
     pub verified: bool,
+    /// How far its source had come with it.
+    pub reached: Arc<Resume>,
 }
 
 /// What the query path reads.
@@ -51,6 +55,8 @@ pub struct Store {
     /// When the data was last proved to be current: milliseconds since `origin`, negative for a snapshot that
     /// is older than this process; [`NEVER`] before the first proof.
     proved: AtomicI64,
+    /// Says that there is another generation, or that it has come further.
+    published: watch::Sender<()>,
 }
 
 /// No proof yet. Any proof is younger.
@@ -72,6 +78,7 @@ impl Store {
             current: ArcSwap::from_pointee(Generation::default()),
             origin: Instant::now(),
             proved: AtomicI64::new(NEVER),
+            published: watch::Sender::new(()),
         })
     }
 
@@ -97,13 +104,19 @@ impl Store {
 
     /// Holds a table that is what it is, e.g. to answer from a snapshot offline.
     pub fn hold(&self, table: Table) {
-        self.publish(Generation { table, number: 1, verified: true });
+        self.publish(Generation { table, number: 1, verified: true, reached: Arc::default() });
         self.prove(Instant::now());
     }
 
     /// Only the writer publishes.
     fn publish(&self, generation: Generation) {
         self.current.store(Arc::new(generation));
+        self.published.send_replace(());
+    }
+
+    /// Says that there is another generation, or that it has come further; several in a row may be said once.
+    pub fn published(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
     }
 
     /// The data was current at this time.

@@ -68,6 +68,7 @@ impl Gathered {
         let (object, trigger) = match entry {
             Listed::Object { object, trigger } => (object, trigger),
             Listed::Unreadable(key) => return self.relist.keep(&key),
+            Listed::Held { change: _, held } => (held.served, None),
         };
         let cause = trigger.map(|trigger| Cause::new(ObjectRef::from(&object).parts().0, trigger));
         if self.relist.take(table, object) == Effect::Changed {

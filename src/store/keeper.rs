@@ -214,7 +214,11 @@ impl Keeper {
         }
         tracing::info!(snapshot = restored.generation, objects = restored.objects, endpoints = table.endpoint_count(),
             age = ?Duration::from_secs(age.as_secs()), took = ?elapsed, source = %header.source, "loaded snapshot");
-        Some(Booted { generation: Generation { table, number: 1, verified: false }, age, resume })
+        Some(Booted {
+            generation: Generation { table, number: 1, verified: false, reached: Arc::default() },
+            age,
+            resume,
+        })
     }
 
     fn note_written(&mut self, at_ms: u64) {
@@ -341,6 +345,8 @@ impl Keeper {
             labels: self.config.labels,
             cluster_uid: reached.cluster_uid.clone(),
             position: reached.position,
+            told: reached.told,
+            held: Kinds::NONE,
             written_at_ms: now,
             proved_at_ms: now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         };
@@ -351,11 +357,13 @@ impl Keeper {
 /// What a snapshot lets its source go on from: its position for the kinds that are `trusted`. Which cluster and epoch
 /// it was is worth knowing even where every kind has to be listed.
 fn resume(header: &Header, trusted: Kinds) -> Resume {
-    let mut position = header.position;
-    for kind in Kinds::ALL.minus(trusted).iter() {
+    let (mut position, mut told) = (header.position, header.told);
+    // What is missing from the objects is not known where removals were held back.
+    for kind in Kinds::ALL.minus(trusted.minus(header.held)).iter() {
         position.versions[kind.index()] = 0;
+        told.versions[kind.index()] = 0;
     }
-    Resume { cluster_uid: header.cluster_uid.clone(), position, ..Resume::default() }
+    Resume { cluster_uid: header.cluster_uid.clone(), position, told, ..Resume::default() }
 }
 
 /// The runtime's clock, which tests can stop.
@@ -389,7 +397,12 @@ mod tests {
 
     fn generation() -> Arc<Generation> {
         let objects = [Object::Namespace(Namespace { name: "shop".into(), labels: [].into() })];
-        Arc::new(Generation { table: Table::build(objects, Kinds::CORE, 1), number: 1, verified: true })
+        Arc::new(Generation {
+            table: Table::build(objects, Kinds::CORE, 1),
+            number: 1,
+            verified: true,
+            reached: Arc::default(),
+        })
     }
 
     /// Of pods, too, which the generation does not have.

@@ -7,33 +7,51 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
+use super::apiserver::ApiServerSource;
+use super::command::{self, Commands};
+use super::file::FileSource;
+use super::{Resume, SourceConfig, Update, Wanted};
 use crate::ops::metrics::Metrics;
-use crate::source::apiserver::ApiServerSource;
-use crate::source::file::FileSource;
-use crate::source::{Resume, SourceConfig, Update, Wanted};
 
-/// Starts the source of a store; it ends with `stop`.
-pub(super) fn start_source(
+/// What a source begins with.
+pub struct Beginning {
+    /// What the configuration needs of the objects.
+    pub wanted: Wanted,
+    /// From where it may go on.
+    pub resume: Resume,
+    /// To the store.
+    pub updates: Sender<Update>,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
+/// Starts the source of a store, on `control` or on a thread of its own, and returns the way to ask something of it.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn start(
     source: &SourceConfig,
-    wanted: Wanted,
-    resume: Resume,
-    updates: Sender<Update>,
-    stop: &CancellationToken,
+    beginning: Beginning,
     metrics: &Arc<Metrics>,
     control: &Handle,
-) -> anyhow::Result<()> {
-    let (metrics, stop) = (metrics.clone(), stop.clone());
+) -> anyhow::Result<Commands> {
+    let Beginning { wanted, resume, updates, stop } = beginning;
+    let metrics = metrics.clone();
+    let (commands, commanded) = command::channel();
     match source {
         SourceConfig::File(path) => {
+            drop(commanded);
             control.spawn(FileSource::new(path, wanted, metrics).run(updates, stop));
-            Ok(())
         }
         SourceConfig::ApiServer(access) => {
             let source = ApiServerSource::new(access.clone(), wanted, resume, metrics);
             let run = stop.clone();
-            run_apart(stop, move || source.run(updates, run))
+            drop(commanded);
+            run_apart(stop, move || source.run(updates, run))?;
         }
+        SourceConfig::Hub(_) => anyhow::bail!("hubs"),
     }
+    Ok(commands)
 }
 
 /// Runs a source on a thread of its own until `stop`: what it decodes holds up neither answers nor `/health`.

@@ -43,12 +43,21 @@ impl Lineage {
             let known = &mut self.known.position.versions[kind.index()];
             *known = version.max(*known);
         }
+        self.told(kind, version);
+    }
+
+    /// The source has told everything up to this version, as far as it knows.
+    pub(super) fn told(&mut self, kind: Kind, version: u64) {
+        if !self.broken.has(kind) {
+            let known = &mut self.known.told.versions[kind.index()];
+            *known = version.max(*known);
+        }
     }
 
     /// Positions count within this from now on.
     pub(super) fn begin(&mut self, cluster_uid: String, epoch: u64) {
         let position = Position { epoch, ..Position::UNKNOWN };
-        self.known = Resume { cluster_uid, position, ..Resume::default() };
+        self.known = Resume { cluster_uid, position, told: position, ..Resume::default() };
     }
 
     /// The kinds were listed to the end.
@@ -61,6 +70,7 @@ impl Lineage {
         self.broken = self.broken.union(kinds);
         for kind in kinds.iter() {
             self.known.position.versions[kind.index()] = 0;
+            self.known.told.versions[kind.index()] = 0;
         }
     }
 }
