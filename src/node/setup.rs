@@ -709,7 +709,7 @@ mod tests {
                  cluster.local:54 {{\n kubernetes {{\n {other}\n }}\n}}\n"
             );
             let limits = |source: &SourceConfig| match source {
-                SourceConfig::File(_) => panic!("{}: {source}", case.name),
+                SourceConfig::File(_) | SourceConfig::Hub(_) => panic!("{}: {source}", case.name),
                 SourceConfig::ApiServer(access) => {
                     let limits = &access.limits;
                     let [qps, burst, inflight] =

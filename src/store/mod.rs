@@ -189,7 +189,7 @@ mod tests {
         let store = Store::new();
         store.hold(Table::default());
         let held = store.current().clone();
-        store.publish(Generation { table: Table::default(), number: 2, verified: false });
+        store.publish(Generation { table: Table::default(), number: 2, ..Generation::default() });
         assert_eq!((held.number, held.verified), (1, true));
         assert_eq!((store.current().number, store.current().verified), (2, false));
         assert!(!store.facts(&store.current()).verified);

@@ -266,6 +266,7 @@ mod tests {
             cluster_uid: uid.to_owned(),
             position: Position { epoch: 3, versions: [7; 4] },
             populated: Kinds::CORE,
+            ..Resume::default()
         };
         (Report::new(Kinds::CORE, &resume, updates), heard)
     }
