@@ -198,7 +198,11 @@ pub enum Update {
         version: u64,
     },
     /// All of `kind` up to this resourceVersion has been told, if nothing was left out on the way: what hubs and
-    /// their followers compare. [`Update::Reached`] is what has been gone over.
+    /// their followers compare. [`Update::Reached`] is what has been gone over, and therefore told.
+    ///
+    /// A version below what was told before, within an epoch, says that the source goes on from behind: it is said
+    /// ahead of the changes that it is about. Changes of the kind then wait, so that nothing goes back, until as much
+    /// has been told again. Lists are all there is to know: a source does not send one that is behind.
     Told {
         /// The kind.
         kind: Kind,

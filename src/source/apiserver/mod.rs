@@ -126,7 +126,7 @@ async fn keep_following(kind: Kind, common: Arc<Common>, mut resume: Resume, jit
         panics.increment(1);
         tracing::error!(%kind, "following broke, which is a bug: beginning anew with a list");
         // Where it has come to is not known any more.
-        resume.position.versions[kind.index()] = 0;
+        (resume.position.versions[kind.index()], resume.told.versions[kind.index()]) = (0, 0);
         tokio::time::sleep(backoff.failed(Instant::now(), &jitter)).await;
     }
 }

@@ -81,6 +81,10 @@ pub(super) struct Follower {
     seen: Seen,
     /// The version that the main watch has come to.
     position: u64,
+    /// The version that the store was told last.
+    told: u64,
+    /// What the snapshot had been told, which is ahead of where the watch goes on from; 0 once it was listed anew.
+    resumed: u64,
     /// What is proved.
     freshness: Freshness,
     /// When the kind was last listed as a whole.
@@ -159,7 +163,9 @@ impl Follower {
     pub(super) fn new(kind: Kind, common: &Common, resume: &Resume, jitter: Jitter) -> Self {
         let Common { wanted, client, report, metrics } = common;
         // Positions are worth nothing without the cluster that they are of.
-        let position = if resume.cluster_uid.is_empty() { 0 } else { resume.position.version(kind) };
+        let of_ours = |version| if resume.cluster_uid.is_empty() { 0 } else { version };
+        let position = of_ours(resume.position.version(kind));
+        let resumed = of_ours(resume.told.version(kind));
         let peopled = resume.populated.has(kind);
         Self {
             lineage: *report.lineage().borrow(),
@@ -175,6 +181,8 @@ impl Follower {
             plan: if position > 0 { Plan::Watch } else { Plan::List(Why::First) },
             seen: Seen::at(position),
             position,
+            told: position,
+            resumed,
             freshness: Freshness::new(position),
             listed: None,
             peopled,
@@ -283,7 +291,7 @@ impl Follower {
             }
             Fault::Behind { ref why } => {
                 // Either this server's cache lags, or the cluster's store is behind: a consistent list tells.
-                let known = self.known();
+                let known = self.highest();
                 match super::list::small(&self.client, self.kind).await {
                     Ok(version) if version < known => {
                         self.plan = Plan::List(Why::Restored);
@@ -316,7 +324,7 @@ impl Follower {
     fn forget(&mut self) {
         self.lineage = *self.report.lineage().borrow();
         self.plan = Plan::List(Why::First);
-        self.position = 0;
+        (self.position, self.told, self.resumed) = (0, 0, 0);
         self.seen = Seen::at(0);
         self.freshness = Freshness::new(0);
     }
@@ -325,15 +333,21 @@ impl Follower {
     const fn at_least(&self, why: Why) -> AtLeast {
         match why {
             // A cache may answer, if it has come as far as we have.
-            Why::Expired => AtLeast::Version(self.known()),
+            Why::Expired => AtLeast::Version(self.highest()),
             Why::First | Why::Suspicious | Why::Restored => AtLeast::Now,
         }
     }
 
-    /// The highest version that is known of the kind.
+    /// The version up to which all of the kind was told since this process began.
     const fn known(&self) -> u64 {
         let floor = self.seen.floor();
         if self.position > floor { self.position } else { floor }
+    }
+
+    /// The highest version that the store has anything of.
+    const fn highest(&self) -> u64 {
+        let known = self.known();
+        if self.resumed > known { self.resumed } else { known }
     }
 
     async fn open(&self) -> Result<Watch, Fault> {

@@ -61,7 +61,7 @@ impl Follower {
         self.measure.listed(why);
         tracing::info!(kind = %self.kind, reason = why.as_str(), objects = count, version,
             streamed = watch.is_some(), took = ?began.elapsed(), "listed");
-        self.position = version;
+        (self.position, self.told, self.resumed) = (version, version, 0);
         self.seen = Seen::at(version);
         self.listed = Some(began);
         self.peopled = count > 0;
@@ -94,7 +94,7 @@ impl Follower {
             AtLeast::Version(floor) if version < floor => {
                 malformed(format!("a list of resourceVersion {version} where {floor} or later was asked for"))
             }
-            AtLeast::Now if version < self.known() => {
+            AtLeast::Now if version < self.highest() => {
                 // Invariant: only a consistent list below what is known is a restore.
                 self.lineage = self.report.restored(self.lineage).await?;
                 Ok(())
