@@ -11,7 +11,7 @@
 //!
 //! Reading order: `state` (what age does), `writer` (what an update does), and what it is made of: `lists` (lists
 //! that are under way), `lineage` (how far the source has come), `latency` and `report` (what is measured and said);
-//! then `keeper` (the disk).
+//! then `keeper` (the disk) and `status` (what is said of it to operators).
 
 pub mod keeper;
 mod latency;
@@ -19,6 +19,7 @@ mod lineage;
 mod lists;
 mod report;
 pub mod state;
+pub mod status;
 pub mod writer;
 
 use std::sync::Arc;
