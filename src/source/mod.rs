@@ -56,6 +56,7 @@ impl SourceConfig {
     pub fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::ApiServer(one), Self::ApiServer(other)) => one.place == other.place,
+            (Self::Hub(one), Self::Hub(other)) => one.is_same_place(other),
             _ => self == other,
         }
     }
