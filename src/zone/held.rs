@@ -63,6 +63,11 @@ impl HeldObject {
         self.hold
     }
 
+    /// Whether it is a slice that the origin says belongs to another service.
+    pub(super) fn is_moved(&self) -> bool {
+        matches!(&self.received, Some(Object::EndpointSlice(slice)) if slice.service != self.service)
+    }
+
     /// What the origin says, as a change.
     fn change(&self) -> Change {
         match &self.received {
@@ -237,4 +242,4 @@ impl Item for HeldSlice {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
