@@ -29,6 +29,7 @@ pub mod error;
 pub mod facts;
 pub mod files;
 pub mod identity;
+pub mod issue;
 pub mod name;
 pub mod peer;
 pub mod pem;

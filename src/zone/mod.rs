@@ -11,6 +11,8 @@
 pub mod answer;
 pub mod change;
 pub mod digest;
+pub mod guard;
+pub mod held;
 pub mod hold;
 pub mod lookup;
 pub mod name;
