@@ -253,7 +253,10 @@ mod tests {
         assert_eq!(
             hub,
             HubOverrides {
-                seeds: vec!["10.0.0.1:9953".parse().expect("an address"), "[::1]:7".parse().expect("an address")],
+                seeds: vec![
+                    "10.0.0.1:9953".parse().expect("an address"),
+                    "[::1]:7".parse().expect("an address")
+                ],
                 ca: file("/ca"),
                 cert: file("/cert"),
                 key: file("/key"),

@@ -224,6 +224,18 @@ pub enum Update {
         /// Where the answer goes.
         answer: oneshot::Sender<Standing>,
     },
+    /// The list of `kind` that ends next was made to find what the watch has left out, and everything that was told
+    /// before goes as far as the list does: where it differs from the state, something was left out.
+    Audited {
+        /// The kind.
+        kind: Kind,
+    },
+    /// Another cluster answers than the one that is followed, and is refused until somebody accepts it
+    /// ([`command::Command::AcceptCluster`]).
+    Refused {
+        /// uid of its kube-system namespace.
+        cluster_uid: String,
+    },
     /// What positions count within, from now on: the cluster and its epoch. Positions of all kinds are unknown
     /// until they are reached anew.
     Lineage {

@@ -285,6 +285,7 @@ impl Writer {
             }),
             Update::Fresh { as_of } => guarded(|| self.prove(as_of)),
             Update::Lost { why } => guarded(|| self.lose(why)),
+            Update::Audited { .. } | Update::Refused { .. } => Ok(()),
         };
         self.moved();
         if let Err(Broken) = taken {
@@ -457,8 +458,12 @@ fn kinds(update: &Update) -> Kinds {
     match update {
         Update::ListPart { kinds, .. } | Update::ListEnd { kinds } | Update::ListFailed { kinds } => *kinds,
         Update::Changes(events) => events.iter().map(|event| event.change.kind()).collect(),
-        Update::Reached { kind, .. } | Update::Told { kind, .. } => Kinds::NONE.with(*kind),
-        Update::Holds(_) | Update::Compare { .. } | Update::Where { .. } => Kinds::NONE,
+        Update::Reached { kind, .. } | Update::Told { kind, .. } | Update::Audited { kind } => {
+            Kinds::NONE.with(*kind)
+        }
+        Update::Refused { .. } | Update::Holds(_) | Update::Compare { .. } | Update::Where { .. } => {
+            Kinds::NONE
+        }
         Update::Lineage { .. } | Update::Fresh { .. } | Update::Lost { .. } => Kinds::NONE,
     }
 }

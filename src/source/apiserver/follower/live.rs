@@ -94,6 +94,7 @@ impl Follower {
             tokio::select! {
                 biased;
                 stop = report::overtaken(&mut lineage, ours) => return Err(stop.into()),
+                why = self.asked.relist() => return Err(Interrupt::List(Why::Asked(why))),
                 said = watch.next() => {
                     if self.main(said, &mut watch, &mut progress).await? == Main::Ended {
                         return Ok(());
@@ -282,6 +283,18 @@ impl Follower {
         version
     }
 
+    /// Takes an event of a watch that stands in for the main one.
+    pub(super) fn take_main(&mut self, step: Step, events: &mut Vec<Event>) {
+        let (decoded, deletes) = match step {
+            Step::Upsert(decoded) => (decoded, false),
+            Step::Delete(decoded) => (decoded, true),
+            Step::Bookmark { .. } => return,
+        };
+        if self.seen.is_news(&decoded.key, decoded.version, deletes) {
+            events.extend(event(decoded, deletes));
+        }
+    }
+
     /// Takes what the verifying watch has said ahead of the main one: one of the two has come to it by now, or says no
     /// more.
     fn release(&mut self, progress: &mut Progress, events: &mut Vec<Event>) {
@@ -316,7 +329,7 @@ impl Follower {
     ///
     /// A restart goes on from there, and not from what the main watch has come to: what that has left out would be
     /// lost for good.
-    async fn send(&mut self, events: Vec<Event>, before: u64) -> Result<(), Interrupt> {
+    pub(super) async fn send(&mut self, events: Vec<Event>, before: u64) -> Result<(), Interrupt> {
         if !events.is_empty() {
             self.report.tell(self.lineage, Update::Changes(events)).await?;
         }

@@ -68,7 +68,9 @@ impl HubLines {
                     self.seeds.push(seed.map_err(|e| word.error(format!("plugin/kubernetes: {e}")))?);
                 }
                 if self.seeds.len() > MAX_SEEDS {
-                    let text = format!("plugin/kubernetes: more than {MAX_SEEDS} hubs: name a few, they tell of the others");
+                    let text = format!(
+                        "plugin/kubernetes: more than {MAX_SEEDS} hubs: name a few, they tell of the others"
+                    );
                     return Err(line.error(text));
                 }
             }
@@ -86,7 +88,8 @@ impl HubLines {
             "cert_grace" => {
                 let word = line.one_arg("cert_grace DURATION")?;
                 let grace = word.duration()?;
-                self.grace = Some(grace_within(grace).map_err(|e| word.error(format!("plugin/kubernetes: {e}")))?);
+                self.grace =
+                    Some(grace_within(grace).map_err(|e| word.error(format!("plugin/kubernetes: {e}")))?);
             }
             "endpoints" => {
                 let word = line.one_arg("endpoints all|headless")?;
@@ -104,7 +107,10 @@ impl HubLines {
     }
 
     /// The lines that have no effect when hubs are reached so, each with the reason.
-    pub(super) fn idle<'a>(&'a self, trust: &'a TrustConfig) -> impl Iterator<Item = (&'a Token, &'static str)> {
+    pub(super) fn idle<'a>(
+        &'a self,
+        trust: &'a TrustConfig,
+    ) -> impl Iterator<Item = (&'a Token, &'static str)> {
         let reason = move |line: &Token| match (trust, line.text.as_str()) {
             (TrustConfig::Plain, "cert_grace" | "hub_tls") => Some("hubs are reached without TLS"),
             (TrustConfig::Tls(_), "hub_plain") => Some("flags name the files of TLS"),
@@ -141,9 +147,11 @@ impl HubLines {
         let flags = [&overrides.ca, &overrides.cert, &overrides.key];
         let flagged = flags.iter().any(|file| file.is_some());
         if overrides.plain && flagged || !overrides.plain && !flagged && self.plain && self.tls.is_some() {
-            return Err("'hub_plain' and 'hub_tls' exclude each other: hubs are believed by their certificates, or \
+            return Err(
+                "'hub_plain' and 'hub_tls' exclude each other: hubs are believed by their certificates, or \
                         anybody is"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let lines = if overrides.plain { None } else { self.tls.as_ref() };
         if flagged || lines.is_some() {
@@ -172,7 +180,11 @@ impl HubLines {
 /// It is longer than [`MAX_GRACE`].
 pub fn grace_within(grace: Duration) -> Result<Duration, String> {
     let days = MAX_GRACE.as_secs() / 86400;
-    if grace > MAX_GRACE { Err(format!("'cert_grace' is at most {}h, {days} days", days * 24)) } else { Ok(grace) }
+    if grace > MAX_GRACE {
+        Err(format!("'cert_grace' is at most {}h, {days} days", days * 24))
+    } else {
+        Ok(grace)
+    }
 }
 
 #[cfg(test)]
@@ -213,7 +225,10 @@ mod tests {
         let block = access("hub 127.0.0.1 [::1]:7\n hub 127.0.0.1", HubOverrides::default());
         let block = block.unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(block.seeds, addresses(&["127.0.0.1:9953", "[::1]:7"]));
-        assert_eq!((block.trust, block.headless_only, block.name.as_str()), (TrustConfig::Plain, false, "n1"));
+        assert_eq!(
+            (block.trust, block.headless_only, block.name.as_str()),
+            (TrustConfig::Plain, false, "n1")
+        );
         let flag = access("hub 127.0.0.1", flags(&["127.0.0.2:1"])).map(|access| access.seeds);
         assert_eq!(flag, Ok(addresses(&["127.0.0.2:1"])));
         let alone = access("", flags(&["127.0.0.2:1"])).map(|access| access.seeds);
@@ -231,7 +246,12 @@ mod tests {
         let some = |name: &str| Some(PathBuf::from(name));
         let tls = "hub 10.0.0.1\n hub_tls a b c";
         for (name, lines, hub, want) in [
-            ("by the files", tls.to_owned(), HubOverrides::default(), Ok(files(["a", "b", "c"], DEFAULT_GRACE))),
+            (
+                "by the files",
+                tls.to_owned(),
+                HubOverrides::default(),
+                Ok(files(["a", "b", "c"], DEFAULT_GRACE)),
+            ),
             (
                 "grace of the block",
                 format!("{tls}\n cert_grace 1h"),
@@ -256,7 +276,12 @@ mod tests {
                 HubOverrides { ca: some("x"), cert: some("y"), key: some("z"), ..HubOverrides::default() },
                 Ok(files(["x", "y", "z"], DEFAULT_GRACE)),
             ),
-            ("anybody", "hub 10.0.0.1\n hub_plain".to_owned(), HubOverrides::default(), Ok(TrustConfig::Plain)),
+            (
+                "anybody",
+                "hub 10.0.0.1\n hub_plain".to_owned(),
+                HubOverrides::default(),
+                Ok(TrustConfig::Plain),
+            ),
             (
                 "anybody, by a flag",
                 tls.to_owned(),
@@ -293,7 +318,8 @@ mod tests {
 
     #[test]
     fn a_node_with_hubs_never_contacts_the_api_server() {
-        let text = "cluster.local:53 {\n kubernetes {\n hub 127.0.0.1\n kubeconfig /k\n apiserver_qps 5\n }\n}\n";
+        let text =
+            "cluster.local:53 {\n kubernetes {\n hub 127.0.0.1\n kubeconfig /k\n apiserver_qps 5\n }\n}\n";
         let plan = Builder::default().in_cluster().check(text).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(plan.process.stores[0].0.source.to_string(), "hub:127.0.0.1:9953");
         let warned: Vec<_> = plan.process.warnings.iter().map(|w| w.text.as_str()).collect();
@@ -304,7 +330,8 @@ mod tests {
                 "'apiserver_qps' has no effect: the source is hub:127.0.0.1:9953",
             ]
         );
-        for lines in ["source apiserver\n hub 127.0.0.1", "hub 127.0.0.1\n source apiserver\n kubeconfig /k"] {
+        for lines in ["source apiserver\n hub 127.0.0.1", "hub 127.0.0.1\n source apiserver\n kubeconfig /k"]
+        {
             let error = access(lines, HubOverrides::default()).unwrap_err();
             assert!(error.contains("a node that has hubs never contacts the API server"), "{error}");
         }
@@ -324,10 +351,7 @@ mod tests {
                 ],
             ),
             ("hub 127.0.0.1\n guard off", &["'guard' has no effect: hubs judge for their nodes"]),
-            (
-                "hub 127.0.0.1\n cert_grace 1h",
-                &["'cert_grace' has no effect: hubs are reached without TLS"],
-            ),
+            ("hub 127.0.0.1\n cert_grace 1h", &["'cert_grace' has no effect: hubs are reached without TLS"]),
         ] {
             let text = format!("cluster.local:53 {{\n kubernetes {{\n {lines}\n }}\n}}\n");
             let plan = Builder::default().in_cluster().check(&text).unwrap_or_else(|e| panic!("{e}"));
@@ -344,7 +368,8 @@ mod tests {
             (Some(SourceChoice::Hub), "hub:127.0.0.1:1"),
             (Some(SourceChoice::File("f".into())), "file:f"),
         ] {
-            let overrides = Overrides { source: choice, hub: flags(&["127.0.0.1:1"]), ..Overrides::default() };
+            let overrides =
+                Overrides { source: choice, hub: flags(&["127.0.0.1:1"]), ..Overrides::default() };
             let plan = Builder::default().overrides(overrides).check("cluster.local {\n kubernetes\n}\n");
             let plan = plan.unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(plan.process.stores[0].0.source.to_string(), want);
