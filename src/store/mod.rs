@@ -19,6 +19,7 @@ mod lineage;
 mod lists;
 mod report;
 pub mod state;
+pub mod triggers;
 pub mod writer;
 
 use std::sync::Arc;
