@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::feed::digests::Digests;
 use crate::feed::frame::{Packet, Subscription};
 use crate::feed::position::Position;
-use crate::zone::object::{Kind, Kinds};
+use crate::zone::object::Kinds;
 
 /// How many packets are kept at most, however small they are: an hour of ten a second.
 pub const MAX_PACKETS: usize = 36_000;
@@ -226,10 +226,10 @@ impl History {
                 && kinds.iter().all(|kind| mark.position.version(kind) <= follower.position.version(kind))
         });
         let Some((seq, mark)) = found else { return Resumed::Whole(Reason::TooOld) };
-        // Where nothing changed from one version to the other, any between them is this very state.
-        let is_same = |kind: &Kind| follower.position.version(*kind) <= mark.until.version(*kind);
-        let comparable: Kinds = kinds.iter().filter(is_same).collect();
-        if follower.digests.differing(&mark.digests).intersection(comparable).is_empty() {
+        // Where nothing changed from one version to the other, any between them is this very state. All kinds have to
+        // be at such a one: which slices are in a view may depend on services.
+        let is_same = kinds.iter().all(|kind| follower.position.version(kind) <= mark.until.version(kind));
+        if !is_same || follower.digests.differing(&mark.digests).is_empty() {
             Resumed::From(seq)
         } else {
             Resumed::Whole(Reason::Differs)

@@ -21,8 +21,9 @@ use crate::feed::wire;
 use crate::store::Store;
 use crate::store::triggers::Triggers;
 use crate::zone::digest;
-use crate::zone::held::diff_states;
+use crate::zone::hold;
 use crate::zone::object::Key;
+use crate::zone::view::Projection;
 
 /// How long changes are gathered from the first one on: what a deployment changes in a moment is one batch, and nobody
 /// notices a tenth of a second.
@@ -52,7 +53,9 @@ pub struct Index {
 struct Recorder {
     /// The line.
     line: Arc<Line>,
-    /// The state; `None` before the first.
+    /// What of the state is in its view.
+    projection: Projection,
+    /// The state, as far as it is in the view; `None` before the first.
     last: Option<State>,
 }
 
@@ -111,7 +114,7 @@ impl Index {
     async fn advance(&mut self) {
         for line in self.lines.all() {
             if !self.recorders.iter().any(|r| Arc::ptr_eq(&r.line, &line)) {
-                self.recorders.push(Recorder { line, last: None });
+                self.recorders.push(Recorder::new(line));
             }
         }
         let (state, triggers) = (State::of(&self.store), self.triggers.take());
@@ -143,45 +146,48 @@ impl Index {
 }
 
 impl Recorder {
+    fn new(line: Arc<Line>) -> Self {
+        let view = line.view();
+        Self { line, projection: Projection::new(view.headless_only, view.pods), last: None }
+    }
+
     /// Tells the line of this state.
     fn advance(&mut self, state: &State, triggers: &HashMap<Key, u64>, metrics: &IndexMetrics) {
-        let view = self.line.view();
-        if !view.kinds().minus(state.table.complete()).is_empty() {
+        if !self.line.view().kinds().minus(state.table.complete()).is_empty() {
             // Invariant: half a state is told to nobody.
             return;
         }
+        let entries = self.projection.advance(&state.table, &state.held);
+        let next = state.seen(self.projection.state());
         match &self.last {
-            None => self.line.begin(state.clone()),
-            Some(last) => match batches(last, state, view, triggers, metrics) {
-                None => self.line.moved(state.clone()),
-                Some(packets) => self.line.append(packets, state.clone()),
-            },
+            None => self.line.begin(next.clone()),
+            Some(last) if entries.is_empty() && !is_news(last, &next) => self.line.moved(next.clone()),
+            Some(last) => {
+                metrics.batch(entries.len());
+                let packets = packets(last, &next, self.line.view(), entries, triggers);
+                self.line.append(packets, next.clone());
+            }
         }
-        self.last = Some(state.clone());
+        self.last = Some(next);
     }
 }
 
-/// The packets that lead from one state to the next; `None` if nothing has to be said.
-fn batches(
+/// Whether something has to be told although no object differs.
+fn is_news(last: &State, next: &State) -> bool {
+    last.reached.cluster_uid != next.reached.cluster_uid
+        || last.reached.told.epoch != next.reached.told.epoch
+        || !next.has_holds_of(last)
+}
+
+/// The packets that lead from one state to the next.
+fn packets(
     last: &State,
     next: &State,
     view: View,
+    entries: Vec<hold::Entry>,
     triggers: &HashMap<Key, u64>,
-    metrics: &IndexMetrics,
-) -> Option<Vec<Packet>> {
-    let kinds = view.kinds();
-    let entries = diff_states((&last.table, &last.held), (&next.table, &next.held));
-    let entries: Vec<_> = entries.into_iter().filter(|entry| kinds.has(entry.change.kind())).collect();
-    let is_same_lineage = last.reached.cluster_uid == next.reached.cluster_uid
-        && last.reached.told.epoch == next.reached.told.epoch;
-    let has_same_holds = next.has_holds_of(last);
-    if entries.is_empty() && is_same_lineage && has_same_holds {
-        return None;
-    }
-    metrics.batch(entries.len());
-    let mut packets = Vec::new();
-    let mut part = Vec::new();
-    let mut bytes = 0;
+) -> Vec<Packet> {
+    let (mut packets, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
     let mut entries = entries.into_iter().peekable();
     while let Some(entry) = entries.next() {
         let mut entry = Entry::from(entry);
@@ -191,26 +197,22 @@ fn batches(
         part.push(message);
         if bytes >= PART_BYTES && entries.peek().is_some() {
             // In the middle of a change there is no state to speak of.
-            packets.push(packet(
-                next,
-                wire::Batch { entries: std::mem::take(&mut part), ..wire::Batch::default() },
-            ));
+            let entries = std::mem::take(&mut part);
+            packets.push(packet(next, wire::Batch { entries, ..wire::Batch::default() }));
             bytes = 0;
         }
     }
     let mark = next.mark(view);
-    packets.push(packet(
-        next,
-        wire::Batch {
-            position: Some((&mark.position).into()),
-            digest_version: digest::VERSION,
-            digests: Some(mark.digests.into()),
-            entries: part,
-            holds: (!has_same_holds).then(|| write_holds(&next.holds)),
-            ..wire::Batch::default()
-        },
-    ));
-    Some(packets)
+    let batch = wire::Batch {
+        position: Some((&mark.position).into()),
+        digest_version: digest::VERSION,
+        digests: Some(mark.digests.into()),
+        entries: part,
+        holds: (!next.has_holds_of(last)).then(|| write_holds(&next.holds)),
+        ..wire::Batch::default()
+    };
+    packets.push(packet(next, batch));
+    packets
 }
 
 /// A batch of changes that lead to `state`.

@@ -19,11 +19,14 @@
 //! makes them), [`whole`], [`admission`], [`serve`] (connections and streams), [`running`] (how it is put together).
 
 pub mod admission;
+pub mod config;
 mod gate;
 pub mod history;
 pub mod index;
 pub mod line;
 mod metrics;
+mod roster;
+pub mod running;
 mod serve;
 pub mod state;
 pub mod whole;

@@ -10,10 +10,10 @@ use crate::feed::digests::Digests;
 use crate::feed::view::View;
 use crate::source::Resume;
 use crate::store::{Generation, Store};
-use crate::zone::Table;
 use crate::zone::held::HeldSet;
 use crate::zone::hold::Hold;
 use crate::zone::object::Kinds;
+use crate::zone::{self, Table};
 
 /// What a store held at some time. A value, as a table is.
 #[derive(Clone, Default)]
@@ -48,6 +48,12 @@ impl State {
         }
     }
 
+    /// The part of it that a view has.
+    #[must_use]
+    pub fn seen(&self, (table, held): zone::held::State<'_>) -> Self {
+        Self { table: table.clone(), held: Arc::new(held.clone()), ..self.clone() }
+    }
+
     /// How long ago it was proved.
     pub fn age(&self) -> Duration {
         self.seen.map_or(Duration::MAX, |(at, age)| age.saturating_add(at.elapsed()))
@@ -71,7 +77,7 @@ impl State {
     }
 
     /// Whether it is the state of its position exactly.
-    pub const fn is_settled(&self, view: View) -> bool {
+    pub fn is_settled(&self, view: View) -> bool {
         self.reached.ahead.intersection(view.kinds()).is_empty()
     }
 

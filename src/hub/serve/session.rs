@@ -21,7 +21,6 @@ use tonic::{Status, Streaming};
 use super::service::{Pulse, Serving};
 use super::stage::{Stage, Todo};
 use crate::feed::frame::{Frame, Packet, Plan, Request, Subscription};
-use crate::feed::view::View;
 use crate::feed::wire::{FollowReply, FollowRequest};
 use crate::hub::history::{Reason, Resumed};
 use crate::hub::line::Line;
@@ -178,9 +177,7 @@ impl Session {
             return;
         }
         self.node.clone_from(&subscription.node);
-        // EndpointSlices of headless services are in the whole view, too, and it has its own digests.
-        let view = View { headless_only: false, ..subscription.view };
-        let line = self.serving.lines.of(view);
+        let line = self.serving.lines.of(subscription.view);
         self.begin(&line, subscription);
     }
 
