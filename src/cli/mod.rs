@@ -7,8 +7,10 @@
 
 mod check;
 mod config;
+mod control;
 mod coredns;
 mod drill;
+mod hub;
 mod lookup;
 mod node;
 mod snapshot;
@@ -35,6 +37,7 @@ const EXAMPLES: &str = "\
 Examples:
   outlast node --conf Corefile                   serve DNS
   outlast -conf Corefile -dns.port 1053          the same, with CoreDNS's flags
+  outlast hub --snapshot /var/lib/outlast        watch the API server once, for all nodes
   outlast check --conf Corefile                  is the Corefile right? exit status 0 or 2
   outlast snapshot show /var/lib/outlast         what is on the disk, and how old it is
   outlast lookup web.shop.svc.cluster.local A --snapshot /var/lib/outlast
@@ -48,6 +51,8 @@ CoreDNS's flags -conf, -dns.port, -p, -pidfile, -quiet, -version and -plugins wo
 enum Command {
     /// Serve DNS as a Corefile says
     Node(node::Args),
+    /// Watch the cluster once, for all nodes: the shared cache
+    Hub(hub::Args),
     /// Check a Corefile without starting anything
     Check(check::Args),
     /// Look at snapshots: show, verify, diff, export, import
@@ -90,6 +95,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Node(args) => node::run(args),
+        Command::Hub(args) => hub::run(args),
         Command::Check(args) => check::run(&args),
         Command::Snapshot(command) => snapshot::run(command),
         Command::Lookup(args) => lookup::run(&args),

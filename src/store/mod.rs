@@ -22,6 +22,7 @@ mod report;
 mod staged;
 pub mod state;
 pub mod status;
+pub mod triggers;
 pub mod writer;
 
 use std::sync::Arc;

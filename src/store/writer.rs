@@ -24,6 +24,7 @@ use super::lists::Lists;
 use super::report::Report;
 use super::staged::Staged;
 use super::state::{DataState, Limits};
+use super::triggers::Triggers;
 use super::{Generation, Proof, Store};
 use crate::ops::catalogue;
 use crate::ops::clock::WallClock;
@@ -73,6 +74,8 @@ pub struct Writer {
     report: Report,
     /// The kinds that are held with everything that is wanted of them.
     progress: watch::Sender<Kinds>,
+    /// What set changes off, for those who pass them on.
+    triggers: Option<Arc<Triggers>>,
 }
 
 /// An update broke the writer.
@@ -104,7 +107,15 @@ impl Writer {
             latency: Latency::new(metrics),
             report: Report::new(metrics),
             progress: watch::Sender::new(Kinds::NONE),
+            triggers: None,
         }
+    }
+
+    /// Tells there what set changes off.
+    #[must_use]
+    pub fn with_triggers(mut self, triggers: Arc<Triggers>) -> Self {
+        self.triggers = Some(triggers);
+        self
     }
 
     /// The kinds that are held with everything that is wanted of them, as that changes.
@@ -303,6 +314,12 @@ impl Writer {
         let mut causes = Vec::new();
         for Event { change, trigger, held } in events {
             let change = held.map_or(change, |held| Change::Upsert(held.served));
+            self.lineage.changed(change.kind());
+            if let (Some(triggers), Some(trigger), Change::Upsert(object)) =
+                (&self.triggers, &trigger, &change)
+            {
+                triggers.note(object.key(), trigger.at_ms);
+            }
             let cause = trigger.map(|trigger| Cause::new(change.namespace(), trigger));
             if table.apply([change], now) == Effect::Changed {
                 effect = Effect::Changed;
