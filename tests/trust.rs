@@ -199,7 +199,12 @@ async fn only_dates_are_passed_over_and_only_within_the_grace() {
             want: Want::NodeRefused("InvalidPurpose"),
             ..base()
         },
-        Case { name: "node: not valid yet", node: node(early), want: Want::NodeRefused("not valid yet"), ..base() },
+        Case {
+            name: "node: not valid yet",
+            node: node(early),
+            want: Want::NodeRefused("not valid yet"),
+            ..base()
+        },
         // The hub's certificate, at the node.
         Case { name: "hub: within the grace", hub: hub(ended), want: Want::HubByGrace(3), ..base() },
         Case {
@@ -245,7 +250,12 @@ async fn only_dates_are_passed_over_and_only_within_the_grace() {
             want: Want::HubRefused("InvalidPurpose"),
             ..base()
         },
-        Case { name: "hub: not valid yet", hub: hub(early), want: Want::HubRefused("not valid yet"), ..base() },
+        Case {
+            name: "hub: not valid yet",
+            hub: hub(early),
+            want: Want::HubRefused("not valid yet"),
+            ..base()
+        },
     ];
     let (ours, foreign) = (Ca::new(), Ca::new());
     let (clock, _) = clock(0);
@@ -260,7 +270,8 @@ async fn only_dates_are_passed_over_and_only_within_the_grace() {
 
 /// Compares both sides' words, and their metrics, with what is wanted.
 fn check(name: &str, sides: &Sides, met: Met, want: &Want) {
-    let standing = |since: i64| if since == 0 { Standing::Valid } else { Standing::Grace { since: days(since) } };
+    let standing =
+        |since: i64| if since == 0 { Standing::Valid } else { Standing::Grace { since: days(since) } };
     let (of_node, of_hub) = match want {
         Want::Believed => (0, 0),
         Want::NodeByGrace(since) => (*since, 0),
@@ -324,20 +335,25 @@ async fn a_chain_is_as_good_as_its_worst_certificate() {
     }
     let grace = |since| Ok(Standing::Grace { since: days(since) });
     let cases = [
+        Case { name: "right", between: Dates::default(), node: Dates::default(), want: Ok(Standing::Valid) },
         Case {
-            name: "right",
-            between: Dates::default(),
+            name: "issuer within the grace",
+            between: Dates::ended(2),
             node: Dates::default(),
-            want: Ok(Standing::Valid),
+            want: grace(2),
         },
-        Case { name: "issuer within the grace", between: Dates::ended(2), node: Dates::default(), want: grace(2) },
         Case {
             name: "both, the issuer first",
             between: Dates::ended(5),
             node: Dates::ended(2),
             want: grace(5),
         },
-        Case { name: "both, the node first", between: Dates::ended(2), node: Dates::ended(5), want: grace(5) },
+        Case {
+            name: "both, the node first",
+            between: Dates::ended(2),
+            node: Dates::ended(5),
+            want: grace(5),
+        },
         Case {
             name: "issuer beyond the grace",
             between: Dates::ended(8),

@@ -43,9 +43,24 @@ async fn what_is_wrong_is_said_with_the_files_name() {
         want: &'static str,
     }
     let cases = [
-        Case { name: "no PEM", file: "tls.crt", text: |_| "?".into(), want: "tls.crt holds no certificate in PEM" },
-        Case { name: "no authority", file: "ca.crt", text: |_| String::new(), want: "ca.crt holds no certificate" },
-        Case { name: "no key", file: "tls.key", text: |_| String::new(), want: "tls.key holds no private key" },
+        Case {
+            name: "no PEM",
+            file: "tls.crt",
+            text: |_| "?".into(),
+            want: "tls.crt holds no certificate in PEM",
+        },
+        Case {
+            name: "no authority",
+            file: "ca.crt",
+            text: |_| String::new(),
+            want: "ca.crt holds no certificate",
+        },
+        Case {
+            name: "no key",
+            file: "tls.key",
+            text: |_| String::new(),
+            want: "tls.key holds no private key",
+        },
         Case {
             name: "another's key",
             file: "tls.key",
