@@ -121,7 +121,6 @@ fn renewal_waits_for_a_third_of_the_life() {
     assert!(succeeds(folder.path(), &renew).contains("nothing to do yet"));
     assert_eq!(facts(&path), before);
 
-    // One that has lived for longer than that, of the same authority by hand.
     succeeds(folder.path(), &[&renew[..], &["--force"]].concat());
     let forced = facts(&path);
     assert_ne!(forced.serial, before.serial);
@@ -129,6 +128,7 @@ fn renewal_waits_for_a_third_of_the_life() {
     let life = |facts: &Facts| facts.not_after - facts.not_before;
     assert_eq!(life(&facts(&path)), life(&before), "as long as the one before it");
 
+    // One that has lived for longer than that, whoever issued it.
     let now = Dates::real();
     let old = Leaf::of(Role::Hub).dates(Dates { from: now.from - 150, until: now.until - 150 });
     let (certificate, key) = Ca::new().issue(&old);
