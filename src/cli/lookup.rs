@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reply = runtime.block_on(answer(plan, &name, kind))?;
-    print(&lookup::of_reply(&name, kind, &reply));
+    super::say(text(&lookup::of_reply(&name, kind, &reply)).trim_end());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -109,21 +109,24 @@ fn server_for(servers: Vec<ServerPlan>, name: &Labels) -> Option<ServerPlan> {
     servers.into_iter().rev().filter(|s| longest(s).is_some()).max_by_key(longest)
 }
 
-/// Prints a reply as dig does.
-pub(super) fn print(reply: &LookupStatus) {
+/// A reply as dig prints it.
+pub(super) fn text(reply: &LookupStatus) -> String {
     let authoritative = if reply.authoritative { ", authoritative" } else { "" };
-    super::say(format_args!(";; {} {}: {}{authoritative}", reply.name, reply.kind, reply.rcode));
+    let mut text = format!(";; {} {}: {}{authoritative}\n", reply.name, reply.kind, reply.rcode);
     for (section, records) in
         [("ANSWER", &reply.answers), ("AUTHORITY", &reply.authority), ("ADDITIONAL", &reply.additional)]
     {
         if !records.is_empty() {
-            super::say(format_args!(";; {section}"));
-            records.iter().for_each(super::say);
+            text += &format!(";; {section}\n");
+            records.iter().for_each(|record| text += &format!("{record}\n"));
         }
     }
-    if let Some((code, text)) = &reply.ede {
-        super::say(format_args!(";; EDE {code}: {text}"));
+    if let Some((code, why)) = &reply.ede {
+        // An upstream may have said it.
+        let why: String = why.chars().filter(|c| !c.is_control()).collect();
+        text += &format!(";; EDE {code}: {why}\n");
     }
+    text
 }
 
 #[cfg(test)]

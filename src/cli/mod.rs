@@ -7,7 +7,9 @@
 
 mod check;
 mod config;
+mod control;
 mod coredns;
+mod ctl;
 mod drill;
 mod lookup;
 mod node;
@@ -39,6 +41,7 @@ Examples:
   outlast snapshot show /var/lib/outlast         what is on the disk, and how old it is
   outlast lookup web.shop.svc.cluster.local A --snapshot /var/lib/outlast
                                                  what would be answered, without a server
+  outlast ctl status                             in an outage: what this node knows, and what to do next
   outlast drill standin --kubeconfig kubeconfig  a made-up cluster's API server, to try a node with
 
 CoreDNS's flags -conf, -dns.port, -p, -pidfile, -quiet, -version and -plugins work without a subcommand.";
@@ -55,6 +58,8 @@ enum Command {
     Snapshot(snapshot::Command),
     /// Answer one question from a snapshot, offline
     Lookup(lookup::Args),
+    /// Ask a running node or hub: status, lookup, accept, freeze, rollback
+    Ctl(ctl::Args),
     /// Try an outage without a cluster: standin
     #[command(subcommand)]
     Drill(drill::Command),
@@ -93,6 +98,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Snapshot(command) => snapshot::run(command),
         Command::Lookup(args) => lookup::run(&args),
+        Command::Ctl(args) => ctl::run(&args),
         Command::Drill(command) => drill::run(command),
     };
     result.unwrap_or_else(|error| {

@@ -24,15 +24,22 @@ const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 /// Asks the node that is shown. The query is counted and logged as any other is, and what it fetches is cached.
 ///
 /// # Errors
-/// The question is none, or nobody is there to answer it.
+/// The question is none.
 pub async fn answer(shown: &Shown, name: &str, kind: &str) -> anyhow::Result<LookupStatus> {
     let (name, kind) = (absolute(name)?, record_type(kind)?);
     let labels = Labels::from_labels(name.iter())?;
-    let router = shown.router(&labels).context("no server block is for this name: REFUSED")?;
+    let nothing = |rcode: &str| LookupStatus {
+        name: name.to_string(),
+        kind: kind.to_string(),
+        rcode: rcode.to_owned(),
+        ..LookupStatus::default()
+    };
+    // No server block is for it.
+    let Some(router) = shown.router(&labels) else { return Ok(nothing("REFUSED")) };
     let start = Instant::now();
     let mut status = match ask(&router, &name, kind).await? {
         Some(reply) => of_reply(&name, kind, &reply),
-        None => LookupStatus { name: name.to_string(), kind: kind.to_string(), ..LookupStatus::default() },
+        None => nothing(""),
     };
     status.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     router.identity().clone_into(&mut status.server);

@@ -47,9 +47,8 @@ impl Shown {
 
     /// State and age of the data that a name belongs to, if it is the cluster's.
     pub fn state_of(&self, name: &Labels) -> Option<(State, Duration)> {
-        let within = |store: &&ShownStore| {
-            Labels::parse(&store.config.zone).is_ok_and(|zone| name.is_within(&zone))
-        };
+        let within =
+            |store: &&ShownStore| Labels::parse(&store.config.zone).is_ok_and(|zone| name.is_within(&zone));
         let of = self.stores.iter().filter(within).max_by_key(|store| store.config.zone.len())?;
         let facts = of.store.facts(&of.store.current());
         let state = DataState::judge(facts, of.config.wanted.kinds(), of.config.limits);
