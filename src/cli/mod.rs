@@ -10,10 +10,12 @@ mod check;
 mod config;
 mod control;
 mod coredns;
+mod ctl;
 mod drill;
 mod hub;
 mod lookup;
 mod node;
+mod process;
 mod snapshot;
 
 use std::ffi::OsString;
@@ -44,6 +46,7 @@ Examples:
   outlast lookup web.shop.svc.cluster.local A --snapshot /var/lib/outlast
                                                  what would be answered, without a server
   outlast certs init --out ca                    an authority for hubs and nodes
+  outlast ctl status                             in an outage: what this node knows, and what to do next
   outlast drill standin --kubeconfig kubeconfig  a made-up cluster's API server, to try a node with
 
 CoreDNS's flags -conf, -dns.port, -p, -pidfile, -quiet, -version and -plugins work without a subcommand.";
@@ -65,6 +68,8 @@ enum Command {
     /// Make certificates for hubs and nodes: init, issue, renew, show
     #[command(subcommand)]
     Certs(certs::Command),
+    /// Ask a running node or hub: status, lookup, accept, freeze, rollback
+    Ctl(ctl::Args),
     /// Try an outage without a cluster: standin
     #[command(subcommand)]
     Drill(drill::Command),
@@ -105,6 +110,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Snapshot(command) => snapshot::run(command),
         Command::Lookup(args) => lookup::run(&args),
         Command::Certs(command) => certs::run(command),
+        Command::Ctl(args) => ctl::run(&args),
         Command::Drill(command) => drill::run(command),
     };
     result.unwrap_or_else(|error| {

@@ -63,10 +63,10 @@ impl Server {
 }
 
 async fn read(stream: &mut UnixStream) -> String {
-    let mut said = String::new();
+    let mut said = Vec::new();
     // A reset is an end, too.
-    let _ = stream.read_to_string(&mut said).await;
-    said
+    while stream.read_buf(&mut said).await.is_ok_and(|read| read > 0) {}
+    String::from_utf8(said).unwrap()
 }
 
 /// Waits for what another task does on a real socket.
