@@ -86,7 +86,12 @@ mod tests {
             Case { name: "nothing is no risk", addresses: &[], explicit: false, refused: None },
             Case { name: "loopback", addresses: &["127.0.0.1:1", "[::1]:1"], explicit: false, refused: None },
             Case { name: "all of 127/8", addresses: &["127.9.9.9:1"], explicit: false, refused: None },
-            Case { name: "loopback as IPv6", addresses: &["[::ffff:127.0.0.1]:1"], explicit: false, refused: None },
+            Case {
+                name: "loopback as IPv6",
+                addresses: &["[::ffff:127.0.0.1]:1"],
+                explicit: false,
+                refused: None,
+            },
             Case {
                 name: "one of two",
                 addresses: &["127.0.0.1:1", "10.0.0.1:1"],
@@ -97,7 +102,8 @@ mod tests {
             Case { name: "explicit", addresses: &["10.0.0.1:1"], explicit: true, refused: None },
         ];
         for Case { name, addresses, explicit, refused } in cases {
-            let addresses: Vec<SocketAddr> = addresses.iter().map(|a| a.parse().expect("an address")).collect();
+            let addresses: Vec<SocketAddr> =
+                addresses.iter().map(|a| a.parse().expect("an address")).collect();
             let refused = refused.map(|a| PlainRefused(a.parse().expect("an address")));
             assert_eq!(check_plain(&addresses, explicit).err(), refused, "{name}");
         }

@@ -40,13 +40,15 @@ impl Facts {
     pub fn read(certificate: &CertificateDer<'_>) -> Result<Self, NoCertificate> {
         let (_, parsed) =
             X509Certificate::from_der(certificate).map_err(|error| NoCertificate(error.to_string()))?;
-        let purposes = parsed.extended_key_usage().ok().flatten().map(|e| (e.value.server_auth, e.value.client_auth));
+        let purposes =
+            parsed.extended_key_usage().ok().flatten().map(|e| (e.value.server_auth, e.value.client_auth));
         let (for_servers, for_clients) = purposes.unwrap_or_default();
         let names = parsed.subject_alternative_name().ok().flatten();
-        let dns_names = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            _ => None,
-        });
+        let dns_names =
+            names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+                GeneralName::DNSName(name) => Some((*name).to_owned()),
+                _ => None,
+            });
         Ok(Self {
             subject: parsed.subject().to_string(),
             issuer: parsed.issuer().to_string(),

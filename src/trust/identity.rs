@@ -52,7 +52,11 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Makes one of the contents of [`paths`].
-    fn make(files: &TlsFiles, texts: &[Vec<u8>], provider: &Arc<CryptoProvider>) -> Result<Arc<Self>, PemError> {
+    fn make(
+        files: &TlsFiles,
+        texts: &[Vec<u8>],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<Self>, PemError> {
         let text = |at: usize| texts.get(at).map_or(&[][..], Vec::as_slice);
         let roots = pem::authorities(&files.ca, text(0))?;
         let chain = pem::certificates(&files.cert, text(1))?;

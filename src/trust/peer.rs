@@ -112,15 +112,22 @@ pub(super) struct Report {
 impl Report {
     /// For the identity of this file.
     pub(super) fn new(metrics: &Metrics, file: &Path) -> Self {
-        metrics.describe_counter(EXPIRED_ACCEPTED, "Connections whose other side had a certificate past its end.");
-        metrics.describe_counter(FAILURES, "Connections between hubs and nodes that failed in TLS, by side and reason.");
+        metrics.describe_counter(
+            EXPIRED_ACCEPTED,
+            "Connections whose other side had a certificate past its end.",
+        );
+        metrics.describe_counter(
+            FAILURES,
+            "Connections between hubs and nodes that failed in TLS, by side and reason.",
+        );
         metrics.describe_counter(BROKEN_FILES, "Changes of certificate files to something that is broken.");
         metrics.describe_gauge(NOT_AFTER, "Unix time of the end of our own certificate.");
         let file = file.to_string_lossy();
         Self {
             expired: Side::ALL.map(|side| metrics.counter(EXPIRED_ACCEPTED, &[("side", side.word())])),
             failures: Side::ALL.map(|side| {
-                TrustError::WORDS.map(|why| metrics.counter(FAILURES, &[("side", side.word()), ("reason", why)]))
+                TrustError::WORDS
+                    .map(|why| metrics.counter(FAILURES, &[("side", side.word()), ("reason", why)]))
             }),
             broken: metrics.counter(BROKEN_FILES, &[("file", &file)]),
             not_after: metrics.gauge(NOT_AFTER, &[("file", &file)]),
@@ -177,7 +184,12 @@ impl Report {
         let Facts { subject, not_after, .. } = facts;
         let left_s = not_after.saturating_sub(now);
         if left > 0.0 {
-            tracing::warn!(subject, not_after, left_s, "our own certificate was not renewed in time: renew it");
+            tracing::warn!(
+                subject,
+                not_after,
+                left_s,
+                "our own certificate was not renewed in time: renew it"
+            );
         } else {
             tracing::error!(subject, not_after, "our own certificate has expired: renew it");
         }

@@ -146,7 +146,9 @@ fn since(then: UnixTime, now: UnixTime) -> Duration {
 /// The end of the certificate that has ended, if that is the fault.
 fn end_of(error: &rustls::Error) -> Option<UnixTime> {
     match error {
-        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => Some(*not_after),
+        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+            Some(*not_after)
+        }
         _ => None,
     }
 }
@@ -198,7 +200,8 @@ impl ServerCertVerifier for Judge {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.keep(self.chains.server(end_entity, intermediates, now)).map(|()| ServerCertVerified::assertion())
+        self.keep(self.chains.server(end_entity, intermediates, now))
+            .map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -239,7 +242,8 @@ impl ClientCertVerifier for Judge {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.keep(self.chains.client(end_entity, intermediates, now)).map(|()| ClientCertVerified::assertion())
+        self.keep(self.chains.client(end_entity, intermediates, now))
+            .map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -82,9 +82,14 @@ mod tests {
         ] {
             assert_eq!(address(text).map(|a| a.to_string()).as_deref(), Ok(want), "{text}");
         }
-        for text in ["", "hub", "hub.example:9953", "10.0.0.1:", "10.0.0.1:0", "0.0.0.0", "[10.0.0.1", "224.0.0.1"] {
+        for text in
+            ["", "hub", "hub.example:9953", "10.0.0.1:", "10.0.0.1:0", "0.0.0.0", "[10.0.0.1", "224.0.0.1"]
+        {
             let error = address(text).unwrap_err().to_string();
-            assert!(error.contains(&format!("{text:?}")) && error.contains("never looked up by name"), "{error}");
+            assert!(
+                error.contains(&format!("{text:?}")) && error.contains("never looked up by name"),
+                "{error}"
+            );
         }
     }
 }

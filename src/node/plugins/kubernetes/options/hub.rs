@@ -10,14 +10,7 @@ use std::time::Duration;
 
 use crate::corefile::{Error, Line, Statement, Token};
 use crate::source::hub::access::{self, HubAccess};
-use crate::trust::config::{TlsFiles, TrustConfig};
-
-/// For how long after its expiry a certificate is believed without `cert_grace`: a week is time to notice and to put a
-/// control plane up again that was to renew it.
-pub const DEFAULT_GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// The longest `cert_grace`: beyond a quarter of a year nobody is going to renew it.
-pub const MAX_GRACE: Duration = Duration::from_secs(90 * 24 * 3600);
+use crate::trust::config::{DEFAULT_GRACE, TlsFiles, TrustConfig, check_grace, check_plain};
 
 /// Most hubs that may be named: a few replicas, with an address of each family.
 pub const MAX_SEEDS: usize = 32;
@@ -68,7 +61,9 @@ impl HubLines {
                     self.seeds.push(seed.map_err(|e| word.error(format!("plugin/kubernetes: {e}")))?);
                 }
                 if self.seeds.len() > MAX_SEEDS {
-                    let text = format!("plugin/kubernetes: more than {MAX_SEEDS} hubs: name a few, they tell of the others");
+                    let text = format!(
+                        "plugin/kubernetes: more than {MAX_SEEDS} hubs: name a few, they tell of the others"
+                    );
                     return Err(line.error(text));
                 }
             }
@@ -85,8 +80,8 @@ impl HubLines {
             }
             "cert_grace" => {
                 let word = line.one_arg("cert_grace DURATION")?;
-                let grace = word.duration()?;
-                self.grace = Some(grace_within(grace).map_err(|e| word.error(format!("plugin/kubernetes: {e}")))?);
+                let grace = check_grace(word.duration()?);
+                self.grace = Some(grace.map_err(|e| word.error(format!("plugin/kubernetes: {e}")))?);
             }
             "endpoints" => {
                 let word = line.one_arg("endpoints all|headless")?;
@@ -104,7 +99,10 @@ impl HubLines {
     }
 
     /// The lines that have no effect when hubs are reached so, each with the reason.
-    pub(super) fn idle<'a>(&'a self, trust: &'a TrustConfig) -> impl Iterator<Item = (&'a Token, &'static str)> {
+    pub(super) fn idle<'a>(
+        &'a self,
+        trust: &'a TrustConfig,
+    ) -> impl Iterator<Item = (&'a Token, &'static str)> {
         let reason = move |line: &Token| match (trust, line.text.as_str()) {
             (TrustConfig::Plain, "cert_grace" | "hub_tls") => Some("hubs are reached without TLS"),
             (TrustConfig::Tls(_), "hub_plain") => Some("flags name the files of TLS"),
@@ -141,9 +139,11 @@ impl HubLines {
         let flags = [&overrides.ca, &overrides.cert, &overrides.key];
         let flagged = flags.iter().any(|file| file.is_some());
         if overrides.plain && flagged || !overrides.plain && !flagged && self.plain && self.tls.is_some() {
-            return Err("'hub_plain' and 'hub_tls' exclude each other: hubs are believed by their certificates, or \
+            return Err(
+                "'hub_plain' and 'hub_tls' exclude each other: hubs are believed by their certificates, or \
                         anybody is"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let lines = if overrides.plain { None } else { self.tls.as_ref() };
         if flagged || lines.is_some() {
@@ -156,23 +156,11 @@ impl HubLines {
             let grace = overrides.grace.or(self.grace).unwrap_or(DEFAULT_GRACE);
             return Ok(TrustConfig::Tls(TlsFiles { ca, cert, key, grace }));
         }
-        match seeds.iter().find(|seed| !seed.ip().is_loopback()) {
-            Some(seed) if !overrides.plain && !self.plain => Err(format!(
-                "hub {seed} is not on loopback, and nothing says whom to believe: write 'hub_tls CA CERT KEY' (the files \
-                 of 'outlast certs'), or 'hub_plain' to believe anybody on the network"
-            )),
-            _ => Ok(TrustConfig::Plain),
-        }
+        check_plain(seeds, overrides.plain || self.plain).map_err(|e| {
+            format!("hub {e}: 'hub_tls CA CERT KEY' or 'hub_plain' in this block, or the flags")
+        })?;
+        Ok(TrustConfig::Plain)
     }
-}
-
-/// Refuses what is no grace.
-///
-/// # Errors
-/// It is longer than [`MAX_GRACE`].
-pub fn grace_within(grace: Duration) -> Result<Duration, String> {
-    let days = MAX_GRACE.as_secs() / 86400;
-    if grace > MAX_GRACE { Err(format!("'cert_grace' is at most {}h, {days} days", days * 24)) } else { Ok(grace) }
 }
 
 #[cfg(test)]
@@ -213,7 +201,10 @@ mod tests {
         let block = access("hub 127.0.0.1 [::1]:7\n hub 127.0.0.1", HubOverrides::default());
         let block = block.unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(block.seeds, addresses(&["127.0.0.1:9953", "[::1]:7"]));
-        assert_eq!((block.trust, block.headless_only, block.name.as_str()), (TrustConfig::Plain, false, "n1"));
+        assert_eq!(
+            (block.trust, block.headless_only, block.name.as_str()),
+            (TrustConfig::Plain, false, "n1")
+        );
         let flag = access("hub 127.0.0.1", flags(&["127.0.0.2:1"])).map(|access| access.seeds);
         assert_eq!(flag, Ok(addresses(&["127.0.0.2:1"])));
         let alone = access("", flags(&["127.0.0.2:1"])).map(|access| access.seeds);
@@ -231,7 +222,12 @@ mod tests {
         let some = |name: &str| Some(PathBuf::from(name));
         let tls = "hub 10.0.0.1\n hub_tls a b c";
         for (name, lines, hub, want) in [
-            ("by the files", tls.to_owned(), HubOverrides::default(), Ok(files(["a", "b", "c"], DEFAULT_GRACE))),
+            (
+                "by the files",
+                tls.to_owned(),
+                HubOverrides::default(),
+                Ok(files(["a", "b", "c"], DEFAULT_GRACE)),
+            ),
             (
                 "grace of the block",
                 format!("{tls}\n cert_grace 1h"),
@@ -256,7 +252,12 @@ mod tests {
                 HubOverrides { ca: some("x"), cert: some("y"), key: some("z"), ..HubOverrides::default() },
                 Ok(files(["x", "y", "z"], DEFAULT_GRACE)),
             ),
-            ("anybody", "hub 10.0.0.1\n hub_plain".to_owned(), HubOverrides::default(), Ok(TrustConfig::Plain)),
+            (
+                "anybody",
+                "hub 10.0.0.1\n hub_plain".to_owned(),
+                HubOverrides::default(),
+                Ok(TrustConfig::Plain),
+            ),
             (
                 "anybody, by a flag",
                 tls.to_owned(),
@@ -267,7 +268,7 @@ mod tests {
                 "nobody",
                 "hub 127.0.0.1 10.0.0.1".to_owned(),
                 HubOverrides::default(),
-                Err("hub 10.0.0.1:9953 is not on loopback"),
+                Err("10.0.0.1:9953 is not on loopback"),
             ),
             (
                 "two files of three",
@@ -293,7 +294,8 @@ mod tests {
 
     #[test]
     fn a_node_with_hubs_never_contacts_the_api_server() {
-        let text = "cluster.local:53 {\n kubernetes {\n hub 127.0.0.1\n kubeconfig /k\n apiserver_qps 5\n }\n}\n";
+        let text =
+            "cluster.local:53 {\n kubernetes {\n hub 127.0.0.1\n kubeconfig /k\n apiserver_qps 5\n }\n}\n";
         let plan = Builder::default().in_cluster().check(text).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(plan.process.stores[0].0.source.to_string(), "hub:127.0.0.1:9953");
         let warned: Vec<_> = plan.process.warnings.iter().map(|w| w.text.as_str()).collect();
@@ -304,7 +306,8 @@ mod tests {
                 "'apiserver_qps' has no effect: the source is hub:127.0.0.1:9953",
             ]
         );
-        for lines in ["source apiserver\n hub 127.0.0.1", "hub 127.0.0.1\n source apiserver\n kubeconfig /k"] {
+        for lines in ["source apiserver\n hub 127.0.0.1", "hub 127.0.0.1\n source apiserver\n kubeconfig /k"]
+        {
             let error = access(lines, HubOverrides::default()).unwrap_err();
             assert!(error.contains("a node that has hubs never contacts the API server"), "{error}");
         }
@@ -324,10 +327,7 @@ mod tests {
                 ],
             ),
             ("hub 127.0.0.1\n guard off", &["'guard' has no effect: hubs judge for their nodes"]),
-            (
-                "hub 127.0.0.1\n cert_grace 1h",
-                &["'cert_grace' has no effect: hubs are reached without TLS"],
-            ),
+            ("hub 127.0.0.1\n cert_grace 1h", &["'cert_grace' has no effect: hubs are reached without TLS"]),
         ] {
             let text = format!("cluster.local:53 {{\n kubernetes {{\n {lines}\n }}\n}}\n");
             let plan = Builder::default().in_cluster().check(&text).unwrap_or_else(|e| panic!("{e}"));
@@ -344,7 +344,8 @@ mod tests {
             (Some(SourceChoice::Hub), "hub:127.0.0.1:1"),
             (Some(SourceChoice::File("f".into())), "file:f"),
         ] {
-            let overrides = Overrides { source: choice, hub: flags(&["127.0.0.1:1"]), ..Overrides::default() };
+            let overrides =
+                Overrides { source: choice, hub: flags(&["127.0.0.1:1"]), ..Overrides::default() };
             let plan = Builder::default().overrides(overrides).check("cluster.local {\n kubernetes\n}\n");
             let plan = plan.unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(plan.process.stores[0].0.source.to_string(), want);

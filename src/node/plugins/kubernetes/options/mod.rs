@@ -160,7 +160,9 @@ fn source_config(choice: SourceChoice, options: &Options, cx: &Context<'_>) -> R
                         server; remove the one that is not meant (a hub may be named by the block, --hub or OUTLAST_HUB)"
                 .to_owned());
         }
-        SourceChoice::Auto if hubs => SourceConfig::Hub(options.hub.access(overrides, &cx.environment.node_name)?),
+        SourceChoice::Auto if hubs => {
+            SourceConfig::Hub(options.hub.access(overrides, &cx.environment.node_name)?)
+        }
         SourceChoice::Hub => SourceConfig::Hub(options.hub.access(overrides, &cx.environment.node_name)?),
         SourceChoice::Auto | SourceChoice::ApiServer => {
             SourceConfig::ApiServer(options.connection.access(cx.environment.in_cluster)?)
