@@ -4,7 +4,7 @@
 use super::frame::FrameError;
 use super::wire;
 use crate::zone::change::Change;
-use crate::zone::hold::{Held, Hold};
+use crate::zone::hold::{self, Held, Hold};
 use crate::zone::object::{Key, Kind, Kinds, Object, ObjectRef};
 
 /// What is said of one object.
@@ -21,6 +21,12 @@ pub struct Entry {
 impl From<Change> for Entry {
     fn from(change: Change) -> Self {
         Self { change, held: None, triggered_at_ms: 0 }
+    }
+}
+
+impl From<hold::Entry> for Entry {
+    fn from(hold::Entry { change, held }: hold::Entry) -> Self {
+        Self { change, held, triggered_at_ms: 0 }
     }
 }
 

@@ -745,15 +745,12 @@ mod tests {
     #[test]
     fn what_a_later_release_says_is_passed_over() {
         // Field 99 of a frame and of a reply.
-        let later = [0x9a, 0x06, 0x01, 0x00];
-        let frame = Packet { bytes: Bytes::from_static(&later), zstd: false };
+        let later: &'static [u8] = &[0x9a, 0x06, 0x01, 0x00];
+        let frame = Packet { bytes: Bytes::from_static(later), zstd: false };
         assert_eq!(sent(frame.into()).ok(), Some(Reply::Frame(Frame::Unknown)));
-        let reply = wire::FollowReply::decode(&later[..]).expect("a message");
+        let reply = wire::FollowReply::decode(later).expect("a message");
         assert_eq!(Reply::try_from(reply).ok(), Some(Reply::Unknown));
-        assert_eq!(
-            Request::from(wire::FollowRequest::decode(&later[..]).expect("a message")),
-            Request::Unknown
-        );
+        assert_eq!(Request::from(wire::FollowRequest::decode(later).expect("a message")), Request::Unknown);
         assert_eq!(State::read(17), State::Frozen);
     }
 

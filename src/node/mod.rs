@@ -18,6 +18,7 @@
 pub mod cache_keeper;
 pub mod carried;
 pub mod chain;
+pub mod control;
 pub mod facts;
 pub mod gate;
 pub mod hub_memory;

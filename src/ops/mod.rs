@@ -15,6 +15,7 @@ pub mod age;
 pub mod backoff;
 pub mod catalogue;
 pub mod clock;
+pub mod control;
 pub mod dns_metrics;
 pub mod drain;
 pub mod exposition;

@@ -4,11 +4,15 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::name::Role;
+
 /// What a certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Whose it is: `CN=node-7`.
     pub subject: String,
+    /// The name in that which is for people: `node-7`.
+    pub common_name: Option<String>,
     /// Who issued it.
     pub issuer: String,
     /// Its number at the issuer, in hexadecimal.
@@ -49,7 +53,9 @@ impl Facts {
                 GeneralName::DNSName(name) => Some((*name).to_owned()),
                 _ => None,
             });
+        let common_name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
         Ok(Self {
+            common_name: common_name.map(str::to_owned),
             subject: parsed.subject().to_string(),
             issuer: parsed.issuer().to_string(),
             serial: parsed.raw_serial_as_string(),
@@ -60,6 +66,13 @@ impl Facts {
             for_servers,
             for_clients,
         })
+    }
+
+    /// What its names make of whoever has it, if anything.
+    pub fn role(&self) -> Option<Role> {
+        Role::ALL
+            .into_iter()
+            .find(|role| self.dns_names.iter().any(|name| name.eq_ignore_ascii_case(role.dns_name())))
     }
 
     /// The share of its life that is left at `now` (Unix seconds): 1 before it begins, 0 after its end.

@@ -23,12 +23,14 @@
 //! * In the grace, there must be a moment at which the whole chain was valid: the chain of a certificate that ended
 //!   before the one of its issuer began is refused.
 
+pub mod check;
 pub mod client;
 pub mod config;
 pub mod error;
 pub mod facts;
 pub mod files;
 pub mod identity;
+pub mod issue;
 pub mod name;
 pub mod peer;
 pub mod pem;

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::ReloadError;
+use crate::node::control::shown::ShownStore;
 use crate::node::hub_memory::HubMemory;
 use crate::node::plugins::kubernetes;
 use crate::node::setup::{Environment, StoreConfig};
@@ -293,6 +294,12 @@ impl Stores {
     /// Every store that is kept up to date, for the next configuration.
     pub(super) fn running(&self) -> Vec<(StoreConfig, Arc<Store>)> {
         self.live.iter().map(|live| (live.config.clone(), live.store.clone())).collect()
+    }
+
+    /// The same, for operators.
+    pub(super) fn shown(&self) -> Vec<ShownStore> {
+        let shown = |live: &LiveStore| ShownStore { config: live.config.clone(), store: live.store.clone() };
+        self.live.iter().map(shown).collect()
     }
 
     /// Stops all of them, and waits until the last snapshots are written.

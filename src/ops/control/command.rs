@@ -1,0 +1,86 @@
+//! What can be asked and ordered.
+
+use serde::{Deserialize, Serialize};
+
+/// A request, as it is on the wire beside the version. Fields are added, never changed or taken away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Command {
+    /// Everything that the process knows of itself.
+    Status,
+    /// Whether it is ready.
+    Ready,
+    /// How it would answer a question.
+    Lookup {
+        /// The name; without a final dot it is absolute, too.
+        name: String,
+        /// The type of record, e.g. `AAAA`.
+        kind: String,
+    },
+    /// Believe what is held back, and follow a cluster that was refused.
+    Accept {
+        /// The store of this zone; every store without one.
+        #[serde(default)]
+        zone: Option<String>,
+    },
+    /// Go on serving what is served now, whatever comes.
+    Freeze {
+        /// For so many seconds; without a number, for as long as the process finds right.
+        #[serde(default)]
+        for_s: Option<u64>,
+        /// As in [`Self::Accept`].
+        #[serde(default)]
+        zone: Option<String>,
+    },
+    /// Serve what was received again.
+    Thaw {
+        /// As in [`Self::Accept`].
+        #[serde(default)]
+        zone: Option<String>,
+    },
+    /// The snapshots on the disk.
+    Generations {
+        /// As in [`Self::Accept`].
+        #[serde(default)]
+        zone: Option<String>,
+    },
+    /// Serve a snapshot, frozen.
+    Rollback {
+        /// Its number.
+        generation: u64,
+        /// For so many seconds, as in [`Self::Freeze`].
+        #[serde(default)]
+        for_s: Option<u64>,
+        /// The store of this zone; without one there has to be only one.
+        #[serde(default)]
+        zone: Option<String>,
+    },
+}
+
+impl Command {
+    /// The name of each on the wire.
+    pub(super) const NAMES: [&'static str; 8] =
+        ["status", "ready", "lookup", "accept", "freeze", "thaw", "generations", "rollback"];
+
+    /// Its name on the wire.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Ready => "ready",
+            Self::Lookup { .. } => "lookup",
+            Self::Accept { .. } => "accept",
+            Self::Freeze { .. } => "freeze",
+            Self::Thaw { .. } => "thaw",
+            Self::Generations { .. } => "generations",
+            Self::Rollback { .. } => "rollback",
+        }
+    }
+
+    /// Whether it changes what is served: such a command goes to the log with who gave it.
+    pub(super) const fn is_order(&self) -> bool {
+        match self {
+            Self::Status | Self::Ready | Self::Lookup { .. } | Self::Generations { .. } => false,
+            Self::Accept { .. } | Self::Freeze { .. } | Self::Thaw { .. } | Self::Rollback { .. } => true,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a process says of itself over its control socket: to people as one screen, to scripts as JSON.
+//!
+//! It is a model of its own and not the live types: it is read by programs of other releases and by scripts. Every
+//! field has a default, so that a reader takes what it knows and leaves the rest. Times are durations in whole
+//! seconds, as in "so long ago" or "in so long": they hold whatever the clocks of the two ends say.
+//!
+//! * here: the process as a whole, and what roles add to it ([`Section`]).
+//! * `store`: one store, which is what most of the screen is about.
+//! * `outcome`: what became of an order.
+
+pub mod outcome;
+pub mod store;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::store::StoreStatus;
+
+/// A whole process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// Which part of Outlast it is.
+    pub role: Role,
+    /// Its release, e.g. `0.1.0`.
+    pub release: String,
+    /// Name of the node or the hub.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it began.
+    pub up_s: u64,
+    /// Whether it is ready, and what it waits for.
+    pub ready: Ready,
+    /// Where it answers, e.g. `dns://:53 0.0.0.0:53`.
+    pub listening: Vec<String>,
+    /// The data, one for each source, folder and zone.
+    pub stores: Vec<StoreStatus>,
+    /// Its certificate, where it has one.
+    pub certificate: Option<Certificate>,
+    /// What else the role has to say.
+    pub sections: Vec<Section>,
+}
+
+/// Which part of Outlast a process is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It answers queries.
+    #[default]
+    Node,
+    /// It watches the API server for nodes.
+    Hub,
+    /// Something that this release does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl Role {
+    /// In words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Hub => "hub",
+            Self::Other => "process",
+        }
+    }
+}
+
+/// Whether a process is ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ready {
+    /// Whether `/ready` says so.
+    pub ready: bool,
+    /// What it waits for.
+    pub pending: Vec<String>,
+    /// Whether it is about to end.
+    pub shutting_down: bool,
+}
+
+/// A certificate that others know this process by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Certificate {
+    /// Its file.
+    pub path: String,
+    /// Seconds until it expires; negative since then.
+    pub expires_in_s: i64,
+    /// For how many seconds after that others take it nevertheless.
+    pub grace_s: u64,
+    /// Why it cannot be used, if so.
+    pub why: Option<String>,
+}
+
+/// A part of the status that only one role has (a hub's followers, its siblings, the API server's health): rows for
+/// people, and the same in full for scripts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Section {
+    /// What it is about, e.g. `followers`; short: it stands before the rows.
+    pub title: String,
+    /// A few rows, the most important first.
+    pub rows: Vec<Row>,
+    /// What it says to operators who ask what to do.
+    pub advice: Vec<Advice>,
+    /// In full, in a form of its own.
+    pub data: serde_json::Value,
+}
+
+/// One line of a [`Section`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Row {
+    /// The line.
+    pub text: String,
+    /// How bad it is.
+    pub level: Level,
+}
+
+/// How bad something is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    #[default]
+    Fine,
+    /// Answers are right or as right as they can be, and somebody should look.
+    Warn,
+    /// Answers are missing or will be.
+    Bad,
+}
+
+/// Something to do, or to know before doing anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Advice {
+    /// How urgent it is.
+    pub level: Level,
+    /// For people, in whole sentences.
+    pub text: String,
+}
