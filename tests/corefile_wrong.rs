@@ -142,13 +142,22 @@ fn kubernetes_lines() {
         kubernetes("max_stale that is no time", "max_stale forever", &["as in 300ms, 5s or 1m30s"]),
         kubernetes("fallback to nobody", "fallback", &["write 'fallback ADDRESS...'"]),
         kubernetes("fallback to a name", "fallback dns.example", &["neither an address nor a file"]),
+        kubernetes("hub nowhere", "hub", &["write 'hub ADDRESS...'"]),
         kubernetes(
-            "hub",
-            "hub 10.0.0.1",
-            &["'hub' is about hubs", "write 'source auto|apiserver|file PATH'"],
+            "a hub by name",
+            "hub hubs.example",
+            &["is not the address of a hub", "IP:PORT", "never looked up by name"],
         ),
-        kubernetes("endpoints", "endpoints headless", &["'endpoints' is about hubs"]),
-        kubernetes("guard", "guard off", &["'guard' is not supported yet", "remove the line"]),
+        kubernetes("hub_tls without a key", "hub_tls ca cert", &["write 'hub_tls CA CERT KEY'"]),
+        kubernetes("hub_plain and more", "hub_plain yes", &["takes no arguments"]),
+        kubernetes("grace for a year", "cert_grace 8760h", &["'cert_grace' is at most 2160h, 90 days"]),
+        kubernetes("some endpoints", "endpoints some", &["must be one of: all, headless"]),
+        kubernetes("half a guard", "guard half", &["must be one of: on, off"]),
+        kubernetes(
+            "a guard for a second",
+            "guard_hold 1s",
+            &["'guard_hold' is from 1m to 168h", "'guard off'"],
+        ),
         kubernetes("multicluster", "multicluster clusterset.local", &["'multicluster' is not supported"]),
         kubernetes("zonal", "zonal", &["'zonal' is not supported"]),
         kubernetes("upstream, of old", "upstream", &["'upstream' was removed", "remove the line"]),
@@ -157,10 +166,13 @@ fn kubernetes_lines() {
         kubernetes(
             "source of no kind",
             "source etcd x",
-            &["no source 'etcd'", "write 'source auto|apiserver|file PATH'"],
+            &["no source 'etcd'", "write 'source auto|hub|apiserver|file PATH'"],
         ),
-        kubernetes("source hub", "source hub", &["source 'hub' is not supported yet", "write 'source auto|"]),
-        kubernetes("source hub somewhere", "source hub 10.0.0.1", &["source 'hub' is not supported yet"]),
+        kubernetes(
+            "source hub somewhere",
+            "source hub 10.0.0.1",
+            &["'hub' stands alone", "'hub ADDRESS...'"],
+        ),
         kubernetes(
             "an API server in place",
             "source apiserver https://a",
@@ -168,8 +180,8 @@ fn kubernetes_lines() {
         ),
         kubernetes("auto with a word", "source auto a", &["'auto' stands alone", "'kubeconfig FILE'"]),
         kubernetes("a file without a path", "source file", &["needs a path", "write 'source file PATH'"]),
-        kubernetes("source of nothing", "source", &["write 'source auto|apiserver|file PATH'"]),
-        kubernetes("two paths", "source file a b", &["write 'source auto|apiserver|file PATH'"]),
+        kubernetes("source of nothing", "source", &["write 'source auto|hub|apiserver|file PATH'"]),
+        kubernetes("two paths", "source file a b", &["write 'source auto|hub|apiserver|file PATH'"]),
     ]);
 }
 
@@ -191,6 +203,24 @@ fn kubernetes_as_a_whole() {
             "kubernetes cluster.local {\nsource apiserver\ntls a b c\n}",
             2,
             &["nothing says where the API server is"],
+        ),
+        directive(
+            "hubs, and nothing says where",
+            "kubernetes cluster.local {\nsource hub\n}",
+            2,
+            &["nothing says where the hubs are", "'hub ADDRESS...'"],
+        ),
+        directive(
+            "hubs beyond loopback",
+            "kubernetes cluster.local {\nhub 10.0.0.1\n}",
+            2,
+            &["write 'hub_tls CA CERT KEY'", "'hub_plain'"],
+        ),
+        directive(
+            "hubs and the API server",
+            "kubernetes cluster.local {\nhub ::1\nsource apiserver\n}",
+            2,
+            &["exclude each other", "never contacts the API server"],
         ),
         directive(
             "reverse zones only",

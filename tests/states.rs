@@ -91,6 +91,7 @@ scenarios! {
     list_parts
     lists_side_by_side
     live
+    never_back
     partial
     pods
     programming

@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use crate::corefile::{self, Corefile, LoadOptions};
 use crate::node::plugins::cache::Persist;
+use crate::node::plugins::kubernetes::options::guard::{self, GuardOverrides};
+use crate::node::plugins::kubernetes::options::hub::{self, HubOverrides};
 use crate::node::reload::Load;
 use crate::node::setup::{Environment, Overrides, directive_names};
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
 use crate::source::apiserver::access::is_in_cluster;
 use crate::source::choice::SourceChoice;
+use crate::source::hub::access;
 
 /// The Corefile, and what is ahead of it.
 #[derive(clap::Args)]
@@ -24,9 +27,19 @@ pub(super) struct ConfigArgs {
     /// Port of server blocks that name none
     #[arg(long, default_value_t = 53, value_name = "PORT")]
     dns_port: u16,
-    /// Where the cluster's objects come from: auto, apiserver or file:PATH [default: auto, the API server]
+    /// Where the cluster's objects come from: auto, hub, apiserver or file:PATH [default: auto, hubs if any are named,
+    /// else the API server]
     #[arg(long, env = "OUTLAST_SOURCE", value_name = "SOURCE")]
     source: Option<SourceChoice>,
+    /// Hubs to follow instead of the API server
+    #[command(flatten)]
+    hub: HubArgs,
+    /// Hold back what would empty the zone, on or off [default: on]
+    #[arg(long, env = "OUTLAST_GUARD", value_name = "ON|OFF", value_parser = on_or_off)]
+    guard: Option<bool>,
+    /// For how long it is held back at most, 1m to 168h [default: 1h]
+    #[arg(long, env = "OUTLAST_GUARD_HOLD", value_name = "DURATION", value_parser = guard_hold)]
+    guard_hold: Option<Duration>,
     /// Folder of the snapshots that answers survive in
     #[arg(long, env = "OUTLAST_SNAPSHOT", value_name = "DIR")]
     snapshot: Option<PathBuf>,
@@ -50,6 +63,46 @@ pub(super) struct ConfigArgs {
     node_name: Option<String>,
 }
 
+/// Where hubs are, and whom to believe.
+#[derive(clap::Args)]
+pub(super) struct HubArgs {
+    /// Hubs to follow instead of the API server: IP, IP:PORT or [IPV6]:PORT, with commas between, never names
+    #[arg(long, env = "OUTLAST_HUB", value_name = "ADDRESS", value_delimiter = ',', value_parser = access::address)]
+    hub: Vec<SocketAddr>,
+    /// Certificates of the authority that hubs are believed by, PEM
+    #[arg(long, env = "OUTLAST_HUB_TLS_CA", value_name = "FILE")]
+    hub_tls_ca: Option<PathBuf>,
+    /// This node's own certificate, PEM
+    #[arg(long, env = "OUTLAST_HUB_TLS_CERT", value_name = "FILE")]
+    hub_tls_cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, env = "OUTLAST_HUB_TLS_KEY", value_name = "FILE")]
+    hub_tls_key: Option<PathBuf>,
+    /// Reach hubs beyond loopback without TLS, and believe anybody on the network
+    #[arg(long, env = "OUTLAST_HUB_PLAIN")]
+    hub_plain: bool,
+    /// For how long an expired certificate is still believed, at most 2160h [default: 168h]
+    #[arg(long, env = "OUTLAST_CERT_GRACE", value_name = "DURATION", value_parser = cert_grace)]
+    cert_grace: Option<Duration>,
+    /// Endpoints that hubs are asked for: all, or those of headless services [default: all]
+    #[arg(long, env = "OUTLAST_ENDPOINTS", value_name = "all|headless", value_parser = headless_only)]
+    endpoints: Option<bool>,
+}
+
+impl HubArgs {
+    fn overrides(&self) -> HubOverrides {
+        HubOverrides {
+            seeds: self.hub.clone(),
+            ca: self.hub_tls_ca.clone(),
+            cert: self.hub_tls_cert.clone(),
+            key: self.hub_tls_key.clone(),
+            plain: self.hub_plain,
+            grace: self.cert_grace,
+            headless_only: self.endpoints,
+        }
+    }
+}
+
 impl ConfigArgs {
     /// Reads the Corefile.
     pub(super) fn load(&self) -> Result<Corefile, corefile::Error> {
@@ -69,6 +122,8 @@ impl ConfigArgs {
     pub(super) fn environment(&self, metrics: Arc<Metrics>) -> Environment {
         let overrides = Overrides {
             source: self.source.clone(),
+            hub: self.hub.overrides(),
+            guard: GuardOverrides { on: self.guard, hold: self.guard_hold },
             snapshot: self.snapshot.clone(),
             snapshot_interval: self.snapshot_interval,
             stale_after: self.stale_after,
@@ -87,6 +142,30 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 fn persist(text: &str) -> Result<Persist, String> {
     if text.is_empty() { Err("write a folder, or off".to_owned()) } else { Ok(Persist::from(text)) }
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write on or off".to_owned()),
+    }
+}
+
+fn headless_only(text: &str) -> Result<bool, String> {
+    match text {
+        "all" => Ok(false),
+        "headless" => Ok(true),
+        _ => Err("write all or headless".to_owned()),
+    }
+}
+
+fn guard_hold(text: &str) -> Result<Duration, String> {
+    guard::hold_within(duration(text)?)
+}
+
+fn cert_grace(text: &str) -> Result<Duration, String> {
+    hub::grace_within(duration(text)?)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -141,6 +220,15 @@ mod tests {
         let words = [
             "outlast",
             "--source=file:b.yaml",
+            "--hub=10.0.0.1,[::1]:7",
+            "--hub-tls-ca=/ca",
+            "--hub-tls-cert=/cert",
+            "--hub-tls-key=/key",
+            "--hub-plain",
+            "--cert-grace=1h",
+            "--endpoints=headless",
+            "--guard=off",
+            "--guard-hold=2h",
             "--snapshot=/b",
             "--snapshot-interval=5m",
             "--stale-after=20s",
@@ -150,8 +238,34 @@ mod tests {
         ];
         let flags = <Flags as clap::Parser>::try_parse_from(words).unwrap_or_else(|e| panic!("{e}"));
         let environment = flags.config.environment(Arc::new(Metrics::new()));
-        let Overrides { source, snapshot, snapshot_interval, stale_after, max_stale, persist, fallback: _ } =
-            environment.overrides;
+        let Overrides {
+            source,
+            hub,
+            guard,
+            snapshot,
+            snapshot_interval,
+            stale_after,
+            max_stale,
+            persist,
+            fallback: _,
+        } = environment.overrides;
+        let file = |name: &str| Some(PathBuf::from(name));
+        assert_eq!(
+            hub,
+            HubOverrides {
+                seeds: vec![
+                    "10.0.0.1:9953".parse().expect("an address"),
+                    "[::1]:7".parse().expect("an address")
+                ],
+                ca: file("/ca"),
+                cert: file("/cert"),
+                key: file("/key"),
+                plain: true,
+                grace: Some(Duration::from_secs(3600)),
+                headless_only: Some(true),
+            }
+        );
+        assert_eq!(guard, GuardOverrides { on: Some(false), hold: Some(Duration::from_secs(7200)) });
         assert_eq!(source, Some(SourceChoice::File("b.yaml".into())));
         assert_eq!(snapshot, Some("/b".into()));
         assert_eq!(persist, Some(Persist::Folder("/c".into())));

@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::runtime::Runtime;
-use tokio_util::sync::CancellationToken;
 
 use super::config::ConfigArgs;
 use super::control::ControlAt;
+use super::process::{Control, LAST_LINES, LAST_SNAPSHOT};
 use crate::node::reload::Reloader;
 use crate::node::running;
 use crate::node::setup::{Environment, Plan, plan};
@@ -24,12 +22,6 @@ use crate::snapshot::disk::{DiskError, RealDisk};
 
 /// Most threads that answer queries: a node's DNS must leave the node to its pods.
 const MAX_THREADS: usize = 4;
-
-/// How long the last snapshot may take at the end.
-const LAST_SNAPSHOT: Duration = Duration::from_secs(10);
-
-/// How long the last log lines may take.
-const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Arguments of `outlast node`.
 #[derive(clap::Args)]
@@ -171,44 +163,5 @@ impl Drop for Pidfile<'_> {
     fn drop(&mut self) {
         // It names a process that is gone in a moment.
         let _ = std::fs::remove_file(self.0);
-    }
-}
-
-/// The runtime for sources, stores, snapshots and administration: one thread of its own, so that nothing of
-/// it ever holds up an answer.
-struct Control {
-    /// To spawn on it.
-    handle: tokio::runtime::Handle,
-    /// Ends it.
-    stop: CancellationToken,
-    /// Its thread.
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Control {
-    fn start() -> std::io::Result<Self> {
-        let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let run = move || {
-            runtime.block_on(stopped.cancelled());
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new().name("outlast-control".to_owned()).spawn(run)?;
-        Ok(Self { handle, stop, thread: Some(thread) })
-    }
-
-    const fn handle(&self) -> &tokio::runtime::Handle {
-        &self.handle
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

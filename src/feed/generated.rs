@@ -564,6 +564,7 @@ pub struct Batch {
     /// A new epoch or cluster begins before the entries where it differs from the last one.
     #[prost(string, tag = "1")]
     pub cluster_uid: ::prost::alloc::string::String,
+    /// Absent in all but the last of several batches that are one change.
     #[prost(message, optional, tag = "2")]
     pub position: ::core::option::Option<Position>,
     #[prost(uint32, tag = "3")]

@@ -2,7 +2,7 @@
 //!
 //! May depend on [`crate::zone`] only. `feed.proto` is the schema, [`wire`] the code generated from it (checked
 //! in; `tests/feed_codegen.rs` makes it anew and compares), [`convert`] the way between its messages and the
-//! zone's objects, [`position`] how far a follower has come.
+//! zone's objects, [`position`] how far a follower has come, [`frame`] and [`greeting`] what hubs say and are asked.
 //!
 //! Invariants:
 //! * Converting an object to its message and back gives the same object.
@@ -11,6 +11,10 @@
 //! * Fields are never renumbered or reused, and a new field has a meaning when it is absent.
 
 pub mod convert;
+pub mod digests;
+pub mod entry;
+pub mod frame;
+pub mod greeting;
 pub mod position;
 pub mod view;
 

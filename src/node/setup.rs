@@ -17,6 +17,8 @@ use super::listen::bind::wildcard;
 use super::listen::tls::Identity;
 use super::plugins::bind::{BindAddress, interfaces};
 use super::plugins::cache;
+use super::plugins::kubernetes::options::guard::GuardOverrides;
+use super::plugins::kubernetes::options::hub::HubOverrides;
 use super::plugins::refused::REFUSED;
 use super::plugins::{self, PLUGINS};
 use super::router::{Block, Route};
@@ -57,6 +59,10 @@ pub struct Environment {
 pub struct Overrides {
     /// `source`
     pub source: Option<SourceChoice>,
+    /// `hub` and what belongs to it.
+    pub hub: HubOverrides,
+    /// `guard` and `guard_hold`
+    pub guard: GuardOverrides,
     /// `snapshot`
     pub snapshot: Option<PathBuf>,
     /// `snapshot_interval`
@@ -69,6 +75,37 @@ pub struct Overrides {
     pub persist: Option<cache::Persist>,
     /// `fallback`; empty leaves it to the Corefile.
     pub fallback: Vec<SocketAddr>,
+}
+
+/// For how long the guard holds removals back without `guard_hold`: an hour is time for somebody to look.
+pub const DEFAULT_GUARD_HOLD: Duration = Duration::from_secs(3600);
+
+/// The shortest `guard_hold`: several more lists are fetched in it.
+pub const MIN_GUARD_HOLD: Duration = Duration::from_secs(60);
+
+/// The longest: after a week what is held is the state that everybody is used to.
+pub const MAX_GUARD_HOLD: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Whether lists of the origin are judged before what they lack is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardConfig {
+    /// Whether they are. Of no effect where a hub has judged.
+    pub on: bool,
+    /// For how long removals are held back at most.
+    pub hold: Duration,
+}
+
+impl Default for GuardConfig {
+    fn default() -> Self {
+        Self { on: true, hold: DEFAULT_GUARD_HOLD }
+    }
+}
+
+impl GuardConfig {
+    /// What holds for blocks that share a store: a block that wants no guard does not take it from the other.
+    fn union(self, other: Self) -> Self {
+        Self { on: self.on || other.on, hold: self.hold.max(other.hold) }
+    }
 }
 
 /// A store and everything that feeds and keeps it.
@@ -86,6 +123,8 @@ pub struct StoreConfig {
     pub wanted: Wanted,
     /// For the state that is logged and exported.
     pub limits: Limits,
+    /// What is held back.
+    pub guard: GuardConfig,
     /// Whether `/ready` waits for it.
     pub watched: bool,
 }
@@ -149,10 +188,16 @@ impl Process {
             let limits = [shared.limits.max_stale, config.limits.max_stale];
             shared.limits.max_stale = limits.into_iter().flatten().min();
             shared.watched |= config.watched;
-            if let (SourceConfig::ApiServer(shared), SourceConfig::ApiServer(access)) =
-                (&mut shared.source, config.source)
-            {
-                shared.limits = shared.limits.larger(&access.limits);
+            shared.guard = shared.guard.union(config.guard);
+            match (&mut shared.source, config.source) {
+                (SourceConfig::ApiServer(shared), SourceConfig::ApiServer(access)) => {
+                    shared.limits = shared.limits.larger(&access.limits);
+                }
+                // All endpoints have those of headless services among them.
+                (SourceConfig::Hub(shared), SourceConfig::Hub(access)) => {
+                    shared.headless_only &= access.headless_only;
+                }
+                _ => {}
             }
             return Ok(store.clone());
         }

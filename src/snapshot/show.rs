@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::decode::Verified;
 use crate::ops::age::Age;
-use crate::zone::object::{Kind, Object};
+use crate::zone::object::{Kind, Kinds, Object};
 
 /// Writes what a snapshot says of itself, and what is in it by kind. `bytes` is the size of the file, `now_ms`
 /// the time, Unix milliseconds.
@@ -39,12 +39,22 @@ pub fn show(out: &mut dyn Write, snapshot: &Verified<'_>, bytes: u64, now_ms: u6
     writeln!(out, "file            {bytes} bytes, format version {}", snapshot.version())?;
     writeln!(out, "digest version  {}", h.digest_version)?;
     writeln!(out)?;
-    writeln!(out, "{:<14} {:<8} {:>8} {:>15}  DIGEST", "KIND", "COMPLETE", "OBJECTS", "POSITION")?;
+    let (position, told) = ("POSITION", "TOLD");
+    writeln!(
+        out,
+        "{:<14} {:<8} {:>8} {position:>12} {told:>12} {:<4}  DIGEST",
+        "KIND", "COMPLETE", "OBJECTS", "HELD"
+    )?;
+    let yes = |kinds: Kinds, kind| if kinds.has(kind) { "yes" } else { "no" };
     for kind in Kind::ALL {
-        let complete = if h.complete.has(kind) { "yes" } else { "no" };
-        let (objects, position) = (counts[kind.index()], h.position.version(kind));
-        let digest = h.digests[kind.index()];
-        writeln!(out, "{:<14} {complete:<8} {objects:>8} {position:>15}  {digest}", kind.as_str())?;
+        let (complete, held) = (yes(h.complete, kind), yes(h.held, kind));
+        let (objects, digest) = (counts[kind.index()], h.digests[kind.index()]);
+        let (position, told) = (h.position.version(kind), h.told.version(kind));
+        writeln!(
+            out,
+            "{:<14} {complete:<8} {objects:>8} {position:>12} {told:>12} {held:<4}  {digest}",
+            kind.as_str()
+        )?;
     }
     Ok(())
 }
@@ -113,7 +123,7 @@ mod tests {
     use super::super::header::{Header, KindDigest};
     use super::*;
     use crate::feed::position::Position;
-    use crate::zone::object::{Kinds, Namespace, ObjectRef};
+    use crate::zone::object::{Namespace, ObjectRef};
 
     fn namespace(name: &str) -> Object {
         Object::Namespace(Namespace { name: name.into(), labels: [].into() })
@@ -124,6 +134,8 @@ mod tests {
             zone: "cluster.local.".into(),
             source: "file:\u{1b}[31mx".into(),
             position: Position { epoch: 3, versions: [11, 22, 33, 44] },
+            told: Position { epoch: 3, versions: [11, 25, 33, 44] },
+            held: Kinds::NONE.with(Kind::EndpointSlice),
             complete: Kinds::CORE,
             digest_version: 1,
             written_at_ms: 1_790_000_000_000,
@@ -160,11 +172,11 @@ endpoints       0
 file            123 bytes, format version 1
 digest version  1
 
-KIND           COMPLETE  OBJECTS        POSITION  DIGEST
-Namespace      yes             2              11  000000000000000000000000000000ab/2
-Service        yes             0              22  00000000000000000000000000000000/0
-EndpointSlice  yes             0              33  00000000000000000000000000000000/0
-Pod            no              0              44  00000000000000000000000000000000/0
+KIND           COMPLETE  OBJECTS     POSITION         TOLD HELD  DIGEST
+Namespace      yes             2           11           11 no    000000000000000000000000000000ab/2
+Service        yes             0           22           25 no    00000000000000000000000000000000/0
+EndpointSlice  yes             0           33           33 yes   00000000000000000000000000000000/0
+Pod            no              0           44           44 no    00000000000000000000000000000000/0
 ";
         assert_eq!(out, expected);
     }

@@ -9,11 +9,13 @@ use std::str::FromStr;
 /// What was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SourceChoice {
-    /// `auto`: the API server, as long as there are no hubs to follow instead.
+    /// `auto`: hubs if any is configured, else the API server.
     #[default]
     Auto,
     /// `apiserver`
     ApiServer,
+    /// `hub`
+    Hub,
     /// `file PATH` in a Corefile, `file:PATH` elsewhere.
     File(PathBuf),
 }
@@ -21,9 +23,9 @@ pub enum SourceChoice {
 /// A flag or a variable whose text is no source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSource {
-    /// `hub`, which will be one.
-    #[error("source 'hub' is not supported yet: write {FORMS}")]
-    Hub,
+    /// `hub:10.0.0.1`: where hubs are has an option of its own.
+    #[error("source 'hub' stands alone: where the hubs are, 'hub ADDRESS...', --hub or OUTLAST_HUB says")]
+    HubWithAddress,
     /// Anything else.
     #[error("{text:?} is not a source: write {FORMS}")]
     Unknown {
@@ -33,7 +35,7 @@ pub enum NoSource {
 }
 
 /// The forms of a flag's text.
-const FORMS: &str = "auto, apiserver or file:PATH";
+const FORMS: &str = "auto, hub, apiserver or file:PATH";
 
 impl FromStr for SourceChoice {
     type Err = NoSource;
@@ -42,9 +44,9 @@ impl FromStr for SourceChoice {
         match text.split_once(':') {
             None if text == "auto" => Ok(Self::Auto),
             None if text == "apiserver" => Ok(Self::ApiServer),
+            None if text == "hub" => Ok(Self::Hub),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(PathBuf::from(path))),
-            None if text == "hub" => Err(NoSource::Hub),
-            Some(("hub", _)) => Err(NoSource::Hub),
+            Some(("hub", _)) => Err(NoSource::HubWithAddress),
             _ => Err(NoSource::Unknown { text: text.to_owned() }),
         }
     }
@@ -58,6 +60,7 @@ mod tests {
     fn what_flags_may_say() {
         for (text, want) in [
             ("auto", SourceChoice::Auto),
+            ("hub", SourceChoice::Hub),
             ("apiserver", SourceChoice::ApiServer),
             ("file:/etc/cluster: 1.yaml", SourceChoice::File("/etc/cluster: 1.yaml".into())),
         ] {
@@ -67,8 +70,6 @@ mod tests {
             let error = text.parse::<SourceChoice>().unwrap_err();
             assert_eq!(error.to_string(), format!("{text:?} is not a source: write {FORMS}"));
         }
-        for text in ["hub", "hub:10.0.0.1"] {
-            assert_eq!(text.parse::<SourceChoice>(), Err(NoSource::Hub), "{text}");
-        }
+        assert_eq!("hub:10.0.0.1".parse::<SourceChoice>(), Err(NoSource::HubWithAddress));
     }
 }

@@ -33,11 +33,32 @@ pub enum Why {
     Audit,
 }
 
+impl Why {
+    /// As metrics and logs name it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Audit => "audit",
+        }
+    }
+}
+
 /// To a source.
 pub type Commands = mpsc::Sender<Command>;
 
 /// At the source.
 pub type Commanded = mpsc::Receiver<Command>;
+
+/// The next command; never, if nobody gives any. Cancel-safe.
+pub async fn next(commanded: &mut Option<Commanded>) -> Command {
+    if let Some(commands) = commanded {
+        match commands.recv().await {
+            Some(command) => return command,
+            None => *commanded = None,
+        }
+    }
+    std::future::pending().await
+}
 
 /// The way to a source.
 pub fn channel() -> (Commands, Commanded) {

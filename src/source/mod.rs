@@ -56,6 +56,7 @@ impl SourceConfig {
     pub fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::ApiServer(one), Self::ApiServer(other)) => one.place == other.place,
+            (Self::Hub(one), Self::Hub(other)) => one.is_same_place(other),
             _ => self == other,
         }
     }
@@ -139,6 +140,9 @@ pub struct Resume {
     pub told: Position,
     /// The kinds of which the snapshot has any object.
     pub populated: Kinds,
+    /// Kinds of which the store holds something that the source has not yet told the version of: their state may be
+    /// ahead of `told`.
+    pub ahead: Kinds,
 }
 
 /// What became of the question whether the state is what the origin has.
@@ -198,7 +202,11 @@ pub enum Update {
         version: u64,
     },
     /// All of `kind` up to this resourceVersion has been told, if nothing was left out on the way: what hubs and
-    /// their followers compare. [`Update::Reached`] is what has been gone over.
+    /// their followers compare. [`Update::Reached`] is what has been gone over, and therefore told.
+    ///
+    /// A version below what was told before, within an epoch, says that the source goes on from behind: it is said
+    /// ahead of the changes that it is about. Changes of the kind then wait, so that nothing goes back, until as much
+    /// has been told again. Lists are all there is to know: a source does not send one that is behind.
     Told {
         /// The kind.
         kind: Kind,
@@ -218,6 +226,18 @@ pub enum Update {
     Where {
         /// Where the answer goes.
         answer: oneshot::Sender<Standing>,
+    },
+    /// The list of `kind` that ends next was made to find what the watch has left out, and everything that was told
+    /// before goes as far as the list does: where it differs from the state, something was left out.
+    Audited {
+        /// The kind.
+        kind: Kind,
+    },
+    /// Another cluster answers than the one that is followed, and is refused until somebody accepts it
+    /// ([`command::Command::AcceptCluster`]).
+    Refused {
+        /// uid of its kube-system namespace.
+        cluster_uid: String,
     },
     /// What positions count within, from now on: the cluster and its epoch. Positions of all kinds are unknown
     /// until they are reached anew.

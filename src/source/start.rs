@@ -40,13 +40,12 @@ pub fn start(
     let (commands, commanded) = command::channel();
     match source {
         SourceConfig::File(path) => {
-            drop(commanded);
-            control.spawn(FileSource::new(path, wanted, metrics).run(updates, stop));
+            let source = FileSource::new(path, wanted, metrics).obeying(commanded);
+            control.spawn(source.run(updates, stop));
         }
         SourceConfig::ApiServer(access) => {
-            let source = ApiServerSource::new(access.clone(), wanted, resume, metrics);
+            let source = ApiServerSource::new(access.clone(), wanted, resume, metrics).obeying(commanded);
             let run = stop.clone();
-            drop(commanded);
             run_apart(stop, move || source.run(updates, run))?;
         }
         SourceConfig::Hub(_) => anyhow::bail!("hubs"),

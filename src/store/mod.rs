@@ -10,16 +10,19 @@
 //! * Only a proof of the source makes data younger: not a change, not a list.
 //!
 //! Reading order: `state` (what age does), `writer` (what an update does), and what it is made of: `lists` (lists
-//! that are under way), `lineage` (how far the source has come), `latency` and `report` (what is measured and said);
-//! then `keeper` (the disk) and `status` (what is said of it to operators).
+//! that are under way), `lineage` (how far the source has come), `staged` (what waits for what has been before),
+//! `latency` and `report` (what is measured and said); then `keeper` (the disk) and `status` (what is said of it to
+//! operators).
 
 pub mod keeper;
 mod latency;
 mod lineage;
 mod lists;
 mod report;
+mod staged;
 pub mod state;
 pub mod status;
+pub mod triggers;
 pub mod writer;
 
 use std::sync::Arc;

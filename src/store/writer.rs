@@ -22,7 +22,9 @@ use super::latency::{Cause, Latency};
 use super::lineage::Lineage;
 use super::lists::Lists;
 use super::report::Report;
+use super::staged::Staged;
 use super::state::{DataState, Limits};
+use super::triggers::Triggers;
 use super::{Generation, Proof, Store};
 use crate::ops::catalogue;
 use crate::ops::clock::WallClock;
@@ -62,6 +64,8 @@ pub struct Writer {
     lists: Lists,
     /// How far the source has come.
     lineage: Lineage,
+    /// Changes of kinds that are not yet where the table has been.
+    staged: Staged,
     /// Updates that broke the writer.
     panics: Counter,
     /// From the cause of a change to its service.
@@ -70,6 +74,8 @@ pub struct Writer {
     report: Report,
     /// The kinds that are held with everything that is wanted of them.
     progress: watch::Sender<Kinds>,
+    /// What set changes off, for those who pass them on.
+    triggers: Option<Arc<Triggers>>,
 }
 
 /// An update broke the writer.
@@ -96,11 +102,20 @@ impl Writer {
             lost: None,
             lists: Lists::default(),
             lineage: Lineage::default(),
+            staged: Staged::default(),
             panics: metrics.counter(catalogue::PANICS, &[]),
             latency: Latency::new(metrics),
             report: Report::new(metrics),
             progress: watch::Sender::new(Kinds::NONE),
+            triggers: None,
         }
+    }
+
+    /// Tells there what set changes off.
+    #[must_use]
+    pub fn with_triggers(mut self, triggers: Arc<Triggers>) -> Self {
+        self.triggers = Some(triggers);
+        self
     }
 
     /// The kinds that are held with everything that is wanted of them, as that changes.
@@ -120,6 +135,7 @@ impl Writer {
         if let Some(booted) = self.keeper.as_mut().and_then(Keeper::load) {
             self.store.prove_ago(booted.age);
             self.store.publish(booted.generation);
+            self.staged = Staged::resumed(&booted.resume);
             self.lineage = Lineage::resumed(booted.resume);
             self.moved();
         }
@@ -136,6 +152,8 @@ impl Writer {
             // What is held has none: it is served, and neither proved nor kept as if it had, until it is listed.
             self.lineage.broke(self.store.current().table.complete());
         }
+        // The new source goes on from what was gone over.
+        self.staged = Staged::resumed(self.lineage.known());
         self.wanted.labels |= wanted.labels;
         self.wanted.pods |= wanted.pods;
         self.limits = limits;
@@ -164,9 +182,19 @@ impl Writer {
     /// Whether the state, as it was received, has these digests.
     fn compare(&self, digests: &[Option<Digest>; Kind::ALL.len()]) -> Comparison {
         let table = &self.store.current().table;
-        let differs = |kind: &Kind| digests[kind.index()].is_some_and(|digest| digest != table.digest(*kind));
-        let kinds: Kinds = Kind::ALL.into_iter().filter(differs).collect();
-        if kinds.is_empty() { Comparison::Same } else { Comparison::Differs { kinds } }
+        let (mut kinds, mut unsettled) = (Kinds::NONE, false);
+        for (kind, digest) in Kind::ALL.into_iter().zip(digests) {
+            match digest {
+                Some(_) if self.staged.kinds().has(kind) => unsettled = true,
+                Some(digest) if *digest != table.digest(kind) => kinds = kinds.with(kind),
+                Some(_) | None => {}
+            }
+        }
+        match (kinds.is_empty(), unsettled) {
+            (false, _) => Comparison::Differs { kinds },
+            (true, true) => Comparison::Unsettled,
+            (true, false) => Comparison::Same,
+        }
     }
 
     /// What the configuration needs; more, where an earlier one needed more.
@@ -242,22 +270,38 @@ impl Writer {
             }
             Update::ListEnd { kinds } => self.end_list(kinds).await,
             Update::ListFailed { kinds } => guarded(|| self.lists.forget(kinds)),
-            Update::Changes(events) => guarded(|| self.change(events)),
-            Update::Reached { kind, version } => guarded(|| self.lineage.reached(kind, version)),
-            Update::Told { kind, version } => guarded(|| self.lineage.told(kind, version)),
+            Update::Changes(events) => guarded(|| {
+                let events = self.staged.hold_back(events);
+                self.change(events);
+            }),
+            Update::Reached { kind, version } => guarded(|| {
+                let waited = self.staged.reached(kind, version);
+                self.lineage.reached(kind, version);
+                self.change(waited);
+            }),
+            Update::Told { kind, version } => guarded(|| {
+                let waited = self.staged.told(kind, version, self.lineage.known().told.version(kind));
+                self.lineage.told(kind, version);
+                self.change(waited);
+            }),
             Update::Holds(_) => Ok(()),
             Update::Compare { digests, answer } => guarded(|| {
                 // Who asked may have gone.
                 let _ = answer.send(self.compare(&digests));
             }),
             Update::Where { answer } => guarded(|| drop(answer.send(self.standing()))),
-            Update::Lineage { cluster_uid, epoch } => guarded(|| self.lineage.begin(cluster_uid, epoch)),
+            Update::Lineage { cluster_uid, epoch } => guarded(|| {
+                self.staged.forget(Kinds::ALL);
+                self.lineage.begin(cluster_uid, epoch);
+            }),
             Update::Fresh { as_of } => guarded(|| self.prove(as_of)),
             Update::Lost { why } => guarded(|| self.lose(why)),
+            Update::Audited { .. } | Update::Refused { .. } => Ok(()),
         };
         self.moved();
         if let Err(Broken) = taken {
             self.panics.increment(1);
+            self.staged.forget(about);
             self.lineage.broke(about);
             self.lose("an update from the source broke the writer, which is a bug".to_owned());
         }
@@ -270,6 +314,12 @@ impl Writer {
         let mut causes = Vec::new();
         for Event { change, trigger, held } in events {
             let change = held.map_or(change, |held| Change::Upsert(held.served));
+            self.lineage.changed(change.kind());
+            if let (Some(triggers), Some(trigger), Change::Upsert(object)) =
+                (&self.triggers, &trigger, &change)
+            {
+                triggers.note(object.key(), trigger.at_ms);
+            }
             let cause = trigger.map(|trigger| Cause::new(change.namespace(), trigger));
             if table.apply([change], now) == Effect::Changed {
                 effect = Effect::Changed;
@@ -308,6 +358,7 @@ impl Writer {
     /// Takes note of a list that was applied.
     fn listed(&mut self, kinds: Kinds, table: Table, difference: Difference, causes: &[Cause]) {
         self.lineage.listed(kinds);
+        self.staged.forget(kinds);
         if self.wanted.labels
             && self.lineage.is_whole()
             && let Some(keeper) = &mut self.keeper
@@ -424,8 +475,12 @@ fn kinds(update: &Update) -> Kinds {
     match update {
         Update::ListPart { kinds, .. } | Update::ListEnd { kinds } | Update::ListFailed { kinds } => *kinds,
         Update::Changes(events) => events.iter().map(|event| event.change.kind()).collect(),
-        Update::Reached { kind, .. } | Update::Told { kind, .. } => Kinds::NONE.with(*kind),
-        Update::Holds(_) | Update::Compare { .. } | Update::Where { .. } => Kinds::NONE,
+        Update::Reached { kind, .. } | Update::Told { kind, .. } | Update::Audited { kind } => {
+            Kinds::NONE.with(*kind)
+        }
+        Update::Refused { .. } | Update::Holds(_) | Update::Compare { .. } | Update::Where { .. } => {
+            Kinds::NONE
+        }
         Update::Lineage { .. } | Update::Fresh { .. } | Update::Lost { .. } => Kinds::NONE,
     }
 }

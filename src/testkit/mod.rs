@@ -5,6 +5,7 @@
 //! kernel picks, so that tests run side by side; everything ends when it is dropped. What cannot be set up
 //! panics with its reason: a test that is written wrong has to fail.
 
+pub mod certs;
 pub mod client;
 pub mod cluster;
 pub mod disk;

@@ -20,6 +20,14 @@ impl Change {
         }
     }
 
+    /// Which object it is about.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Upsert(object) => object.key(),
+            Self::Delete(key) => key.clone(),
+        }
+    }
+
     /// The namespace that the object is in; empty for a Namespace.
     pub fn namespace(&self) -> &str {
         match self {

@@ -5,7 +5,17 @@
 //!
 //! Invariant: only a loss is ever held. What is new or moved is served at once.
 
+use super::change::Change;
 use super::object::Object;
+
+/// What is said of one object while something may be held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What the origin says.
+    pub change: Change,
+    /// What is served in its place, while a guard holds the change back.
+    pub held: Option<Held>,
+}
 
 /// What is served of one object in place of what the origin says.
 #[derive(Clone, Debug, PartialEq, Eq)]

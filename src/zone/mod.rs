@@ -11,6 +11,8 @@
 pub mod answer;
 pub mod change;
 pub mod digest;
+pub mod guard;
+pub mod held;
 pub mod hold;
 pub mod lookup;
 pub mod name;
@@ -19,5 +21,6 @@ pub mod rules;
 pub mod selector;
 pub mod table;
 mod trie;
+pub mod view;
 
 pub use table::Table;

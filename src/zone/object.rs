@@ -219,6 +219,13 @@ pub struct Key {
     pub name: Box<str>,
 }
 
+impl Key {
+    /// Whether it is that of the object of this kind, namespace and name.
+    pub fn is(&self, kind: Kind, namespace: &[u8], name: &[u8]) -> bool {
+        self.kind == kind && self.name.as_bytes() == name && self.namespace.as_bytes() == namespace
+    }
+}
+
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &*self.namespace {

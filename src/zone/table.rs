@@ -11,6 +11,7 @@
 
 mod build;
 mod change;
+mod diff;
 mod relist;
 mod shared;
 
@@ -21,7 +22,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub use self::build::Builder;
 pub use self::change::{Difference, Effect};
-pub use self::relist::Relist;
+pub use self::relist::{Fate, Relist, Withheld};
+pub(super) use self::shared::Shared;
 use super::digest::Digest;
 use super::object::{EndpointSlice, Key, Kind, Kinds, Namespace, ObjectRef, Pod, Service, Shape};
 use super::trie::{Item, Trie};
@@ -71,6 +73,16 @@ impl ServiceEntry {
     /// The slices that name it.
     pub fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
         self.slices.iter().map(|s| &**s)
+    }
+
+    /// The namespace that it is in.
+    pub fn namespace(&self) -> &str {
+        self.key().0
+    }
+
+    /// The name of the service.
+    pub fn name(&self) -> &str {
+        self.key().1
     }
 
     /// Namespace and name; an entry always has a service or a slice.
@@ -142,6 +154,26 @@ impl Table {
             ns.as_bytes() == namespace && n.as_bytes() == name
         };
         self.services.get(hash_key(namespace, name), is)
+    }
+
+    /// Every namespace, in storage order.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.iter().map(|o| &*o.0)
+    }
+
+    /// Every service, and every name of a service that only slices have yet, in storage order.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceEntry> {
+        self.services.iter().map(|e| &**e)
+    }
+
+    /// Every pod, in storage order.
+    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.iter().map(|o| &*o.0)
+    }
+
+    /// The EndpointSlice of this name.
+    pub fn slice(&self, namespace: &[u8], name: &[u8]) -> Option<&EndpointSlice> {
+        by_key(&self.slices, namespace, name)
     }
 
     /// Every service that has this address, as a cluster address or as that of an endpoint.
@@ -328,13 +360,16 @@ static SEED: LazyLock<u64> = LazyLock::new(|| {
     RandomState::new().hash_one(0)
 });
 
-fn hash_key(namespace: &[u8], name: &[u8]) -> u64 {
+pub(super) fn hash_key(namespace: &[u8], name: &[u8]) -> u64 {
     xxh3_64_with_seed(name, xxh3_64_with_seed(namespace, *SEED))
 }
 
 fn hash_address(bits: [u8; 16]) -> u64 {
     xxh3_64_with_seed(&bits, *SEED)
 }
+
+#[cfg(test)]
+pub(super) use self::tests::any_object;
 
 #[cfg(test)]
 mod tests {
@@ -351,7 +386,7 @@ mod tests {
     }
 
     /// Few names and addresses, so that objects meet.
-    pub(super) fn any_object() -> impl Strategy<Value = Object> {
+    pub(in crate::zone) fn any_object() -> impl Strategy<Value = Object> {
         let name = |n: u8| Box::<str>::from(format!("o{n}"));
         let label = (0u8..3).prop_map(|n| Labels::from([("l".into(), n.to_string().into())]));
         let port =

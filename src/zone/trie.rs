@@ -14,6 +14,8 @@
 //! * Canonical form: below the root no node holds fewer than two items in all, and no branch leads to a single
 //!   bucket; so the shape depends on the content alone, not on its history.
 
+mod diff;
+
 use std::sync::Arc;
 
 /// Something that a [`Trie`] holds; cheap to clone (an `Arc`, a few words).
@@ -433,6 +435,47 @@ mod tests {
             canonical(&at_once.root, true);
             check(&at_once, &model);
             prop_assert_eq!(shape(&at_once.root), shape(&one_by_one.root));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn differences_are_what_differs(
+            old in proptest::collection::btree_map(0u16..64, 0u32..4, 0..64),
+            steps in proptest::collection::vec((any::<bool>(), 0u16..64, 0u32..4), 0..20),
+            fresh in any::<bool>(),
+        ) {
+            let insert = |trie: &mut Trie<Pair>, key, value| {
+                trie.insert(Pair { key, value }, |p| p.key == key);
+            };
+            let mut before = Trie::default();
+            old.iter().for_each(|(key, value)| insert(&mut before, *key, *value));
+            let (mut after, mut new) = (before.clone(), old.clone());
+            for (put, key, value) in steps {
+                if put {
+                    insert(&mut after, key, value);
+                    new.insert(key, value);
+                } else {
+                    after.remove(hash(key), |p| p.key == key);
+                    new.remove(&key);
+                }
+            }
+            if fresh {
+                after = Trie::default();
+                new.iter().for_each(|(key, value)| insert(&mut after, *key, *value));
+            }
+            let mut found = BTreeMap::new();
+            before.differences(&after, |a, b| a.key == b.key, |a, b| {
+                let key = a.or(b).map(|p| p.key).unwrap();
+                if a != b {
+                    assert_eq!(found.insert(key, (a.map(|p| p.value), b.map(|p| p.value))), None);
+                }
+            });
+            let want: BTreeMap<_, _> = (0..64)
+                .map(|key| (key, (old.get(&key).copied(), new.get(&key).copied())))
+                .filter(|(_, (a, b))| a != b)
+                .collect();
+            prop_assert_eq!(found, want);
         }
     }
 

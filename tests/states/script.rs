@@ -18,7 +18,7 @@
 //! source fresh [DURATION] it proves that nothing changed (until so long ago)
 //! source part KIND,... OBJECT | source end KIND,... | source failed KIND,...   a list, step by step
 //! source lists KIND UNREADABLE-KIND NAME   a part whose entry cannot be read
-//! source reached KIND VERSION
+//! source reached|told KIND VERSION
 //! source lineage UID EPOCH
 //! source proves every DURATION | source is silent
 //! source lost WHY... | source ends
@@ -193,6 +193,10 @@ async fn source(world: &mut World, words: &[&str]) {
         ["reached", name, version] => {
             let version = version.parse().unwrap();
             world.tell(Update::Reached { kind: kind(name), version }).await;
+        }
+        ["told", name, version] => {
+            let version = version.parse().unwrap();
+            world.tell(Update::Told { kind: kind(name), version }).await;
         }
         ["lineage", uid, epoch] => {
             let epoch = epoch.parse().unwrap();

@@ -34,8 +34,8 @@ pub(super) enum Verdict {
     Current,
     /// It knows of a version that has not been verified yet.
     Ahead,
-    /// The cluster's store is behind what was verified before the list was sent: it was restored from an older
-    /// state, unless a whole list says otherwise.
+    /// The cluster's store is behind what was known before the list was sent: it was restored from an older state,
+    /// unless a whole list says otherwise.
     Older,
 }
 
@@ -81,9 +81,9 @@ impl Freshness {
         self.proved = consistent_as_of.max(self.proved.filter(|_| consistent_as_of.is_none()));
     }
 
-    /// A small list that was sent at `sent`, when `verified_then` was verified, says `version`.
-    pub(super) fn small_list(&mut self, sent: Instant, verified_then: u64, version: u64) -> Verdict {
-        if version < verified_then {
+    /// A small list that was sent at `sent`, when `known_then` was the highest version that was known, says `version`.
+    pub(super) fn small_list(&mut self, sent: Instant, known_then: u64, version: u64) -> Verdict {
+        if version < known_then {
             return Verdict::Older;
         }
         if version <= self.verified {

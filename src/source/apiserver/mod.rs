@@ -49,8 +49,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
 use self::client::Client;
-use self::follower::{Common, Follower};
+use self::follower::{Common, Follower, Orders};
 use self::report::Report;
+use super::command::{self, Command, Commanded};
 use super::{Resume, Update, Wanted};
 use crate::ops::backoff::{Backoff, Policy};
 use crate::ops::catalogue;
@@ -76,12 +77,22 @@ pub struct ApiServerSource {
     jitter: Jitter,
     /// Counts and durations.
     metrics: Arc<Metrics>,
+    /// What is asked of it.
+    commanded: Option<Commanded>,
 }
 
 impl ApiServerSource {
     /// A source; nothing is opened before [`run`](Self::run).
     pub fn new(access: Access, wanted: Wanted, resume: Resume, metrics: Arc<Metrics>) -> Self {
-        Self { access, wanted, resume, transport: Transport::Tcp, jitter: Jitter::for_process(), metrics }
+        let (transport, jitter) = (Transport::Tcp, Jitter::for_process());
+        Self { access, wanted, resume, transport, jitter, metrics, commanded: None }
+    }
+
+    /// Does what is asked of it here.
+    #[must_use]
+    pub fn obeying(mut self, commanded: Commanded) -> Self {
+        self.commanded = Some(commanded);
+        self
     }
 
     /// Connects by other means than the network.
@@ -100,17 +111,44 @@ impl ApiServerSource {
 
     /// Follows until `stop`, or until nobody receives any more.
     pub async fn run(self, updates: Sender<Update>, stop: CancellationToken) {
-        let Self { access, wanted, resume, transport, jitter, metrics } = self;
+        let Self { access, wanted, resume, transport, jitter, metrics, commanded } = self;
         let kinds = wanted.kinds();
         let client = Client::new(access, transport, metrics.clone());
         let report = Arc::new(Report::new(kinds, &resume, updates));
-        let common = Arc::new(Common { wanted, client, report, metrics });
+        let orders = Orders::default();
+        let common = Arc::new(Common { wanted, client, report, orders, metrics });
         let mut followers = JoinSet::new();
         for kind in kinds.iter() {
             followers.spawn(keep_following(kind, common.clone(), resume.clone(), jitter.fork()));
         }
         // Nothing that runs here holds a half-done state: it may stop at any await, which dropping the set makes it.
-        stop.run_until_cancelled(async { while followers.join_next().await.is_some() {} }).await;
+        let follow = async {
+            tokio::select! {
+                () = async { while followers.join_next().await.is_some() {} } => {}
+                () = obey(commanded, &common) => {}
+            }
+        };
+        stop.run_until_cancelled(follow).await;
+    }
+}
+
+/// Does what is asked, until nobody listens any more.
+async fn obey(mut commanded: Option<Commanded>, common: &Common) {
+    loop {
+        let told = match command::next(&mut commanded).await {
+            Command::Relist { kinds, why } => {
+                common.orders.relist(kinds, why);
+                Ok(())
+            }
+            Command::BeginEpoch(epoch) => common.report.begin_epoch(epoch).await,
+            Command::AcceptCluster => {
+                common.report.accept_cluster().await;
+                Ok(())
+            }
+        };
+        if told.is_err() {
+            return;
+        }
     }
 }
 
@@ -126,7 +164,7 @@ async fn keep_following(kind: Kind, common: Arc<Common>, mut resume: Resume, jit
         panics.increment(1);
         tracing::error!(%kind, "following broke, which is a bug: beginning anew with a list");
         // Where it has come to is not known any more.
-        resume.position.versions[kind.index()] = 0;
+        (resume.position.versions[kind.index()], resume.told.versions[kind.index()]) = (0, 0);
         tokio::time::sleep(backoff.failed(Instant::now(), &jitter)).await;
     }
 }

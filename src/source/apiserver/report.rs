@@ -79,6 +79,8 @@ struct Inner {
     lost: bool,
     /// uid of the cluster that was refused last: each is said once.
     refused: String,
+    /// uid of a cluster that is to be followed if it answers, whatever was followed before.
+    accepted: String,
 }
 
 impl Report {
@@ -92,6 +94,7 @@ impl Report {
             told: None,
             lost: false,
             refused: String::new(),
+            accepted: String::new(),
         };
         Self {
             inner: Mutex::new(inner),
@@ -190,26 +193,51 @@ impl Report {
         }
         let known = std::mem::take(&mut inner.cluster_uid);
         // Invariant: what was live is not given up for another cluster.
-        if inner.told.is_some() && !known.is_empty() {
+        let stopped = |_| Fault::Unreachable { why: "the store has stopped".to_owned() };
+        let is_accepted = inner.accepted == uid;
+        if inner.told.is_some() && !known.is_empty() && !is_accepted {
             let why = format!(
                 "another cluster answers: the uid of its kube-system namespace is {uid}, and {known} was followed; \
-                 restart to follow the other one"
+                 to follow the other one: outlast ctl accept"
             );
             inner.cluster_uid = known;
             if inner.refused != uid {
                 tracing::error!("{why}");
-                inner.refused = uid;
+                inner.refused.clone_from(&uid);
+                inner.send(Update::Refused { cluster_uid: uid }).await.map_err(stopped)?;
             }
             return Ok(Identity::Foreign { why });
         }
-        if !known.is_empty() {
+        if is_accepted {
+            tracing::warn!(was = %known, now = %uid, "another cluster was accepted: taking over this one");
+        } else if !known.is_empty() {
             tracing::warn!(was = %known, now = %uid, "the snapshot belongs to another cluster: taking over this one");
         }
+        (inner.refused, inner.accepted) = Default::default();
         inner.cluster_uid = uid;
         inner.epoch = 0;
-        let begun = self.begin(&mut inner).await;
-        begun.map_err(|_| Fault::Unreachable { why: "the store has stopped".to_owned() })?;
+        self.begin(&mut inner).await.map_err(stopped)?;
         Ok(Identity::Ours)
+    }
+
+    /// The cluster that was refused last is to be followed, if it still answers.
+    pub(super) async fn accept_cluster(&self) {
+        let mut inner = self.inner.lock().await;
+        inner.accepted = std::mem::take(&mut inner.refused);
+    }
+
+    /// Somebody else has noticed so many restores of the cluster: everything is listed anew, unless as many are known.
+    pub(super) async fn begin_epoch(&self, epoch: u64) -> Result<(), Stop> {
+        let mut inner = self.inner.lock().await;
+        if epoch <= inner.epoch || inner.cluster_uid.is_empty() {
+            return Ok(());
+        }
+        inner.epoch = epoch;
+        tracing::warn!(
+            epoch,
+            "the cluster was restored from an older state, as another hub has found: a new epoch begins"
+        );
+        self.begin(&mut inner).await
     }
 
     /// The cluster was restored from an older state, as a follower of `lineage` has found out: a new epoch begins,

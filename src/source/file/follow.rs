@@ -95,6 +95,11 @@ impl Follower {
         self.seen.clone()
     }
 
+    /// The next look reads the files, also if they have not changed.
+    pub(super) fn reread(&mut self) {
+        self.seen = None;
+    }
+
     /// How long the files have to have been left alone: the first read waits for nothing, and files that are
     /// replaced all the time are read all the same.
     pub(super) fn settle(&self, settle: Duration) -> Duration {

@@ -30,6 +30,7 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::command::{self, Command, Commanded};
 use super::{Listed, Update, Wanted};
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
@@ -66,6 +67,8 @@ pub struct FileSource {
     jitter: Jitter,
     /// Counts and logs.
     report: Report,
+    /// What is asked of it.
+    commanded: Option<Commanded>,
 }
 
 impl FileSource {
@@ -73,7 +76,8 @@ impl FileSource {
     pub fn new(path: impl Into<PathBuf>, wanted: Wanted, metrics: Arc<Metrics>) -> Self {
         let path = path.into();
         let report = Report::new(&path, metrics);
-        Self { path, wanted, interval: INTERVAL, settle: SETTLE, jitter: Jitter::for_process(), report }
+        let jitter = Jitter::for_process();
+        Self { path, wanted, interval: INTERVAL, settle: SETTLE, jitter, report, commanded: None }
     }
 
     /// Looks about every `interval` instead of every [`INTERVAL`].
@@ -81,6 +85,13 @@ impl FileSource {
     pub fn every(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self.settle = SETTLE.min(interval / 4);
+        self
+    }
+
+    /// Does what is asked of it here: a relist is a read at once, also of what has not changed.
+    #[must_use]
+    pub fn obeying(mut self, commanded: Commanded) -> Self {
+        self.commanded = Some(commanded);
         self
     }
 
@@ -99,8 +110,9 @@ impl FileSource {
         }
     }
 
-    async fn follow(self, tx: Sender<Update>) {
+    async fn follow(mut self, tx: Sender<Update>) {
         let mut follower = Follower::new();
+        let mut commanded = self.commanded.take();
         loop {
             // What changes during the look may be missing from it: what is found is as old as its beginning.
             let as_of = Instant::now();
@@ -120,7 +132,20 @@ impl FileSource {
             if told.is_err() {
                 return;
             }
-            tokio::time::sleep(wait).await;
+            let until = Instant::now() + wait;
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep_until(until) => break,
+                    command = command::next(&mut commanded) => match command {
+                        Command::Relist { .. } => {
+                            follower.reread();
+                            break;
+                        }
+                        // A file is of no cluster.
+                        Command::BeginEpoch(_) | Command::AcceptCluster => {}
+                    },
+                }
+            }
         }
     }
 

@@ -22,6 +22,26 @@ pub struct Relist {
     staged: HashMap<Fingerprint, Shared>,
 }
 
+/// What a list says of an object that the table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate<'a> {
+    /// It is what it was, or its kind is not listed.
+    Stays,
+    /// It does not exist.
+    Gone,
+    /// It is now this.
+    Becomes(ObjectRef<'a>),
+}
+
+/// An object that stays in the table although a list says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// Which object.
+    pub key: Key,
+    /// What the list says of it; `None` if it is not in the list.
+    pub received: Option<Object>,
+}
+
 impl Relist {
     /// A list of which nothing has come yet.
     pub fn new(kinds: Kinds) -> Self {
@@ -84,12 +104,55 @@ impl Relist {
         difference
     }
 
+    /// [`Self::finish`] for a list of which a guard withholds something: of these keys the table keeps what it
+    /// has. Returns beside the difference what the list says of each of them.
+    pub fn finish_holding(
+        mut self,
+        table: &mut Table,
+        now: u32,
+        withheld: Vec<Key>,
+    ) -> (Difference, Vec<Withheld>) {
+        let mut kept = Vec::with_capacity(withheld.len());
+        for key in withheld {
+            // Nothing can be kept of what is not there, and what stays is not withheld.
+            let Some(Fate::Gone | Fate::Becomes(_)) = table.object(&key).map(|object| self.fate(object))
+            else {
+                continue;
+            };
+            let fingerprint = fingerprint_of(key.kind, &key.namespace, &key.name);
+            let received = self.staged.remove(&fingerprint).map(|object| object.as_ref().to_object());
+            self.same.insert(fingerprint);
+            kept.push(Withheld { key, received });
+        }
+        (self.finish(table, now), kept)
+    }
+
+    /// The kinds that are listed.
+    pub const fn kinds(&self) -> Kinds {
+        self.kinds
+    }
+
+    /// What in the list differs from the table, or is not in it.
+    pub fn staged(&self) -> impl Iterator<Item = ObjectRef<'_>> {
+        self.staged.values().map(Shared::as_ref)
+    }
+
+    /// What becomes of an object of the table, as far as the list has come.
+    pub fn fate(&self, object: ObjectRef<'_>) -> Fate<'_> {
+        if !self.kinds.has(object.kind()) {
+            return Fate::Stays;
+        }
+        let key = fingerprint(object);
+        match self.staged.get(&key) {
+            Some(newer) => Fate::Becomes(newer.as_ref()),
+            None if self.same.contains(&key) => Fate::Stays,
+            None => Fate::Gone,
+        }
+    }
+
     /// Whether the list says that this object of the table does not exist.
     fn is_gone(&self, object: ObjectRef<'_>) -> bool {
-        self.kinds.has(object.kind()) && {
-            let key = fingerprint(object);
-            !self.same.contains(&key) && !self.staged.contains_key(&key)
-        }
+        matches!(self.fate(object), Fate::Gone)
     }
 
     /// Makes every index anew, of what stays (shared with the old ones) and what is new.
@@ -253,6 +316,34 @@ mod tests {
             prop_assert_eq!(relist().patch(&mut patched), relist().rebuild(&mut rebuilt, deletes));
             check(&patched, &want);
             check(&rebuilt, &want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_withheld_stays_and_all_else_is_applied(
+            old in proptest::collection::vec(any_object(), 0..30),
+            kinds in any_kinds(),
+            list in proptest::collection::vec(any_entry(), 0..30),
+            withheld in proptest::collection::btree_set(any_object().prop_map(|o| o.key()), 0..10),
+        ) {
+            let old = by_key(&old);
+            let mut table = Table::build(old.values().cloned(), Kinds::NONE, 1);
+            let said = listed(&old, kinds, &list);
+            let (difference, kept) =
+                gather(&table, kinds, list).finish_holding(&mut table, 2, withheld.iter().cloned().collect());
+
+            let is_kept = |key: &Key| withheld.contains(key) && old.contains_key(key) && old.get(key) != said.get(key);
+            let mut want = said.clone();
+            want.extend(old.iter().filter(|(key, _)| is_kept(key)).map(|(k, o)| (k.clone(), o.clone())));
+            check(&table, &want);
+            let mut told = BTreeMap::new();
+            told.extend(kept.into_iter().map(|w| (w.key, w.received)));
+            let keys = old.keys().filter(|key| is_kept(key));
+            prop_assert_eq!(told, keys.map(|k| (k.clone(), said.get(k).cloned())).collect::<BTreeMap<_, _>>());
+            let upserts = want.iter().filter(|(k, o)| old.get(*k) != Some(o)).count();
+            let deletes = old.keys().filter(|k| !want.contains_key(*k)).count();
+            prop_assert_eq!(difference, Difference { upserts, deletes });
         }
     }
 

@@ -49,8 +49,8 @@ enum State {
     Listing {
         /// When it was sent.
         sent: Instant,
-        /// What was verified then.
-        verified: u64,
+        /// The highest version that was known then.
+        highest: u64,
         /// Its version.
         list: BoxFuture<'static, Result<u64, Fault>>,
     },
@@ -71,8 +71,8 @@ pub(super) enum Finding {
     SmallList {
         /// When it was sent.
         sent: Instant,
-        /// What was verified then.
-        verified: u64,
+        /// The highest version that was known then.
+        highest: u64,
         /// Its version.
         version: u64,
     },
@@ -110,8 +110,9 @@ impl Check {
         Self { client, kind, wanted, state: State::Waiting(now), began: now, watches: 0 }
     }
 
-    /// What the check finds next. `verified` is the version up to which everything was gone over. Cancel-safe.
-    pub(super) async fn next(&mut self, verified: u64, jitter: &Jitter) -> Finding {
+    /// What the check finds next. `verified` is the version up to which everything was gone over, `highest` the highest
+    /// of which anything is known. Cancel-safe.
+    pub(super) async fn next(&mut self, (verified, highest): (u64, u64), jitter: &Jitter) -> Finding {
         loop {
             match &mut self.state {
                 State::Waiting(until) => {
@@ -120,14 +121,14 @@ impl Check {
                     let list = Box::pin(async move { list::small(&client, kind).await });
                     self.began = Instant::now();
                     self.watches = 0;
-                    self.state = State::Listing { sent: self.began, verified, list };
+                    self.state = State::Listing { sent: self.began, highest, list };
                 }
-                State::Listing { sent, verified: then, list } => {
+                State::Listing { sent, highest: then, list } => {
                     let (sent, then) = (*sent, *then);
                     return match list.await {
                         Ok(version) => {
                             self.open(verified);
-                            Finding::SmallList { sent, verified: then, version }
+                            Finding::SmallList { sent, highest: then, version }
                         }
                         Err(fault) => self.failed(fault, jitter),
                     };

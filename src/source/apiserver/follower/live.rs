@@ -28,6 +28,10 @@ const SLACK: Duration = Duration::from_millis(500);
 /// Checks that may fail before the source is called lost: one is no more than a hiccup.
 const TOLERATED_CHECKS: u32 = 1;
 
+/// Events of the verifying watch that wait for the main one; far more than happen in the seconds of a check. Beyond
+/// that they are told at once: what is compared at a version is then not exact, which costs a comparison.
+const MAX_AHEAD: usize = 10_000;
+
 /// Which stream said something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stream {
@@ -66,6 +70,8 @@ struct Progress {
     verifying: u64,
     /// A version that the verifying watch has said and the main watch has not, and since when.
     owed: Option<(u64, Instant)>,
+    /// Events of the verifying watch that the main watch has not come to, and whether they are deletions.
+    ahead: Vec<(Decoded, bool)>,
     /// Events that the main watch had passed over, in the current check.
     missed: u64,
     /// Verifying watches one after the other whose beginning was not kept any more.
@@ -77,22 +83,24 @@ impl Follower {
     pub(super) async fn live(&mut self, mut watch: Watch) -> Result<(), Interrupt> {
         let mut lineage = self.report.lineage();
         let mut check = Check::new(self.client.clone(), self.kind, self.wanted);
-        let mut progress = Progress { verifying: self.seen.floor(), owed: None, missed: 0, expired: 0 };
+        let mut progress =
+            Progress { verifying: self.seen.floor(), owed: None, ahead: Vec::new(), missed: 0, expired: 0 };
         // What was announced before an interruption could not be told during it.
         self.freshness.resumed();
         self.failed_checks = 0;
         self.backoff.healthy(Instant::now());
         loop {
-            let (verified, ours) = (self.freshness.version(), self.lineage);
+            let (verified, highest, ours) = (self.freshness.version(), self.highest(), self.lineage);
             tokio::select! {
                 biased;
                 stop = report::overtaken(&mut lineage, ours) => return Err(stop.into()),
+                why = self.asked.relist() => return Err(Interrupt::List(Why::Asked(why))),
                 said = watch.next() => {
                     if self.main(said, &mut watch, &mut progress).await? == Main::Ended {
                         return Ok(());
                     }
                 }
-                finding = check.next(verified, &self.jitter) => {
+                finding = check.next((verified, highest), &self.jitter) => {
                     match self.finding(finding, &mut progress).await? {
                         Next::Wait => {}
                         Next::Enough => check.rest(&self.jitter),
@@ -140,12 +148,12 @@ impl Follower {
     /// Takes what the check finds.
     async fn finding(&mut self, finding: Finding, progress: &mut Progress) -> Result<Next, Interrupt> {
         match finding {
-            Finding::SmallList { sent, verified, version } => {
+            Finding::SmallList { sent, highest, version } => {
                 self.failed_checks = 0;
                 (progress.verifying, progress.missed) = (self.seen.floor(), 0);
-                let verdict = self.freshness.small_list(sent, verified, version);
+                let verdict = self.freshness.small_list(sent, highest, version);
                 if verdict == Verdict::Older {
-                    tracing::warn!(kind = %self.kind, known = verified, found = version,
+                    tracing::warn!(kind = %self.kind, known = highest, found = version,
                         "the cluster's store is behind what is known: listing to see whether it was restored");
                     return Err(Interrupt::List(Why::Restored));
                 }
@@ -163,6 +171,9 @@ impl Follower {
                 let (mut events, before) = (Vec::new(), self.seen.floor());
                 let version = self.take(*step, Stream::Verifying, &mut events, progress);
                 progress.verifying = progress.verifying.max(version);
+                if bookmark || progress.ahead.len() >= MAX_AHEAD {
+                    self.release(progress, &mut events);
+                }
                 if bookmark {
                     self.gone_over(progress.verifying);
                 }
@@ -174,13 +185,14 @@ impl Follower {
             }
             Finding::Done { opened } => {
                 progress.expired = 0;
-                let before = self.seen.floor();
+                let (mut events, before) = (Vec::new(), self.seen.floor());
+                self.release(progress, &mut events);
                 self.gone_over(progress.verifying);
                 // A watch that was ended before its time may have had more to say.
                 if opened.elapsed() + SLACK >= VERIFY_TIMEOUT {
                     self.freshness.said_all(opened);
                 }
-                self.send(Vec::new(), before).await?;
+                self.send(events, before).await?;
                 self.prove().await?;
                 self.verified(progress)?;
                 Ok(if self.freshness.announced() > 0 { Next::Again } else { Next::Wait })
@@ -188,10 +200,15 @@ impl Follower {
             // The version that was gone over is not kept any more, so that nobody can tell what happened since. Of
             // several API servers one may have been restarted: a second opinion is worth ten seconds.
             Finding::Failed(fault @ Fault::Expired { .. }) => {
+                progress.ahead.clear();
                 progress.expired += 1;
                 if progress.expired > TOLERATED_CHECKS { Err(fault.into()) } else { Ok(Next::Wait) }
             }
             Finding::Failed(fault) => {
+                // What it has said is true, however little it was.
+                let (mut events, before) = (Vec::new(), self.seen.floor());
+                self.release(progress, &mut events);
+                self.send(events, before).await?;
                 self.measure.fault(&fault);
                 self.failed_checks += 1;
                 if self.failed_checks > TOLERATED_CHECKS {
@@ -255,34 +272,71 @@ impl Follower {
             Step::Delete(decoded) => (decoded, true),
         };
         let version = decoded.version;
-        if !self.seen.is_news(&decoded.key, version, deletes) {
+        if stream == Stream::Verifying && version > self.position {
+            // The oldest: a watch that is steadily a moment behind pays its debts.
+            progress.owed.get_or_insert((version, Instant::now()));
+            // Invariant: the store has nothing that is ahead of what it is told that it has.
+            progress.ahead.push((decoded, deletes));
             return version;
         }
-        if stream == Stream::Verifying {
-            if version <= self.position {
-                progress.missed += 1;
-                tracing::debug!(object = %decoded.key, version, "the watch has left this out");
-            } else {
-                // The oldest: a watch that is steadily a moment behind pays its debts.
-                progress.owed.get_or_insert((version, Instant::now()));
-            }
-        }
-        self.peopled = true;
-        events.extend(event(decoded, deletes));
+        self.news(decoded, deletes, stream, events, progress);
         version
     }
 
-    /// Tells the store what has changed, and up to where everything was gone over; `before` is where that was before.
+    /// Takes an event of a watch that stands in for the main one.
+    pub(super) fn take_main(&mut self, step: Step, events: &mut Vec<Event>) {
+        let (decoded, deletes) = match step {
+            Step::Upsert(decoded) => (decoded, false),
+            Step::Delete(decoded) => (decoded, true),
+            Step::Bookmark { .. } => return,
+        };
+        if self.seen.is_news(&decoded.key, decoded.version, deletes) {
+            events.extend(event(decoded, deletes));
+        }
+    }
+
+    /// Takes what the verifying watch has said ahead of the main one: one of the two has come to it by now, or says no
+    /// more.
+    fn release(&mut self, progress: &mut Progress, events: &mut Vec<Event>) {
+        for (decoded, deletes) in std::mem::take(&mut progress.ahead) {
+            self.news(decoded, deletes, Stream::Verifying, events, progress);
+        }
+    }
+
+    /// Takes an event, if it is news.
+    fn news(
+        &mut self,
+        decoded: Decoded,
+        deletes: bool,
+        stream: Stream,
+        events: &mut Vec<Event>,
+        progress: &mut Progress,
+    ) {
+        let version = decoded.version;
+        if !self.seen.is_news(&decoded.key, version, deletes) {
+            return;
+        }
+        if stream == Stream::Verifying && version <= self.position {
+            progress.missed += 1;
+            tracing::debug!(object = %decoded.key, version, "the watch has left this out");
+        }
+        self.peopled = true;
+        events.extend(event(decoded, deletes));
+    }
+
+    /// Tells the store what has changed, how far that is, and up to where everything was gone over; `before` is where
+    /// that was before.
     ///
     /// A restart goes on from there, and not from what the main watch has come to: what that has left out would be
     /// lost for good.
-    async fn send(&self, events: Vec<Event>, before: u64) -> Result<(), Interrupt> {
+    pub(super) async fn send(&mut self, events: Vec<Event>, before: u64) -> Result<(), Interrupt> {
         if !events.is_empty() {
             self.report.tell(self.lineage, Update::Changes(events)).await?;
         }
         let version = self.known();
-        if version > 0 {
+        if version > self.told {
             self.report.tell(self.lineage, Update::Told { kind: self.kind, version }).await?;
+            self.told = version;
         }
         let version = self.seen.floor();
         if version > before {

@@ -50,7 +50,7 @@ impl Measure {
 
     /// A whole list was taken.
     pub(super) fn listed(&self, why: Why) {
-        self.lists[why as usize].increment(1);
+        self.lists[why.index()].increment(1);
     }
 
     /// Following was interrupted.

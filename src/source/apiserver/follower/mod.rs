@@ -11,6 +11,7 @@
 mod check;
 mod live;
 mod measure;
+mod orders;
 mod relist;
 
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::measure::Measure;
+use self::orders::Asked;
+pub(super) use self::orders::Orders;
 use super::client::Client;
 use super::fault::Fault;
 use super::freshness::Freshness;
@@ -29,7 +32,7 @@ use super::watch::Watch;
 use crate::ops::backoff::{Backoff, Policy};
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
-use crate::source::{Resume, Wanted};
+use crate::source::{Resume, Wanted, command};
 use crate::zone::object::Kind;
 
 /// A watch that the server ends sooner than this was none: the next one waits.
@@ -49,6 +52,8 @@ pub(super) struct Common {
     pub(super) client: Client,
     /// To the store.
     pub(super) report: Arc<Report>,
+    /// What is asked of followers.
+    pub(super) orders: Orders,
     /// Counts.
     pub(super) metrics: Arc<Metrics>,
 }
@@ -77,10 +82,16 @@ pub(super) struct Follower {
     lineage: Lineage,
     /// What to do next.
     plan: Plan,
+    /// What is asked of it.
+    asked: Asked,
     /// Which events are news. Its floor is the version up to which everything was gone over.
     seen: Seen,
     /// The version that the main watch has come to.
     position: u64,
+    /// The version that the store was told last.
+    told: u64,
+    /// What the snapshot had been told, which is ahead of where the watch goes on from; 0 once it was listed anew.
+    resumed: u64,
     /// What is proved.
     freshness: Freshness,
     /// When the kind was last listed as a whole.
@@ -113,11 +124,20 @@ enum Why {
     Suspicious,
     /// The cluster's store is behind the position.
     Restored,
+    /// Somebody asked for it.
+    Asked(command::Why),
 }
 
 impl Why {
     /// Every reason, for metrics.
-    const ALL: [Self; 4] = [Self::First, Self::Expired, Self::Suspicious, Self::Restored];
+    const ALL: [Self; 6] = [
+        Self::First,
+        Self::Expired,
+        Self::Suspicious,
+        Self::Restored,
+        Self::Asked(command::Why::Held),
+        Self::Asked(command::Why::Audit),
+    ];
 
     /// As metrics and logs name it.
     const fn as_str(self) -> &'static str {
@@ -126,6 +146,19 @@ impl Why {
             Self::Expired => "expired",
             Self::Suspicious => "suspicious",
             Self::Restored => "restored",
+            Self::Asked(why) => why.as_str(),
+        }
+    }
+
+    /// Its place in [`Self::ALL`].
+    const fn index(self) -> usize {
+        match self {
+            Self::First => 0,
+            Self::Expired => 1,
+            Self::Suspicious => 2,
+            Self::Restored => 3,
+            Self::Asked(command::Why::Held) => 4,
+            Self::Asked(command::Why::Audit) => 5,
         }
     }
 }
@@ -157,9 +190,11 @@ impl From<Stop> for Interrupt {
 impl Follower {
     /// A follower of `kind` that goes on from where `resume` ends, if that is known.
     pub(super) fn new(kind: Kind, common: &Common, resume: &Resume, jitter: Jitter) -> Self {
-        let Common { wanted, client, report, metrics } = common;
+        let Common { wanted, client, report, orders, metrics } = common;
         // Positions are worth nothing without the cluster that they are of.
-        let position = if resume.cluster_uid.is_empty() { 0 } else { resume.position.version(kind) };
+        let of_ours = |version| if resume.cluster_uid.is_empty() { 0 } else { version };
+        let position = of_ours(resume.position.version(kind));
+        let resumed = of_ours(resume.told.version(kind));
         let peopled = resume.populated.has(kind);
         Self {
             lineage: *report.lineage().borrow(),
@@ -173,8 +208,11 @@ impl Follower {
             streaming: true,
             stream_failed: false,
             plan: if position > 0 { Plan::Watch } else { Plan::List(Why::First) },
+            asked: orders.to(kind),
             seen: Seen::at(position),
             position,
+            told: position,
+            resumed,
             freshness: Freshness::new(position),
             listed: None,
             peopled,
@@ -253,6 +291,11 @@ impl Follower {
         let now = Instant::now();
         let fault = match interrupt {
             Interrupt::Stop(stop) => return Err(stop),
+            // Whoever asks waits as long as is right.
+            Interrupt::List(why @ Why::Asked(_)) => {
+                self.plan = Plan::List(why);
+                return Ok(Duration::ZERO);
+            }
             Interrupt::List(why) => {
                 self.plan = Plan::List(why);
                 return Ok(self.backoff.failed(now, &self.jitter));
@@ -283,7 +326,7 @@ impl Follower {
             }
             Fault::Behind { ref why } => {
                 // Either this server's cache lags, or the cluster's store is behind: a consistent list tells.
-                let known = self.known();
+                let known = self.highest();
                 match super::list::small(&self.client, self.kind).await {
                     Ok(version) if version < known => {
                         self.plan = Plan::List(Why::Restored);
@@ -316,7 +359,7 @@ impl Follower {
     fn forget(&mut self) {
         self.lineage = *self.report.lineage().borrow();
         self.plan = Plan::List(Why::First);
-        self.position = 0;
+        (self.position, self.told, self.resumed) = (0, 0, 0);
         self.seen = Seen::at(0);
         self.freshness = Freshness::new(0);
     }
@@ -325,15 +368,21 @@ impl Follower {
     const fn at_least(&self, why: Why) -> AtLeast {
         match why {
             // A cache may answer, if it has come as far as we have.
-            Why::Expired => AtLeast::Version(self.known()),
-            Why::First | Why::Suspicious | Why::Restored => AtLeast::Now,
+            Why::Expired => AtLeast::Version(self.highest()),
+            Why::First | Why::Suspicious | Why::Restored | Why::Asked(_) => AtLeast::Now,
         }
     }
 
-    /// The highest version that is known of the kind.
+    /// The version up to which all of the kind was told since this process began.
     const fn known(&self) -> u64 {
         let floor = self.seen.floor();
         if self.position > floor { self.position } else { floor }
+    }
+
+    /// The highest version that the store has anything of.
+    const fn highest(&self) -> u64 {
+        let known = self.known();
+        if self.resumed > known { self.resumed } else { known }
     }
 
     async fn open(&self) -> Result<Watch, Fault> {

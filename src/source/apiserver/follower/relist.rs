@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::check::VERIFY_TIMEOUT;
 use super::{Follower, Interrupt, Why};
 use crate::source::apiserver::fault::Fault;
 use crate::source::apiserver::list::{AtLeast, Pages};
 use crate::source::apiserver::seen::Seen;
 use crate::source::apiserver::watch::{From, Step, Watch};
 use crate::source::kubectl::single::{Decoded, Slim};
-use crate::source::{Listed, Update};
+use crate::source::{Listed, Update, command};
 use crate::zone::object::{Kind, Kinds};
 
 /// Entries of a list that are sent to the store together: enough that the channel costs nothing, few enough that a
@@ -34,6 +35,7 @@ impl Follower {
     /// Takes a whole list, and returns the watch that goes on from it, if there is one already.
     pub(super) async fn relist(&mut self, why: Why) -> Result<Option<Watch>, Interrupt> {
         let began = Instant::now();
+        self.asked.answered();
         let kinds = Kinds::NONE.with(self.kind);
         let at_least = self.at_least(why);
         // What is left of a list that was broken off, also by a change of lineage, is no part of this one.
@@ -55,13 +57,16 @@ impl Follower {
                 return Err(interrupt);
             }
         };
+        if why == Why::Asked(command::Why::Audit) && self.catches_up(version).await? {
+            self.report.tell(self.lineage, Update::Audited { kind: self.kind }).await?;
+        }
         self.report.tell(self.lineage, Update::ListEnd { kinds }).await?;
         self.report.tell(self.lineage, Update::Told { kind: self.kind, version }).await?;
         self.report.tell(self.lineage, Update::Reached { kind: self.kind, version }).await?;
         self.measure.listed(why);
         tracing::info!(kind = %self.kind, reason = why.as_str(), objects = count, version,
             streamed = watch.is_some(), took = ?began.elapsed(), "listed");
-        self.position = version;
+        (self.position, self.told, self.resumed) = (version, version, 0);
         self.seen = Seen::at(version);
         self.listed = Some(began);
         self.peopled = count > 0;
@@ -94,7 +99,7 @@ impl Follower {
             AtLeast::Version(floor) if version < floor => {
                 malformed(format!("a list of resourceVersion {version} where {floor} or later was asked for"))
             }
-            AtLeast::Now if version < self.known() => {
+            AtLeast::Now if version < self.highest() => {
                 // Invariant: only a consistent list below what is known is a restore.
                 self.lineage = self.report.restored(self.lineage).await?;
                 Ok(())
@@ -113,11 +118,39 @@ impl Follower {
         now.saturating_duration_since(since) >= EMPTY_BELIEVED_AFTER
     }
 
+    /// Tells everything that happened up to `version`, so that where a list of that version differs something was
+    /// left out. Whether that came about: a server that does not say how far it is leaves it open.
+    async fn catches_up(&mut self, version: u64) -> Result<bool, Interrupt> {
+        let mut events = Vec::new();
+        if self.known() < version {
+            let from = From::Version(self.known());
+            let opened = Watch::open(&self.client, self.kind, self.wanted, from, VERIFY_TIMEOUT).await;
+            let Ok(mut watch) = opened else { return Ok(false) };
+            // What fails here fails again where it matters.
+            while self.position < version
+                && let Ok(Some(step)) = watch.next().await
+            {
+                let to = match &step {
+                    Step::Bookmark { version, .. } => *version,
+                    Step::Upsert(decoded) | Step::Delete(decoded) => decoded.version,
+                };
+                // What is younger than the list is told by the watch that goes on from it.
+                if to <= version {
+                    self.take_main(step, &mut events);
+                }
+                self.position = self.position.max(to.min(version));
+            }
+        }
+        let before = self.seen.floor();
+        self.send(events, before).await?;
+        Ok(self.known() >= version)
+    }
+
     async fn gather(&mut self, why: Why, at_least: AtLeast) -> Result<Complete, Interrupt> {
         // A stream waits for the server's cache, which may never come, or is what is under suspicion; pages can come
         // from behind it.
         let failed = std::mem::take(&mut self.stream_failed);
-        if !self.streaming || failed || why == Why::Suspicious {
+        if !self.streaming || failed || matches!(why, Why::Suspicious | Why::Asked(_)) {
             return self.gather_pages(at_least).await;
         }
         let gathered = self.gather_stream(at_least).await;

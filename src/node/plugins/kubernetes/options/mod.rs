@@ -1,9 +1,12 @@
 //! The `kubernetes` block: CoreDNS's options and our own.
 //!
 //! * `source` says where the objects come from.
-//! * `connection` says how the API server is reached.
+//! * `connection` says how the API server is reached, `hub` how hubs are.
+//! * `guard` says what is held back.
 
 mod connection;
+pub mod guard;
+pub mod hub;
 mod source;
 
 use std::net::SocketAddr;
@@ -12,6 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::connection::Connection;
+use self::guard::GuardLines;
+use self::hub::HubLines;
 use super::fallback::Fallback;
 use super::{Counters, Kubernetes, NAME, Policy};
 use crate::corefile::{self, Directive, Error, Line, Statement, Token, Warning};
@@ -36,7 +41,7 @@ const DEFAULT_TTL: u32 = 5;
 const MAX_TTL: u32 = 3600;
 
 /// Options that are accepted, CoreDNS's first. A line that begins with none of these is refused.
-pub const OPTIONS: [&str; 22] = [
+pub const OPTIONS: [&str; 29] = [
     "endpoint",
     "tls",
     "kubeconfig",
@@ -54,6 +59,13 @@ pub const OPTIONS: [&str; 22] = [
     "ignore",
     "startup_timeout",
     "source",
+    "hub",
+    "hub_tls",
+    "hub_plain",
+    "cert_grace",
+    "endpoints",
+    "guard",
+    "guard_hold",
     "snapshot",
     "snapshot_interval",
     "stale_after",
@@ -73,6 +85,10 @@ struct Options {
     source: Option<SourceChoice>,
     /// How the API server is reached.
     connection: Connection,
+    /// How hubs are reached.
+    hub: HubLines,
+    /// What is held back.
+    guard: GuardLines,
     /// `snapshot`
     snapshot: Option<PathBuf>,
     /// `snapshot_interval`
@@ -92,15 +108,10 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     let directive = once(directives)?;
     let options = read(directive, cx)?;
     let overrides = &cx.environment.overrides;
-    let choice = overrides.source.clone().or(options.source).unwrap_or_default();
-    let source = match choice {
-        SourceChoice::File(path) => SourceConfig::File(path),
-        SourceChoice::Auto | SourceChoice::ApiServer => {
-            let access = options.connection.access(cx.environment.in_cluster);
-            SourceConfig::ApiServer(access.map_err(|e| directive.error(format!("plugin/kubernetes: {e}")))?)
-        }
-    };
-    warn_of_idle(&options.connection, options.startup_timeout.as_ref(), &source, cx);
+    let choice = overrides.source.clone().or_else(|| options.source.clone()).unwrap_or_default();
+    let source = source_config(choice, &options, cx);
+    let source = source.map_err(|e| directive.error(format!("plugin/kubernetes: {e}")))?;
+    warn_of_idle(&options, &source, cx);
     let mut rules = options.rules;
     rules.local_addresses = cx.local_addresses()?;
     let limits = Limits {
@@ -117,6 +128,7 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
         zone,
         wanted,
         limits,
+        guard: options.guard.config(overrides.guard),
         watched: cx.watches_readiness,
     });
     let store = store.map_err(|e| directive.error(format!("plugin/kubernetes: {e}")))?;
@@ -136,6 +148,28 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     Ok(vec![Arc::new(kubernetes.with_host_search(host_search))])
 }
 
+/// Where the objects come from.
+fn source_config(choice: SourceChoice, options: &Options, cx: &Context<'_>) -> Result<SourceConfig, String> {
+    let overrides = &cx.environment.overrides.hub;
+    let hubs = options.hub.any(overrides);
+    Ok(match choice {
+        SourceChoice::File(path) => SourceConfig::File(path),
+        // Invariant: a node that has hubs never contacts the API server.
+        SourceChoice::ApiServer if hubs => {
+            return Err("source 'apiserver' and 'hub' exclude each other: a node that has hubs never contacts the API \
+                        server; remove the one that is not meant (a hub may be named by the block, --hub or OUTLAST_HUB)"
+                .to_owned());
+        }
+        SourceChoice::Auto if hubs => {
+            SourceConfig::Hub(options.hub.access(overrides, &cx.environment.node_name)?)
+        }
+        SourceChoice::Hub => SourceConfig::Hub(options.hub.access(overrides, &cx.environment.node_name)?),
+        SourceChoice::Auto | SourceChoice::ApiServer => {
+            SourceConfig::ApiServer(options.connection.access(cx.environment.in_cluster)?)
+        }
+    })
+}
+
 /// What follows the cluster's domains in pods' search paths, if `autopath` follows them: this host's own. Warns if it
 /// cannot.
 fn host_search(rules: &Rules, cx: &mut Context<'_>) -> Vec<Labels> {
@@ -151,24 +185,29 @@ fn host_search(rules: &Rules, cx: &mut Context<'_>) -> Vec<Labels> {
 }
 
 /// Says which lines have no effect: nothing is ignored in silence.
-fn warn_of_idle(
-    connection: &Connection,
-    startup_timeout: Option<&Token>,
-    source: &SourceConfig,
-    cx: &mut Context<'_>,
-) {
+fn warn_of_idle(options: &Options, source: &SourceConfig, cx: &mut Context<'_>) {
     let mut warn = |line: &Token, why: &str| {
         let (option, position) = (&line.text, &line.position);
         tracing::warn!(target: "plugin/kubernetes", "'{option}' at {position} has no effect: {why}");
         let text = format!("'{option}' has no effect: {why}");
         cx.process.warnings.push(Warning { position: position.clone(), text });
     };
+    let other = format!("the source is {source}");
+    let Options { connection, hub, guard, startup_timeout, .. } = options;
     match source {
-        SourceConfig::File(_) | SourceConfig::Hub(_) => {
-            let why = format!("the source is {source}");
-            connection.lines().iter().for_each(|line| warn(line, &why));
-        }
         SourceConfig::ApiServer(access) => connection.idle(access).for_each(|(line, why)| warn(line, why)),
+        SourceConfig::File(_) | SourceConfig::Hub(_) => {
+            connection.lines().iter().for_each(|line| warn(line, &other));
+        }
+    }
+    match source {
+        SourceConfig::Hub(access) => {
+            hub.idle(&access.trust).for_each(|(line, why)| warn(line, why));
+            guard.lines().iter().for_each(|line| warn(line, "hubs judge for their nodes"));
+        }
+        SourceConfig::File(_) | SourceConfig::ApiServer(_) => {
+            hub.lines().iter().for_each(|line| warn(line, &other));
+        }
     }
     if let Some(line) = startup_timeout {
         warn(line, "sockets are bound at once, whatever the source says");
@@ -177,11 +216,16 @@ fn warn_of_idle(
 
 /// Says that the data of a source that is well will be called stale now and then.
 fn warn_of_haste(directive: &Directive, limits: &Limits, source: &SourceConfig, cx: &mut Context<'_>) {
-    if matches!(source, SourceConfig::ApiServer(_)) && limits.stale_after < PROVED_WITHIN {
+    let (who, needed) = match source {
+        SourceConfig::ApiServer(_) => ("an API server", PROVED_WITHIN),
+        SourceConfig::Hub(_) => ("a hub", crate::source::hub::PROVED_WITHIN),
+        SourceConfig::File(_) => return,
+    };
+    if limits.stale_after < needed {
         let position = directive.position();
-        let (given, needed) = (limits.stale_after, PROVED_WITHIN);
+        let given = limits.stale_after;
         let text = format!(
-            "'stale_after' of {given:?} makes good data stale now and then: an API server proves it within {needed:?}"
+            "'stale_after' of {given:?} makes good data stale now and then: {who} proves it within {needed:?}"
         );
         tracing::warn!(target: "plugin/kubernetes", "{text}");
         cx.process.warnings.push(Warning { position: position.clone(), text });
@@ -210,6 +254,8 @@ fn read(directive: &Directive, cx: &Context<'_>) -> Result<Options, Error> {
         fallthrough: Vec::new(),
         source: None,
         connection: Connection::default(),
+        hub: HubLines::default(),
+        guard: GuardLines::default(),
         snapshot: None,
         interval: None,
         stale_after: None,
@@ -290,7 +336,7 @@ fn option(line: &Line, options: &mut Options) -> Result<(), Error> {
             }
             options.fallback = Some(fallback_config(upstreams));
         }
-        _ if options.connection.take(line)? => {}
+        _ if options.connection.take(line)? || options.hub.take(line)? || options.guard.take(line)? => {}
         _ => return Err(refusal(line)),
     }
     Ok(())
@@ -306,13 +352,6 @@ fn refusal(line: &Line) -> Error {
         "zonal" => line.error(
             "plugin/kubernetes: 'zonal' is not supported: remove the line; every ready endpoint is in the answer",
         ),
-        "guard" => line.error(
-            "plugin/kubernetes: 'guard' is not supported yet: remove the line; removals are applied as they come",
-        ),
-        name @ ("hub" | "endpoints") => line.error(format!(
-            "plugin/kubernetes: '{name}' is about hubs, which are not supported yet: write '{}' instead",
-            source::USAGE
-        )),
         name @ ("upstream" | "resyncperiod" | "transfer") => line.error(format!(
             "plugin/kubernetes: '{name}' was removed from CoreDNS long ago and does nothing: remove the line"
         )),

@@ -1,0 +1,144 @@
+//! Changes that wait until their kind has come to where the table has been before. Pure.
+//!
+//! A source may begin behind the table: an API server's watch goes on from what was gone over, which is behind what was
+//! told; a hub may lag behind the one that was followed before. What it tells until it has caught up was served once
+//! and has been replaced since.
+//!
+//! Invariant: within an epoch no kind is served at a version below one that it was served at. Its changes wait until
+//! the source has told as much again, and are then applied in one generation. Other kinds are not held up.
+//!
+//! Limits: of each object the last change is kept, so that no more waits than there are objects.
+
+use std::collections::HashMap;
+
+use crate::source::{Event, Resume};
+use crate::zone::change::Change;
+use crate::zone::object::{Key, Kind, Kinds};
+
+/// What waits, by kind.
+#[derive(Debug, Default)]
+pub(super) struct Staged([Option<Behind>; Kind::ALL.len()]);
+
+/// A kind that is being told what the table has had before.
+#[derive(Debug)]
+struct Behind {
+    /// The version that has to be told before anything counts.
+    until: u64,
+    /// The last change of each object.
+    events: HashMap<Key, Event>,
+}
+
+impl Staged {
+    /// A source begins that goes on from what was gone over, with a table that has more.
+    pub(super) fn resumed(known: &Resume) -> Self {
+        let behind = |kind: Kind| {
+            let (from, until) = (known.position.version(kind), known.told.version(kind));
+            // A kind without a position is listed.
+            (from > 0 && from < until).then(|| Behind { until, events: HashMap::new() })
+        };
+        Self(Kind::ALL.map(behind))
+    }
+
+    /// The kinds whose changes wait.
+    pub(super) fn kinds(&self) -> Kinds {
+        Kind::ALL.into_iter().filter(|kind| self.0[kind.index()].is_some()).collect()
+    }
+
+    /// Keeps those changes that have to wait, and returns the others in their order.
+    pub(super) fn hold_back(&mut self, events: Vec<Event>) -> Vec<Event> {
+        if self.0.iter().all(Option::is_none) {
+            return events;
+        }
+        let mut apply = Vec::new();
+        for event in events {
+            match &mut self.0[event.change.kind().index()] {
+                Some(behind) => drop(behind.events.insert(key(&event.change), event)),
+                None => apply.push(event),
+            }
+        }
+        apply
+    }
+
+    /// The source is at `version` of `kind`, and the table has been at `known`: below that, its changes wait from now
+    /// on. Returns those that have waited long enough.
+    pub(super) fn told(&mut self, kind: Kind, version: u64, known: u64) -> Vec<Event> {
+        let behind = &mut self.0[kind.index()];
+        if behind.is_none() && version < known {
+            *behind = Some(Behind { until: known, events: HashMap::new() });
+        }
+        self.reached(kind, version)
+    }
+
+    /// Everything up to `version` of `kind` was told. Returns the changes that have waited long enough.
+    pub(super) fn reached(&mut self, kind: Kind, version: u64) -> Vec<Event> {
+        let caught_up = self.0[kind.index()].take_if(|behind| version >= behind.until);
+        caught_up.map(|behind| behind.events.into_values().collect()).unwrap_or_default()
+    }
+
+    /// What these kinds are is said anew: nothing of them waits any more.
+    pub(super) fn forget(&mut self, kinds: Kinds) {
+        for kind in kinds.iter() {
+            self.0[kind.index()] = None;
+        }
+    }
+}
+
+/// What a change is of.
+fn key(change: &Change) -> Key {
+    match change {
+        Change::Upsert(object) => object.key(),
+        Change::Delete(key) => key.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::position::Position;
+    use crate::zone::object::{Namespace, Object};
+
+    fn resume(position: [u64; 4], told: [u64; 4]) -> Resume {
+        let at = |versions| Position { epoch: 1, versions };
+        Resume { cluster_uid: "u".to_owned(), position: at(position), told: at(told), ..Resume::default() }
+    }
+
+    fn namespace(name: &str) -> Event {
+        Change::Upsert(Object::Namespace(Namespace { name: name.into(), labels: [].into() })).into()
+    }
+
+    fn gone(kind: Kind, name: &str) -> Event {
+        Change::Delete(Key { kind, namespace: "".into(), name: name.into() }).into()
+    }
+
+    #[test]
+    fn kinds_that_are_behind_wait_and_others_do_not() {
+        let mut staged = Staged::resumed(&resume([5, 7, 0, 0], [9, 7, 4, 0]));
+        assert_eq!(staged.kinds(), Kinds::NONE.with(Kind::Namespace), "what has no position is listed");
+        let events = vec![namespace("a"), gone(Kind::Service, "s"), gone(Kind::Namespace, "a")];
+        assert_eq!(staged.hold_back(events), [gone(Kind::Service, "s")]);
+        assert!(staged.told(Kind::Namespace, 8, 9).is_empty());
+        assert_eq!(staged.told(Kind::Namespace, 9, 9), [gone(Kind::Namespace, "a")], "the last one counts");
+        assert_eq!(staged.kinds(), Kinds::NONE);
+        assert_eq!(staged.hold_back(vec![namespace("b")]), [namespace("b")]);
+    }
+
+    #[test]
+    fn a_source_that_says_that_it_is_behind_is_waited_for() {
+        let mut staged = Staged::default();
+        assert!(staged.told(Kind::Namespace, 12, 10).is_empty());
+        assert_eq!(staged.kinds(), Kinds::NONE);
+        assert!(staged.told(Kind::Namespace, 8, 12).is_empty());
+        assert!(staged.hold_back(vec![namespace("a")]).is_empty());
+        assert!(staged.reached(Kind::Namespace, 11).is_empty());
+        assert_eq!(staged.reached(Kind::Namespace, 13), [namespace("a")], "gone over, and so told");
+    }
+
+    #[test]
+    fn a_list_is_all_there_is_to_know() {
+        let mut staged = Staged::resumed(&resume([5, 5, 5, 5], [9, 9, 9, 9]));
+        staged.hold_back(vec![namespace("a")]);
+        staged.forget(Kinds::NONE.with(Kind::Namespace));
+        assert!(staged.told(Kind::Namespace, 9, 9).is_empty());
+        assert_eq!(staged.kinds(), Kinds::ALL.without(Kind::Namespace));
+    }
+}
