@@ -750,10 +750,7 @@ mod tests {
         assert_eq!(sent(frame.into()).ok(), Some(Reply::Frame(Frame::Unknown)));
         let reply = wire::FollowReply::decode(later).expect("a message");
         assert_eq!(Reply::try_from(reply).ok(), Some(Reply::Unknown));
-        assert_eq!(
-            Request::from(wire::FollowRequest::decode(later).expect("a message")),
-            Request::Unknown
-        );
+        assert_eq!(Request::from(wire::FollowRequest::decode(later).expect("a message")), Request::Unknown);
         assert_eq!(State::read(17), State::Frozen);
     }
 

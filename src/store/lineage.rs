@@ -48,10 +48,16 @@ impl Lineage {
 
     /// The source has told everything up to this version, as far as it knows.
     pub(super) fn told(&mut self, kind: Kind, version: u64) {
+        self.known.ahead = self.known.ahead.without(kind);
         if !self.broken.has(kind) {
             let known = &mut self.known.told.versions[kind.index()];
             *known = version.max(*known);
         }
+    }
+
+    /// Something of this kind has come that the source has not yet said the version of.
+    pub(super) fn changed(&mut self, kind: Kind) {
+        self.known.ahead = self.known.ahead.with(kind);
     }
 
     /// Positions count within this from now on.
@@ -63,6 +69,7 @@ impl Lineage {
     /// The kinds were listed to the end.
     pub(super) fn listed(&mut self, kinds: Kinds) {
         self.broken = self.broken.minus(kinds);
+        self.known.ahead = self.known.ahead.union(kinds);
     }
 
     /// What the source said of these kinds is lost.
