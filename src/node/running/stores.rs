@@ -19,7 +19,7 @@ use super::ReloadError;
 use crate::node::control::shown::ShownStore;
 use crate::node::hub_memory::HubMemory;
 use crate::node::plugins::kubernetes;
-use crate::node::setup::{Environment, StoreConfig};
+use crate::node::setup::{Environment, GuardConfig, StoreConfig};
 use crate::ops::clock::WallClock;
 use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
@@ -29,10 +29,12 @@ use crate::snapshot::disk::RealDisk;
 use crate::source::hub::Means;
 use crate::source::hub::known::Memory;
 use crate::source::start::{self, Beginning};
-use crate::source::{Resume, UPDATE_QUEUE, Wanted};
+use crate::source::{Resume, SourceConfig, UPDATE_QUEUE, Wanted};
 use crate::store::Store;
+use crate::store::guard::Guard;
 use crate::store::keeper::{Keeper, KeeperConfig};
 use crate::store::writer::Writer;
+use crate::zone::guard::Policy;
 use crate::zone::object::{Kind, Kinds};
 
 /// How long a reload waits for what a new source has to list: a large cluster is listed in a few seconds. What takes
@@ -136,9 +138,11 @@ impl Stores {
         membership.count(false);
         let (metrics, clock, jitter) = (self.metrics.clone(), self.clock.clone(), self.jitter.fork());
         move || {
+            let guard = guard(&config, jitter.fork());
             let keeper = keeper(&config, &clock, jitter, &metrics);
             let writer = Writer::new(store.clone(), keeper, config.wanted, config.limits, clock, &metrics);
             let mut writer = writer.with_readiness(handle);
+            writer.guards(guard);
             let resume = writer.boot();
             Booted { config, store, membership, writer, resume }
         }
@@ -168,7 +172,7 @@ impl Stores {
         let beginning = Beginning { wanted, resume, updates, stop: pause.clone() };
         let means = self.means(config);
         let commands = start::start_with(&config.source, beginning, means, &self.metrics, &self.control)?;
-        drop(commands);
+        writer.asks(commands);
         let paused = pause.clone();
         let task = self.control.spawn(async move {
             writer.follow(queue, &paused).await;
@@ -256,6 +260,7 @@ impl Stores {
         let stop = live.stop.clone();
         let writer = (&mut self.live[at].task).await;
         let mut writer = writer.context("handing over the cluster's data")?;
+        writer.guards(guard(&next, self.jitter.fork()));
         let resume = writer.reconfigure(next.wanted, next.limits, next.interval);
         let (pause, task) = self.follow(&next, writer, resume, &stop)?;
         let live = &mut self.live[at];
@@ -336,6 +341,13 @@ impl LiveStore {
 /// What both want.
 const fn union(one: Wanted, other: Wanted) -> Wanted {
     Wanted { labels: one.labels || other.labels, pods: one.pods || other.pods }
+}
+
+/// Judges lists where they come from their origin. A hub has judged what it tells.
+fn guard(config: &StoreConfig, jitter: Jitter) -> Option<Guard> {
+    let is_origin = !matches!(config.source, SourceConfig::Hub(_));
+    let GuardConfig { on, hold } = config.guard;
+    (on && is_origin).then(|| Guard { policy: Policy::default(), hold, jitter })
 }
 
 /// Keeps a store's snapshots, if there is a folder for them.
