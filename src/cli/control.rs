@@ -1,53 +1,63 @@
-//! What processes that serve have in common: the runtime beside the answers, and how long the end may take.
+//! Where a server's control socket is.
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-/// How long the last snapshot may take at the end.
-pub(super) const LAST_SNAPSHOT: Duration = Duration::from_secs(10);
+use crate::ops::control::{Handler, serve};
+use crate::ops::metrics::Metrics;
 
-/// How long the last log lines may take.
-pub(super) const LAST_LINES: Duration = Duration::from_secs(1);
-
-/// The runtime for sources, stores, snapshots and administration: one thread of its own, so that nothing of
-/// it ever holds up an answer.
-pub(super) struct Control {
-    /// To spawn on it.
-    handle: tokio::runtime::Handle,
-    /// Ends it.
-    stop: CancellationToken,
-    /// Its thread.
-    thread: Option<std::thread::JoinHandle<()>>,
+/// What `--control` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ControlAt {
+    /// `off`: there is none.
+    Off,
+    /// At this path.
+    Path(PathBuf),
 }
 
-impl Control {
-    /// Starts it.
-    pub(super) fn start() -> std::io::Result<Self> {
-        let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let run = move || {
-            runtime.block_on(stopped.cancelled());
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new().name("outlast-control".to_owned()).spawn(run)?;
-        Ok(Self { handle, stop, thread: Some(thread) })
-    }
+impl FromStr for ControlAt {
+    type Err = String;
 
-    /// To spawn on it.
-    pub(super) const fn handle(&self) -> &tokio::runtime::Handle {
-        &self.handle
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            // From which folder a server was started, nobody knows later.
+            path if path.starts_with('/') => Ok(Self::Path(path.into())),
+            _ => Err("write an absolute path, or off".to_owned()),
+        }
     }
 }
 
-impl Drop for Control {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+impl ControlAt {
+    /// Listens there until `stop`; the task ends once the socket's file is gone.
+    pub(super) fn serve(
+        &self,
+        handler: Arc<dyn Handler>,
+        metrics: &Arc<Metrics>,
+        stop: CancellationToken,
+        control: &Handle,
+    ) -> tokio::task::JoinHandle<()> {
+        match self {
+            Self::Off => control.spawn(std::future::ready(())),
+            Self::Path(path) => control.spawn(serve(path.clone(), handler, metrics.clone(), stop)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_flag_may_say() {
+        assert_eq!("off".parse(), Ok(ControlAt::Off));
+        assert_eq!("/run/x.sock".parse(), Ok(ControlAt::Path("/run/x.sock".into())));
+        for text in ["", "x.sock", "OFF"] {
+            assert_eq!(text.parse::<ControlAt>(), Err("write an absolute path, or off".to_owned()), "{text}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::control::{Control, LAST_LINES, LAST_SNAPSHOT};
+use super::process::{Control, LAST_LINES, LAST_SNAPSHOT};
 use crate::hub::config::HubConfig;
 use crate::hub::running;
 use crate::ops::clock::WallClock;

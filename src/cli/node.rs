@@ -7,10 +7,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::config::ConfigArgs;
-use super::control::{Control, LAST_LINES, LAST_SNAPSHOT};
+use super::control::ControlAt;
+use super::process::{Control, LAST_LINES, LAST_SNAPSHOT};
 use crate::node::reload::Reloader;
 use crate::node::running;
 use crate::node::setup::{Environment, Plan, plan};
+use crate::ops::control::NODE_SOCKET;
 use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::{BuildInfo, Metrics};
@@ -40,6 +42,9 @@ pub(super) struct Args {
     /// Write the process id there once DNS is answered
     #[arg(long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
+    /// Unix socket for outlast ctl: an absolute path, or off
+    #[arg(long, env = "OUTLAST_CONTROL", default_value = NODE_SOCKET, value_name = "PATH")]
+    control: ControlAt,
     /// Do not print what is listened on
     #[arg(long)]
     quiet: bool,
@@ -76,7 +81,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let debug = telemetry.debug_switch().clone();
     let reloader = Reloader::new(load, &corefile, environment.clone(), Some(debug), Jitter::for_process());
     drop(corefile);
-    let result = serve(plan, &environment, reloader, &telemetry, &banner, args.pidfile.as_deref());
+    let result = serve(plan, &environment, reloader, &telemetry, &banner, &args);
     telemetry.flush(LAST_LINES);
     result
 }
@@ -93,7 +98,7 @@ fn serve(
     reloader: Reloader,
     telemetry: &Telemetry,
     banner: &[String],
-    pidfile: Option<&Path>,
+    args: &Args,
 ) -> anyhow::Result<ExitCode> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     let data = tokio::runtime::Builder::new_multi_thread()
@@ -112,7 +117,10 @@ fn serve(
             super::say(line);
         }
         running.report(&[], &[]);
-        let _pidfile = pidfile.map(Pidfile::write).transpose()?;
+        let _pidfile = args.pidfile.as_deref().map(Pidfile::write).transpose()?;
+        let handler = Arc::new(running.control());
+        let stop = drain.closing().clone();
+        let socket = args.control.serve(handler, &environment.metrics, stop, control.handle());
         let lameduck = running.lameduck();
         let limits = || Limits::with_lameduck(lameduck.get());
         // The second ends when the first begins to.
@@ -120,6 +128,8 @@ fn serve(
         if tokio::time::timeout(LAST_SNAPSHOT, running.stop()).await.is_err() {
             tracing::warn!(limit = ?LAST_SNAPSHOT, "last snapshot not written in time");
         }
+        // What it could not do in time, the next process puts right.
+        let _ = tokio::time::timeout(LAST_LINES, socket).await;
         anyhow::Ok(ended)
     });
     // Tasks that still wait for an upstream or a client are not waited for.
