@@ -45,6 +45,10 @@ pub struct HubConfig {
     pub siblings: Vec<SocketAddr>,
     /// Namespace and name of the service whose endpoints the hubs are.
     pub service: Option<(String, String)>,
+    /// For how long removals are held back at most that a list would bring; `None` for no guard.
+    pub guard: Option<Duration>,
+    /// Time between two audits.
+    pub audit_interval: Duration,
     /// Bytes of changes that are kept for each view.
     pub history_bytes: usize,
     /// How many followers there may be.

@@ -33,6 +33,7 @@ use crate::ops::readiness::Monitor;
 use crate::source::choice::SourceChoice;
 use crate::source::{SourceConfig, Wanted};
 use crate::store::Store;
+pub use crate::store::guard::{DEFAULT_GUARD_HOLD, MAX_GUARD_HOLD, MIN_GUARD_HOLD};
 use crate::store::state::Limits;
 use crate::zone::name::Labels;
 
@@ -76,15 +77,6 @@ pub struct Overrides {
     /// `fallback`; empty leaves it to the Corefile.
     pub fallback: Vec<SocketAddr>,
 }
-
-/// For how long the guard holds removals back without `guard_hold`: an hour is time for somebody to look.
-pub const DEFAULT_GUARD_HOLD: Duration = Duration::from_secs(3600);
-
-/// The shortest `guard_hold`: several more lists are fetched in it.
-pub const MIN_GUARD_HOLD: Duration = Duration::from_secs(60);
-
-/// The longest: after a week what is held is the state that everybody is used to.
-pub const MAX_GUARD_HOLD: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Whether lists of the origin are judged before what they lack is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,6 +23,7 @@ use crate::feed::position::Position;
 use crate::feed::view::View;
 use crate::feed::wire::hub_client::HubClient;
 use crate::feed::wire::{FollowReply, FollowRequest};
+use crate::hub::audit::AUDIT_INTERVAL;
 use crate::hub::config::{HISTORY_BYTES, HubConfig, MAX_SUBSCRIBERS};
 use crate::hub::running::{self, Running};
 use crate::ops::clock::WallClock;
@@ -84,6 +85,8 @@ impl Builder {
             trust: TrustConfig::Plain,
             siblings: Vec::new(),
             service: None,
+            guard: Some(Duration::from_secs(3600)),
+            audit_interval: AUDIT_INTERVAL.0,
             history_bytes: HISTORY_BYTES.0,
             max_subscribers: MAX_SUBSCRIBERS.0,
             transfers: crate::hub::admission::Limits::default(),

@@ -5,15 +5,19 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::super::control::ControlAt;
 use crate::corefile;
 use crate::hub::admission::{self, AT_ONCE, RATE};
+use crate::hub::audit::AUDIT_INTERVAL;
 use crate::hub::config::{HISTORY_BYTES, HubConfig, MAX_SUBSCRIBERS, MOVE_WITHIN};
 use crate::ops::admin::{Face, ListenAddress};
+use crate::ops::control::HUB_SOCKET;
 use crate::ops::telemetry::LogFormat;
 use crate::snapshot::schedule::{DEFAULT_INTERVAL, MAX_INTERVAL, MIN_INTERVAL};
 use crate::source::Wanted;
 use crate::source::apiserver::access::{self, Access, IN_CLUSTER_VARIABLES, Place, check_url, is_in_cluster};
 use crate::source::hub::access::DEFAULT_PORT;
+use crate::store::guard::{DEFAULT_GUARD_HOLD, MAX_GUARD_HOLD, MIN_GUARD_HOLD};
 use crate::store::state::{DEFAULT_STALE_AFTER, Limits};
 use crate::trust::config::{DEFAULT_GRACE, TlsFiles, TrustConfig, check_grace, check_plain};
 
@@ -78,6 +82,18 @@ pub(in crate::cli) struct Args {
     /// The service whose endpoints are the hubs of the cluster
     #[arg(long, env = "OUTLAST_HUB_SERVICE", value_name = "NAMESPACE/NAME", value_parser = service)]
     service: Option<(String, String)>,
+    /// Hold back what a list would take away if that is too much: on or off
+    #[arg(long, env = "OUTLAST_HUB_GUARD", default_value = "on", value_name = "on|off", value_parser = on_or_off)]
+    guard: bool,
+    /// How long it is held back, 1m to 168h [default: 1h]
+    #[arg(long, env = "OUTLAST_HUB_GUARD_HOLD", value_name = "DURATION", value_parser = guard_hold)]
+    guard_hold: Option<Duration>,
+    /// Time between two comparisons with everything that the API server has, 1m to 24h [default: 30m]
+    #[arg(long, env = "OUTLAST_HUB_AUDIT_INTERVAL", value_name = "DURATION", value_parser = audit_interval)]
+    audit_interval: Option<Duration>,
+    /// Unix socket for outlast ctl: an absolute path, or off
+    #[arg(long, env = "OUTLAST_CONTROL", default_value = HUB_SOCKET, value_name = "PATH")]
+    pub(super) control: ControlAt,
     /// Bytes of changes that are kept for followers that come back, for each view
     #[arg(long, env = "OUTLAST_HUB_HISTORY_BYTES", value_name = "BYTES", default_value_t = HISTORY_BYTES.0,
         value_parser = within(HISTORY_BYTES))]
@@ -184,6 +200,8 @@ impl Args {
             trust,
             siblings: self.sibling,
             service: self.service,
+            guard: self.guard.then(|| self.guard_hold.unwrap_or(DEFAULT_GUARD_HOLD)),
+            audit_interval: self.audit_interval.unwrap_or(AUDIT_INTERVAL.0),
             history_bytes: self.history_bytes,
             max_subscribers: self.max_subscribers,
             transfers: admission::Limits { at_once: self.transfers, rate: self.transfer_rate },
@@ -204,6 +222,27 @@ fn interval(text: &str) -> Result<Duration, String> {
     let interval = corefile::parse_duration(text)?;
     let allowed = MIN_INTERVAL..=MAX_INTERVAL;
     if allowed.contains(&interval) { Ok(interval) } else { Err("write a duration from 1s to 1h".to_owned()) }
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write on or off".to_owned()),
+    }
+}
+
+fn guard_hold(text: &str) -> Result<Duration, String> {
+    let hold = corefile::parse_duration(text)?;
+    let allowed = MIN_GUARD_HOLD..=MAX_GUARD_HOLD;
+    if allowed.contains(&hold) { Ok(hold) } else { Err("write a duration from 1m to 168h".to_owned()) }
+}
+
+fn audit_interval(text: &str) -> Result<Duration, String> {
+    let interval = corefile::parse_duration(text)?;
+    let (_, least, most) = AUDIT_INTERVAL;
+    let is_allowed = (least..=most).contains(&interval);
+    if is_allowed { Ok(interval) } else { Err("write a duration from 1m to 24h".to_owned()) }
 }
 
 fn move_within(text: &str) -> Result<Duration, String> {
@@ -267,6 +306,9 @@ mod tests {
         assert_eq!(hub.listen, ["[::]:9953".parse().expect("an address")]);
         assert_eq!((hub.history_bytes, hub.max_subscribers), (HISTORY_BYTES.0, MAX_SUBSCRIBERS.0));
         assert_eq!(hub.transfers, admission::Limits::default());
+        assert_eq!((hub.guard, hub.audit_interval), (Some(DEFAULT_GUARD_HOLD), AUDIT_INTERVAL.0));
+        let off = config("--kubeconfig k --plain --guard off").unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(off.guard, None);
         let faces: Vec<_> = hub.faces.iter().map(|(face, at)| format!("{}{at}", face.path())).collect();
         assert_eq!(faces, ["/metrics:9153", "/health:8080", "/ready:8181"]);
         assert_eq!(hub.wanted, Wanted::default());
@@ -277,6 +319,7 @@ mod tests {
         let hub = config(
             "--listen 127.0.0.1:1,10.0.0.1 --advertise 192.0.2.1 --snapshot /s --snapshot-interval 5m --stale-after 20s \
              --endpoint http://127.0.0.1:8080 --pods --labels --tls-ca a --tls-cert b --tls-key c --cert-grace 1h \
+             --guard-hold 2h --audit-interval 5m --control off \
              --sibling 10.0.0.2,10.0.0.3:7 --service outlast/hub --history-bytes 65536 --max-subscribers 7 \
              --transfers 3 --transfer-rate 4 --move-within 2s --metrics-address off --health-address 127.0.0.1:0 \
              --ready-address off",
@@ -300,6 +343,7 @@ mod tests {
         assert_eq!(hub.trust, TrustConfig::Tls(files));
         assert_eq!(hub.service, Some(("outlast".to_owned(), "hub".to_owned())));
         assert_eq!((hub.history_bytes, hub.max_subscribers), (65_536, 7));
+        assert_eq!((hub.guard, hub.audit_interval), (Some(seconds(7200)), seconds(300)));
         assert_eq!(hub.transfers, admission::Limits { at_once: 3, rate: 4 });
         let faces: Vec<_> = hub.faces.iter().map(|(face, at)| format!("{}{at}", face.path())).collect();
         assert_eq!(faces, ["/health127.0.0.1:0"]);
@@ -319,6 +363,10 @@ mod tests {
             ("--kubeconfig k --plain --cert-grace 9999h", "at most 90 days"),
             ("--kubeconfig k --plain --snapshot-interval 1ms", "from 1s to 1h"),
             ("--kubeconfig k --plain --move-within 1h", "at most 5m"),
+            ("--kubeconfig k --plain --guard maybe", "write on or off"),
+            ("--kubeconfig k --plain --guard-hold 1s", "from 1m to 168h"),
+            ("--kubeconfig k --plain --audit-interval 1s", "from 1m to 24h"),
+            ("--kubeconfig k --plain --control hub.sock", "write an absolute path, or off"),
             ("--kubeconfig k --endpoint http://h --plain", "cannot be used with"),
             ("--endpoint https://u:p@h --plain", "shown in logs"),
         ] {
