@@ -1,29 +1,25 @@
 //! `outlast lookup`: what would be answered, from a snapshot and without a server.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
-use hickory_proto::op::{Message, Query as Question};
-use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
-use hickory_server::net::xfer::Protocol;
+use anyhow::Context as _;
+use hickory_proto::rr::{Name, RecordType};
 
 use super::config::{environment, load};
 use super::snapshot::{open, read};
 use crate::corefile::{self, LoadOptions};
-use crate::node::gate::{self, Gate};
+use crate::node::control::lookup;
 use crate::node::plugins::forward;
 use crate::node::reply::Reply;
-use crate::node::router::{Block, Route, Router};
+use crate::node::router::{Block, Route, Router, longest_zone};
 use crate::node::setup::{Overrides, Plan, ServerPlan, plan};
 use crate::ops::catalogue;
 use crate::ops::dns_metrics::ServerMetrics;
 use crate::ops::metrics::Metrics;
-use crate::ops::rcode;
 use crate::source::choice::SourceChoice;
+use crate::store::status::outcome::LookupStatus;
 use crate::zone::Table;
 use crate::zone::name::Labels;
 
@@ -50,12 +46,10 @@ pub(super) struct Args {
 
 /// Prints the answer as dig does.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let name = absolute(&args.name)?;
-    let Ok(kind) = RecordType::from_str(&args.kind.to_ascii_uppercase()) else {
-        return Ok(super::wrong(&format!(
-            "{:?} is not a type of record: write A, AAAA, SRV, PTR, …",
-            args.kind
-        )));
+    let name = lookup::absolute(&args.name)?;
+    let kind = match lookup::record_type(&args.kind) {
+        Ok(kind) => kind,
+        Err(error) => return Ok(super::wrong(&error)),
     };
     let (path, bytes) = read(&args.snapshot)?;
     let snapshot = open(&path, &bytes)?;
@@ -85,27 +79,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reply = runtime.block_on(answer(plan, &name, kind))?;
-    print(&name, kind, &reply);
+    super::say(text(&lookup::of_reply(&name, kind, &reply)).trim_end());
     Ok(ExitCode::SUCCESS)
-}
-
-/// A name in presentation form, absolute.
-fn absolute(text: &str) -> anyhow::Result<Name> {
-    let mut name = Name::from_str_relaxed(text).with_context(|| format!("{text:?} is not a name"))?;
-    name.set_fqdn(true);
-    Ok(name)
 }
 
 /// Asks the block that a server would ask, without the plugins that would ask others.
 async fn answer(plan: Plan, name: &Name, kind: RecordType) -> anyhow::Result<Reply> {
     let metrics = Arc::new(Metrics::new());
-    let mut question = Question::query(name.clone(), kind);
-    question.set_query_class(DNSClass::IN);
-    let mut message = Message::query();
-    message.metadata.recursion_desired = true;
-    message.add_query(question);
-    let bytes = message.to_vec()?;
-    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 53));
     let labels = Labels::from_labels(name.iter())?;
     let server =
         server_for(plan.servers, &labels).context("no server block of the Corefile is for this name")?;
@@ -119,50 +99,34 @@ async fn answer(plan: Plan, name: &Name, kind: RecordType) -> anyhow::Result<Rep
     let routes = server.routes.into_iter().map(offline).collect();
     let panics = metrics.counter(catalogue::PANICS, &[]);
     let router = Router::new(server.identity, routes, server_metrics, panics);
-    match gate::judge(&bytes, here, here, Protocol::Tcp, &router) {
-        Gate::Pass(query) => {
-            router.answer(&query).await.context("the server block gives no reply to this name")
-        }
-        Gate::Refuse(_) | Gate::Reply(_) | Gate::Silence => bail!("a server would not take this question"),
-    }
+    lookup::ask(&router, name, kind).await?.context("the server block gives no reply to this name")
 }
 
 /// The listener that knows most of a name: that of the longest zone which the name is within.
 fn server_for(servers: Vec<ServerPlan>, name: &Labels) -> Option<ServerPlan> {
-    let longest = |server: &ServerPlan| {
-        let matching = server.routes.iter().filter(|route| name.is_within(&route.zone));
-        matching.map(|route| route.zone.len()).max()
-    };
+    let longest = |server: &ServerPlan| longest_zone(&server.routes, name);
     // Of equal ones the first, so that the answer does not depend on how many listeners there are.
     servers.into_iter().rev().filter(|s| longest(s).is_some()).max_by_key(longest)
 }
 
-fn print(name: &Name, kind: RecordType, reply: &Reply) {
+/// A reply as dig prints it.
+pub(super) fn text(reply: &LookupStatus) -> String {
     let authoritative = if reply.authoritative { ", authoritative" } else { "" };
-    super::say(format_args!(";; {name} {kind}: {}{authoritative}", rcode::text(reply.rcode.into())));
+    let mut text = format!(";; {} {}: {}{authoritative}\n", reply.name, reply.kind, reply.rcode);
     for (section, records) in
         [("ANSWER", &reply.answers), ("AUTHORITY", &reply.authority), ("ADDITIONAL", &reply.additional)]
     {
         if !records.is_empty() {
-            super::say(format_args!(";; {section}"));
-            records.iter().for_each(|record| super::say(line(record)));
+            text += &format!(";; {section}\n");
+            records.iter().for_each(|record| text += &format!("{record}\n"));
         }
     }
-    if let Some(ede) = &reply.ede {
-        super::say(format_args!(";; EDE {}: {}", ede.code.number(), ede.text));
+    if let Some((code, why)) = &reply.ede {
+        // An upstream may have said it.
+        let why: String = why.chars().filter(|c| !c.is_control()).collect();
+        text += &format!(";; EDE {code}: {why}\n");
     }
-}
-
-fn line(record: &Record) -> String {
-    let data = match &record.data {
-        // hickory prints the strings without quotes.
-        RData::TXT(txt) => {
-            let quote = |s: &[u8]| format!("\"{}\"", s.escape_ascii());
-            txt.txt_data.iter().map(|s| quote(s)).collect::<Vec<_>>().join(" ")
-        }
-        other => other.to_string(),
-    };
-    format!("{}\t{}\t{}\t{}\t{data}", record.name, record.ttl, record.dns_class, record.record_type())
+    text
 }
 
 #[cfg(test)]

@@ -5,12 +5,17 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the part that speaks to people")]
 
+mod certs;
 mod check;
 mod config;
+mod control;
 mod coredns;
+mod ctl;
 mod drill;
+mod hub;
 mod lookup;
 mod node;
+mod process;
 mod snapshot;
 
 use std::ffi::OsString;
@@ -35,10 +40,13 @@ const EXAMPLES: &str = "\
 Examples:
   outlast node --conf Corefile                   serve DNS
   outlast -conf Corefile -dns.port 1053          the same, with CoreDNS's flags
+  outlast hub --snapshot /var/lib/outlast        watch the API server once, for all nodes
   outlast check --conf Corefile                  is the Corefile right? exit status 0 or 2
   outlast snapshot show /var/lib/outlast         what is on the disk, and how old it is
   outlast lookup web.shop.svc.cluster.local A --snapshot /var/lib/outlast
                                                  what would be answered, without a server
+  outlast certs init --out ca                    an authority for hubs and nodes
+  outlast ctl status                             in an outage: what this node knows, and what to do next
   outlast drill standin --kubeconfig kubeconfig  a made-up cluster's API server, to try a node with
 
 CoreDNS's flags -conf, -dns.port, -p, -pidfile, -quiet, -version and -plugins work without a subcommand.";
@@ -48,6 +56,8 @@ CoreDNS's flags -conf, -dns.port, -p, -pidfile, -quiet, -version and -plugins wo
 enum Command {
     /// Serve DNS as a Corefile says
     Node(node::Args),
+    /// Watch the cluster once, for all nodes: the shared cache
+    Hub(hub::Args),
     /// Check a Corefile without starting anything
     Check(check::Args),
     /// Look at snapshots: show, verify, diff, export, import
@@ -55,6 +65,11 @@ enum Command {
     Snapshot(snapshot::Command),
     /// Answer one question from a snapshot, offline
     Lookup(lookup::Args),
+    /// Make certificates for hubs and nodes: init, issue, renew, show
+    #[command(subcommand)]
+    Certs(certs::Command),
+    /// Ask a running node or hub: status, lookup, accept, freeze, rollback
+    Ctl(ctl::Args),
     /// Try an outage without a cluster: standin
     #[command(subcommand)]
     Drill(drill::Command),
@@ -90,9 +105,12 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Node(args) => node::run(args),
+        Command::Hub(args) => hub::run(args),
         Command::Check(args) => check::run(&args),
         Command::Snapshot(command) => snapshot::run(command),
         Command::Lookup(args) => lookup::run(&args),
+        Command::Certs(command) => certs::run(command),
+        Command::Ctl(args) => ctl::run(&args),
         Command::Drill(command) => drill::run(command),
     };
     result.unwrap_or_else(|error| {

@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::runtime::Runtime;
-use tokio_util::sync::CancellationToken;
 
 use super::config::ConfigArgs;
+use super::control::ControlAt;
+use super::process::{Control, LAST_LINES, LAST_SNAPSHOT};
 use crate::node::reload::Reloader;
 use crate::node::running;
 use crate::node::setup::{Environment, Plan, plan};
+use crate::ops::control::NODE_SOCKET;
 use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::{BuildInfo, Metrics};
@@ -22,12 +22,6 @@ use crate::snapshot::disk::{DiskError, RealDisk};
 
 /// Most threads that answer queries: a node's DNS must leave the node to its pods.
 const MAX_THREADS: usize = 4;
-
-/// How long the last snapshot may take at the end.
-const LAST_SNAPSHOT: Duration = Duration::from_secs(10);
-
-/// How long the last log lines may take.
-const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Arguments of `outlast node`.
 #[derive(clap::Args)]
@@ -48,6 +42,9 @@ pub(super) struct Args {
     /// Write the process id there once DNS is answered
     #[arg(long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
+    /// Unix socket for outlast ctl: an absolute path, or off
+    #[arg(long, env = "OUTLAST_CONTROL", default_value = NODE_SOCKET, value_name = "PATH")]
+    control: ControlAt,
     /// Do not print what is listened on
     #[arg(long)]
     quiet: bool,
@@ -84,7 +81,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let debug = telemetry.debug_switch().clone();
     let reloader = Reloader::new(load, &corefile, environment.clone(), Some(debug), Jitter::for_process());
     drop(corefile);
-    let result = serve(plan, &environment, reloader, &telemetry, &banner, args.pidfile.as_deref());
+    let result = serve(plan, &environment, reloader, &telemetry, &banner, &args);
     telemetry.flush(LAST_LINES);
     result
 }
@@ -101,7 +98,7 @@ fn serve(
     reloader: Reloader,
     telemetry: &Telemetry,
     banner: &[String],
-    pidfile: Option<&Path>,
+    args: &Args,
 ) -> anyhow::Result<ExitCode> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     let data = tokio::runtime::Builder::new_multi_thread()
@@ -120,7 +117,10 @@ fn serve(
             super::say(line);
         }
         running.report(&[], &[]);
-        let _pidfile = pidfile.map(Pidfile::write).transpose()?;
+        let _pidfile = args.pidfile.as_deref().map(Pidfile::write).transpose()?;
+        let handler = Arc::new(running.control());
+        let stop = drain.closing().clone();
+        let socket = args.control.serve(handler, &environment.metrics, stop, control.handle());
         let lameduck = running.lameduck();
         let limits = || Limits::with_lameduck(lameduck.get());
         // The second ends when the first begins to.
@@ -128,6 +128,8 @@ fn serve(
         if tokio::time::timeout(LAST_SNAPSHOT, running.stop()).await.is_err() {
             tracing::warn!(limit = ?LAST_SNAPSHOT, "last snapshot not written in time");
         }
+        // What it could not do in time, the next process puts right.
+        let _ = tokio::time::timeout(LAST_LINES, socket).await;
         anyhow::Ok(ended)
     });
     // Tasks that still wait for an upstream or a client are not waited for.
@@ -161,44 +163,5 @@ impl Drop for Pidfile<'_> {
     fn drop(&mut self) {
         // It names a process that is gone in a moment.
         let _ = std::fs::remove_file(self.0);
-    }
-}
-
-/// The runtime for sources, stores, snapshots and administration: one thread of its own, so that nothing of
-/// it ever holds up an answer.
-struct Control {
-    /// To spawn on it.
-    handle: tokio::runtime::Handle,
-    /// Ends it.
-    stop: CancellationToken,
-    /// Its thread.
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Control {
-    fn start() -> std::io::Result<Self> {
-        let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let run = move || {
-            runtime.block_on(stopped.cancelled());
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new().name("outlast-control".to_owned()).spawn(run)?;
-        Ok(Self { handle, stop, thread: Some(thread) })
-    }
-
-    const fn handle(&self) -> &tokio::runtime::Handle {
-        &self.handle
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

@@ -9,7 +9,7 @@
 //! BOOT    disk > store/keeper > Generation > listen, and only then the source
 //! ```
 //!
-//! May depend on `zone`, `feed`, `snapshot`, `source`, `forward`, `corefile` and `ops`.
+//! May depend on `zone`, `feed`, `snapshot`, `source`, `store`, `trust`, `forward`, `corefile` and `ops`.
 //!
 //! Invariants:
 //! * The snapshot is loaded before a socket is bound, and the source is started after.
@@ -18,8 +18,10 @@
 pub mod cache_keeper;
 pub mod carried;
 pub mod chain;
+pub mod control;
 pub mod facts;
 pub mod gate;
+pub mod hub_memory;
 pub mod listen;
 pub mod opt;
 pub mod plugins;

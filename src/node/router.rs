@@ -72,6 +72,11 @@ impl Router {
         self.routes.iter().any(|r| r.block.plugins.iter().any(|p| p.takes_other_classes()))
     }
 
+    /// Length in labels of the longest zone of a block that the name is within, if there is one.
+    pub fn longest_zone(&self, name: &Labels) -> Option<usize> {
+        longest_zone(&self.routes, name)
+    }
+
     /// The block of the longest zone that the name is within. A DS record belongs to the parent's side of a
     /// zone cut (RFC 4035 §2.4), so the shortest zone but the root answers for it.
     fn block(&self, query: &Query) -> Option<&Block> {
@@ -116,6 +121,12 @@ impl Router {
         self.metrics.dropped().record(&observation(query, reply.rcode.into(), len, "", start));
         reply
     }
+}
+
+/// Length in labels of the longest zone that the name is within, if there is one.
+pub fn longest_zone(routes: &[Route], name: &Labels) -> Option<usize> {
+    let matching = routes.iter().filter(|route| name.is_within(&route.zone));
+    matching.map(|route| route.zone.len()).max()
 }
 
 #[cfg(test)]

@@ -78,6 +78,16 @@ impl Watched {
         broken.map_or(Look::Same, Look::Broken)
     }
 
+    /// The same for a first look, of which an error is the caller's to tell.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or what is wrong with the contents.
+    pub fn first<T>(&self, make: impl Fn(&[Vec<u8>]) -> Result<T, PemError>) -> Result<T, PemError> {
+        let texts = self.read()?;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen::Content(hash(&texts));
+        make(&texts)
+    }
+
     fn read(&self) -> Result<Vec<Vec<u8>>, PemError> {
         self.paths.iter().map(|path| pem::read(path)).collect()
     }

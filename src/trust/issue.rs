@@ -24,7 +24,7 @@ pub const DEFAULT_LIFE: Duration = Duration::from_secs(365 * 86_400);
 pub const AUTHORITY_LIFE: Duration = Duration::from_secs(3650 * 86_400);
 
 /// By how much certificates begin before they are made: clocks of other machines are behind by minutes.
-const BEGIN_BEFORE: Duration = Duration::from_secs(3600);
+pub const BEGIN_BEFORE: Duration = Duration::from_secs(3600);
 
 /// Bytes of a serial number: 20 are the most (RFC 5280, section 4.1.2.2), with the first bit unset.
 const SERIAL_BYTES: usize = 16;

@@ -23,6 +23,7 @@
 //! * In the grace, there must be a moment at which the whole chain was valid: the chain of a certificate that ended
 //!   before the one of its issuer began is refused.
 
+pub mod check;
 pub mod client;
 pub mod config;
 pub mod error;

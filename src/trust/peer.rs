@@ -212,3 +212,31 @@ impl Report {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(n: u32) -> IpAddr {
+        IpAddr::from((0x0a00_0000 + n).to_be_bytes())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn people_are_told_of_a_peer_once_an_hour() {
+        let report = Report::new(&Metrics::new(), Path::new("tls.crt"));
+        assert!(report.is_news(address(1)));
+        assert!(!report.is_news(address(1)));
+        assert!(report.is_news(address(2)), "each for itself");
+        tokio::time::advance(SAY_AGAIN).await;
+        assert!(report.is_news(address(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_of_peers_is_bounded() {
+        let report = Report::new(&Metrics::new(), Path::new("tls.crt"));
+        let told = (0..5_000).filter(|n| report.is_news(address(*n))).count();
+        assert_eq!(told, MAX_TOLD);
+        tokio::time::advance(SAY_AGAIN).await;
+        assert!(report.is_news(address(4_999)), "room again");
+    }
+}

@@ -72,7 +72,12 @@ impl Chains {
     }
 
     /// Whether a chain is a hub's that serves.
-    fn server(&self, end: &CertificateDer<'_>, chain: &[CertificateDer<'_>], now: UnixTime) -> Judged {
+    pub(super) fn server(
+        &self,
+        end: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Judged {
         let facts = facts(end)?;
         let name = Role::Hub.server_name();
         let standing = self.with_grace(now, |at| {
@@ -84,7 +89,12 @@ impl Chains {
     }
 
     /// Whether a chain is a node's or a hub's that follows.
-    fn client(&self, end: &CertificateDer<'_>, chain: &[CertificateDer<'_>], now: UnixTime) -> Judged {
+    pub(super) fn client(
+        &self,
+        end: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Judged {
         let facts = facts(end)?;
         let parsed = ParsedCertificate::try_from(end)?;
         let mut role = Role::Node;
@@ -132,7 +142,7 @@ impl Chains {
 }
 
 /// What comes of a look at a chain.
-type Judged = Result<Verdict, rustls::Error>;
+pub(super) type Judged = Result<Verdict, rustls::Error>;
 
 fn facts(certificate: &CertificateDer<'_>) -> Result<Facts, rustls::Error> {
     Facts::read(certificate).map_err(|_| CertificateError::BadEncoding.into())

@@ -28,6 +28,8 @@ pub struct HeldSet {
     by_key: Trie<Arc<HeldObject>>,
     /// The slices among them, by the service that they are served for.
     by_service: Trie<HeldSlice>,
+    /// How many of them the origin says belong to another service.
+    moved: usize,
     /// By kind: what makes the digest of what is served into that of what was received.
     digests: [Adjustment; Kind::ALL.len()],
 }
@@ -61,6 +63,11 @@ impl HeldObject {
     /// The id of the [`super::hold::Hold`] that it is part of.
     pub const fn hold(&self) -> u32 {
         self.hold
+    }
+
+    /// Whether it is a slice that the origin says belongs to another service.
+    fn is_moved(&self) -> bool {
+        matches!(&self.received, Some(Object::EndpointSlice(slice)) if slice.service != self.service)
     }
 
     /// What the origin says, as a change.
@@ -97,6 +104,12 @@ impl HeldSet {
     /// Every object that is held, in no useful order.
     pub fn iter(&self) -> impl Iterator<Item = &HeldObject> {
         self.by_key.iter().map(|held| &**held)
+    }
+
+    /// The slices that the origin says belong to another service than they are served for: hardly ever any.
+    pub(super) fn moved(&self) -> impl Iterator<Item = &Key> {
+        let all = (self.moved > 0).then(|| self.iter());
+        all.into_iter().flatten().filter(|held| held.is_moved()).map(HeldObject::key)
     }
 
     /// What is held of the object of this kind, namespace (empty for a Namespace) and name. Allocates nothing.
@@ -161,6 +174,7 @@ impl HeldSet {
         of_kind.hash ^= adjustment.hash;
         of_kind.gone += adjustment.gone;
         let held = Arc::new(HeldObject { key, received, hold, service, adjustment });
+        self.moved += usize::from(held.is_moved());
         if !held.service.is_empty() {
             self.by_service.insert(HeldSlice(held.clone()), |slice| slice.0.key == held.key);
         }
@@ -174,6 +188,7 @@ impl HeldSet {
         }
         let hash = hash_key(key.namespace.as_bytes(), key.name.as_bytes());
         let Some(held) = self.by_key.remove(hash, |held| held.key == *key) else { return false };
+        self.moved -= usize::from(held.is_moved());
         if !held.service.is_empty() {
             self.by_service.remove(HeldSlice(held.clone()).hash(), |slice| slice.0.key == *key);
         }
@@ -237,4 +252,4 @@ impl Item for HeldSlice {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

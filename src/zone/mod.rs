@@ -21,5 +21,6 @@ pub mod rules;
 pub mod selector;
 pub mod table;
 mod trie;
+pub mod view;
 
 pub use table::Table;

@@ -23,6 +23,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub use self::build::Builder;
 pub use self::change::{Difference, Effect};
 pub use self::relist::{Fate, Relist, Withheld};
+pub(super) use self::shared::Shared;
 use super::digest::Digest;
 use super::object::{EndpointSlice, Key, Kind, Kinds, Namespace, ObjectRef, Pod, Service, Shape};
 use super::trie::{Item, Trie};

@@ -114,6 +114,11 @@ impl Live {
         self.0.store(Arc::new(serving));
     }
 
+    /// Who answers now.
+    pub fn router(&self) -> Arc<Router> {
+        self.now().router.clone()
+    }
+
     /// What is served now.
     fn now(&self) -> Guard<Arc<Serving>> {
         self.0.load()

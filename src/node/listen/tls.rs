@@ -3,27 +3,21 @@
 //! The files are read when the configuration is, and looked at again now and then: a certificate that was renewed is
 //! used for the connections that come after, and one that is broken changes nothing.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use tokio_rustls::rustls::{
-    self, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-};
+use tokio_rustls::rustls::{self, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use tokio_rustls::{Accept, TlsAcceptor};
-use xxhash_rust::xxh3::xxh3_128;
 
-/// The largest file of certificates that is read: chains have a few kilobytes, bundles of authorities some hundred.
-const MAX_FILE: u64 = 4 << 20;
+use crate::trust::files::{Look, Watched};
+use crate::trust::pem::{self, PemError};
 
 /// What is asked of clients, as `client_auth` of the `tls` plugin names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,37 +55,6 @@ pub struct Files {
     pub client_auth: ClientAuth,
 }
 
-/// Why files make no identity.
-#[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
-    /// A file cannot be read.
-    #[error("reading {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("{} holds no {what}: {why}", path.display())]
-    Wrong {
-        /// The file.
-        path: PathBuf,
-        /// What it should hold.
-        what: &'static str,
-        /// What is wrong.
-        why: String,
-    },
-    /// The files do not belong together.
-    #[error("{} and its key: {source}", path.display())]
-    Mismatch {
-        /// The certificate.
-        path: PathBuf,
-        /// What is wrong.
-        source: rustls::Error,
-    },
-}
-
 /// What a look at the files found.
 #[derive(Debug)]
 pub enum Refreshed {
@@ -100,7 +63,7 @@ pub enum Refreshed {
     /// Connections that come from now on get the new certificate.
     Changed,
     /// They are broken, or gone; what was there before stays. Said once for each change.
-    Broken(IdentityError),
+    Broken(PemError),
 }
 
 /// A certificate, its key, and what is asked of clients.
@@ -109,8 +72,8 @@ pub struct Identity {
     files: Files,
     /// What new connections get.
     config: ArcSwap<ServerConfig>,
-    /// Hash of the files as they were last seen, broken ones included. Held for one look.
-    seen: Mutex<u128>,
+    /// How the files were found last.
+    watched: Watched,
 }
 
 impl Identity {
@@ -118,10 +81,11 @@ impl Identity {
     ///
     /// # Errors
     /// A file that cannot be read or does not hold what it should, or files that do not belong together.
-    pub fn read(files: Files) -> Result<Arc<Self>, IdentityError> {
-        let texts = Texts::read(&files)?;
-        let config = ArcSwap::from_pointee(texts.config(&files)?);
-        Ok(Arc::new(Self { files, config, seen: Mutex::new(texts.hash()) }))
+    pub fn read(files: Files) -> Result<Arc<Self>, PemError> {
+        let paths = [Some(&files.certificate), Some(&files.key), files.authorities.as_ref()];
+        let watched = Watched::new(paths.into_iter().flatten().cloned().collect());
+        let config = ArcSwap::from_pointee(watched.first(|texts| files.config(texts))?);
+        Ok(Arc::new(Self { files, config, watched }))
     }
 
     /// Where it comes from.
@@ -131,27 +95,13 @@ impl Identity {
 
     /// Reads the files again. Blocks while it does.
     pub fn refresh(&self) -> Refreshed {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let texts = match Texts::read(&self.files) {
-            Ok(texts) => texts,
-            // Files that are gone are as good as empty ones: said once.
-            Err(_) if *seen == 0 => return Refreshed::Same,
-            Err(error) => {
-                *seen = 0;
-                return Refreshed::Broken(error);
-            }
-        };
-        let hash = texts.hash();
-        if *seen == hash {
-            return Refreshed::Same;
-        }
-        *seen = hash;
-        match texts.config(&self.files) {
-            Ok(config) => {
+        match self.watched.look(|texts| self.files.config(texts)) {
+            Look::Same => Refreshed::Same,
+            Look::Changed(config) => {
                 self.config.store(Arc::new(config));
                 Refreshed::Changed
             }
-            Err(error) => Refreshed::Broken(error),
+            Look::Broken(error) => Refreshed::Broken(error),
         }
     }
 
@@ -161,50 +111,17 @@ impl Identity {
     }
 }
 
-/// The contents of the files.
-struct Texts {
-    /// Of the certificate.
-    certificate: Vec<u8>,
-    /// Of its key.
-    key: Vec<u8>,
-    /// Of the authorities; empty without them.
-    authorities: Vec<u8>,
-}
-
-impl Texts {
-    fn read(files: &Files) -> Result<Self, IdentityError> {
-        let read = |path: &Path| -> Result<Vec<u8>, IdentityError> {
-            let mut bytes = Vec::new();
-            let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes));
-            match read {
-                Ok(_) => Ok(bytes),
-                Err(source) => Err(IdentityError::Unreadable { path: path.to_owned(), source }),
-            }
-        };
-        Ok(Self {
-            certificate: read(&files.certificate)?,
-            key: read(&files.key)?,
-            authorities: files.authorities.as_deref().map(read).transpose()?.unwrap_or_default(),
-        })
-    }
-
-    fn hash(&self) -> u128 {
-        let hashes = [&self.certificate, &self.key, &self.authorities].map(|text| xxh3_128(text));
-        xxh3_128(&hashes.map(u128::to_be_bytes).concat())
-    }
-
-    fn config(&self, files: &Files) -> Result<ServerConfig, IdentityError> {
-        let chain = certificates(&files.certificate, &self.certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| IdentityError::Wrong {
-            path: files.key.clone(),
-            what: "private key in PEM",
-            why: error.to_string(),
-        })?;
-        let mismatch = |source| IdentityError::Mismatch { path: files.certificate.clone(), source };
+impl Files {
+    /// What connections get, from the contents of the certificate, its key and the authorities, if there are any.
+    fn config(&self, texts: &[Vec<u8>]) -> Result<ServerConfig, PemError> {
+        let text = |at: usize| texts.get(at).map_or(&[][..], Vec::as_slice);
+        let chain = pem::certificates(&self.certificate, text(0))?;
+        let key = pem::private_key(&self.key, text(1))?;
+        let mismatch = |source| PemError::Mismatch { path: self.certificate.clone(), source };
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(mismatch)?;
-        let builder = match self.verifier(files)? {
+        let builder = match self.verifier(text(2))? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
@@ -212,45 +129,30 @@ impl Texts {
     }
 
     /// Who judges clients' certificates, if they are asked for any.
-    fn verifier(&self, files: &Files) -> Result<Option<Arc<dyn ClientCertVerifier>>, IdentityError> {
+    fn verifier(&self, authorities: &[u8]) -> Result<Option<Arc<dyn ClientCertVerifier>>, PemError> {
         let anybody = |mandatory| -> Option<Arc<dyn ClientCertVerifier>> {
             Some(Arc::new(Anybody { mandatory, provider: ring::default_provider() }))
         };
-        match files.client_auth {
+        match self.client_auth {
             ClientAuth::None => return Ok(None),
             ClientAuth::Request => return Ok(anybody(false)),
             ClientAuth::Require => return Ok(anybody(true)),
             ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify => {}
         }
-        let path = files.authorities.clone().unwrap_or_default();
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&path, &self.authorities)? {
-            roots.add(certificate).map_err(|error| IdentityError::Wrong {
-                path: path.clone(),
-                what: "authority's certificate",
-                why: error.to_string(),
-            })?;
-        }
+        let path = self.authorities.clone().unwrap_or_default();
+        let roots = pem::authorities(&path, authorities)?;
         let provider = Arc::new(ring::default_provider());
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-        if files.client_auth == ClientAuth::VerifyIfGiven {
+        if self.client_auth == ClientAuth::VerifyIfGiven {
             builder = builder.allow_unauthenticated();
         }
-        let verifier = builder.build().map_err(|error| IdentityError::Wrong {
+        let verifier = builder.build().map_err(|error| PemError::Wrong {
             path,
             what: "authority's certificate",
             why: error.to_string(),
         })?;
         Ok(Some(verifier))
     }
-}
-
-/// The certificates of a file, of which there is at least one.
-fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    let wrong = |why: String| IdentityError::Wrong { path: path.to_owned(), what: "certificate in PEM", why };
-    let all: Vec<_> =
-        CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(|e| wrong(e.to_string()))?;
-    if all.is_empty() { Err(wrong("there is none in it".to_owned())) } else { Ok(all) }
 }
 
 /// Takes any certificate that a client can prove to be its own.

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ use self::caches::Caches;
 use self::sites::Sites;
 use self::stores::Stores;
 use super::carried::Carried;
+use super::control::NodeControl;
+use super::control::shown::Shown;
 use super::setup::{Environment, Plan, Process, ReloadEvery};
 use super::task::{Scope, Start};
 use crate::ops::admin::{Admin, Face};
@@ -61,6 +64,12 @@ pub struct Running {
     carried: Arc<Carried>,
     /// Says when to stop.
     drain: Drain,
+    /// The node's name.
+    name: String,
+    /// What operators see of it.
+    shown: Arc<ArcSwap<Shown>>,
+    /// Where queries are answered.
+    data: Handle,
 }
 
 /// Why a configuration was not taken over. Nothing has changed.
@@ -137,6 +146,9 @@ pub fn start(
         metrics: metrics.clone(),
         carried: environment.carried.clone(),
         drain: drain.clone(),
+        name: environment.node_name.clone(),
+        shown: Arc::default(),
+        data: Handle::current(),
     };
     running.taken_over(process, &enabled);
     Ok(running)
@@ -207,6 +219,8 @@ impl Running {
         let faces = [Face::Health, Face::Ready, Face::Metrics].into_iter();
         self.faces =
             faces.flat_map(|f| self.admin.addresses(f).map(move |a| (f, a)).collect::<Vec<_>>()).collect();
+        let (stores, live) = (self.stores.shown(), self.sites.listeners());
+        self.shown.store(Arc::new(Shown { stores, listeners: live, sites: listeners.clone() }));
         self.begin(tasks, listeners);
         let enabled: Vec<_> =
             enabled.iter().map(|(server, zone, name)| PluginUse { server, zone, view: "", name }).collect();
@@ -228,6 +242,11 @@ impl Running {
     /// How long to go on answering after SIGTERM, as the configuration has it when it comes.
     pub fn lameduck(&self) -> Lameduck {
         self.lameduck.clone()
+    }
+
+    /// What carries out an operator's commands, whatever is reloaded meanwhile.
+    pub fn control(&self) -> NodeControl {
+        NodeControl::new(self.name.clone(), self.shown.clone(), self.readiness.clone(), self.data.clone())
     }
 
     /// Stops the sources and waits until the last snapshots are written.

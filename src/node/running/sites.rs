@@ -221,6 +221,11 @@ impl Sites {
         }
     }
 
+    /// Who answers, each place once, in the order of the plan.
+    pub(super) fn listeners(&self) -> Vec<Arc<Live>> {
+        self.order.iter().filter_map(|place| self.sites.get(place)).map(|site| site.live.clone()).collect()
+    }
+
     /// Identity and address of everything that is answered at, in the order of the plan.
     pub(super) fn addresses(&self) -> Vec<(String, SocketAddr)> {
         let sites = self.order.iter().filter_map(|place| self.sites.get(place));

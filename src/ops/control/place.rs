@@ -34,7 +34,7 @@ pub(super) enum Taken {
 pub(super) struct Place {
     /// The path.
     path: PathBuf,
-    /// Device and inode of the file.
+    /// Device and inode of the file; no other one gets them as long as the socket is open.
     file: (u64, u64),
 }
 
@@ -175,16 +175,26 @@ mod tests {
     fn a_socket_that_answers_stays_and_an_abandoned_one_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.sock");
-        let (first, left) = ours(&path);
+        let (first, _) = ours(&path);
         assert!(matches!(take(&path).unwrap(), Taken::InUse));
         // As a process does that is killed.
         drop(first);
         assert!(!is_listened_to(&path).unwrap());
+        ours(&path);
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn what_is_another_s_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.sock");
+        let (_first, left) = ours(&path);
+        fs::remove_file(&path).unwrap();
+        assert!(!left.is_ours());
         let (_second, place) = ours(&path);
         assert!(!left.is_ours() && place.is_ours());
         left.leave();
-        assert!(place.is_ours(), "what is another's is not removed");
-        assert_eq!(mode(&path), 0o600);
+        assert!(place.is_ours());
     }
 
     #[test]

@@ -63,10 +63,10 @@ impl Server {
 }
 
 async fn read(stream: &mut UnixStream) -> String {
-    let mut said = String::new();
+    let mut said = Vec::new();
     // A reset is an end, too.
-    let _ = stream.read_to_string(&mut said).await;
-    said
+    while stream.read_buf(&mut said).await.is_ok_and(|read| read > 0) {}
+    String::from_utf8(said).unwrap()
 }
 
 /// Waits for what another task does on a real socket.
@@ -167,6 +167,18 @@ async fn a_file_that_is_removed_comes_back() {
     tokio::time::pause();
     until(|| server.path.exists()).await;
     assert!(server.ask(Command::Status).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_process_that_is_stopped_is_not_waited_for_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.sock");
+    // The kernel takes connections for it, and nobody reads.
+    let _stopped = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert!(is_answered(&path).unwrap());
+    tokio::time::pause();
+    let silent = ask(&path, &Command::Status).await;
+    assert!(matches!(silent, Err(AskError::Silent)), "{silent:?}");
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ fn entry(served: ObjectRef<'_>, held: &HeldSet) -> Entry {
 
 impl HeldSet {
     /// Calls `each` with every key that is held otherwise, or in only one of the two.
-    fn differences<'a>(&'a self, newer: &'a Self, mut each: impl FnMut(&'a Key)) {
+    pub(in crate::zone) fn differences<'a>(&'a self, newer: &'a Self, mut each: impl FnMut(&'a Key)) {
         self.by_key.differences(
             &newer.by_key,
             |a, b| a.key == b.key,
@@ -94,7 +94,18 @@ impl From<Change> for Entry {
     }
 }
 
+impl From<Object> for Entry {
+    fn from(object: Object) -> Self {
+        Change::Upsert(object).into()
+    }
+}
+
 impl Entry {
+    /// The object is gone.
+    pub const fn delete(key: Key) -> Self {
+        Self { change: Change::Delete(key), held: None }
+    }
+
     /// The object that is served after it, if any.
     pub fn served(&self) -> Option<&Object> {
         match (&self.held, &self.change) {

@@ -8,7 +8,7 @@ use crate::zone::table::any_object;
 
 /// What is said of an object: an entry, made of two objects of one key.
 #[derive(Clone, Debug)]
-struct Step {
+pub(in crate::zone) struct Step {
     /// What the origin says; `None` if the object is gone.
     received: Option<Object>,
     /// What is served instead, and under which hold.
@@ -17,7 +17,7 @@ struct Step {
     key: Key,
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
+pub(in crate::zone) fn any_step() -> impl Strategy<Value = Step> {
     (any_object(), any_object(), any::<bool>(), proptest::option::of(0u32..3)).prop_map(
         |(a, b, gone, hold)| {
             let key = a.key();
@@ -29,7 +29,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 impl Step {
-    fn entry(&self) -> Entry {
+    pub(in crate::zone) fn entry(&self) -> Entry {
         let change = match &self.received {
             Some(object) => Change::Upsert(object.clone()),
             None => Change::Delete(self.key.clone()),
@@ -40,13 +40,13 @@ impl Step {
 
 /// A state as plain maps: what was received, and what is served where that differs.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Model {
-    received: BTreeMap<Key, Object>,
+pub(in crate::zone) struct Model {
+    pub(in crate::zone) received: BTreeMap<Key, Object>,
     held: BTreeMap<Key, (Object, u32)>,
 }
 
 impl Model {
-    fn apply(&mut self, step: &Step) {
+    pub(in crate::zone) fn apply(&mut self, step: &Step) {
         match &step.received {
             Some(object) => drop(self.received.insert(step.key.clone(), object.clone())),
             None => drop(self.received.remove(&step.key)),
@@ -59,7 +59,7 @@ impl Model {
         }
     }
 
-    fn served(&self) -> BTreeMap<Key, Object> {
+    pub(in crate::zone) fn served(&self) -> BTreeMap<Key, Object> {
         let mut served = self.received.clone();
         served.extend(self.held.iter().map(|(key, (object, _))| (key.clone(), object.clone())));
         served

@@ -34,7 +34,7 @@ impl Builder {
     }
 
     /// [`Self::add`] for an object that another table may have, too.
-    pub(super) fn share(&mut self, object: Shared) {
+    pub(in crate::zone) fn share(&mut self, object: Shared) {
         match object {
             Shared::Namespace(o) => self.namespaces.push(o),
             Shared::Service(o) => self.services.push(o),

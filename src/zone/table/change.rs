@@ -8,8 +8,9 @@ use super::{
     remove_reverse, same_key,
 };
 use crate::zone::change::Change;
+use crate::zone::digest::Digest;
 use crate::zone::object::{EndpointSlice, Key, Kind, Kinds, Object, ObjectRef, Pod, Service};
-use crate::zone::trie::Item;
+use crate::zone::trie::{Item, Trie};
 
 /// What a change did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +69,31 @@ impl Table {
         self.serial = self.serial.max(now);
     }
 
+    /// The same table without pods, which it is not complete for.
+    pub(in crate::zone) fn without_pods(&self) -> Self {
+        let mut table = Self {
+            pods: Trie::default(),
+            pods_by_ip: Trie::default(),
+            complete: self.complete.without(Kind::Pod),
+            ..self.clone()
+        };
+        table.digests[Kind::Pod.index()] = Digest::default();
+        table
+    }
+
+    /// For a table that is made of another: which kinds it is complete for, and the other's serial.
+    pub(in crate::zone) fn follow(&mut self, complete: Kinds, serial: u32) {
+        self.complete = complete;
+        self.touch(serial);
+    }
+
     /// Whether this is what the table has under its key.
     pub(super) fn same_as(&self, object: ObjectRef<'_>) -> bool {
         let (namespace, name) = object.parts();
         self.find(object.kind(), namespace.as_bytes(), name.as_bytes()) == Some(object)
     }
 
-    pub(super) fn upsert(&mut self, object: Shared) -> Effect {
+    pub(in crate::zone) fn upsert(&mut self, object: Shared) -> Effect {
         let new = object.as_ref();
         let kind = new.kind();
         if self.same_as(new) {
@@ -104,7 +123,7 @@ impl Table {
         Effect::Changed
     }
 
-    pub(super) fn delete(&mut self, key: &Key) -> Effect {
+    pub(in crate::zone) fn delete(&mut self, key: &Key) -> Effect {
         let (ns, name) = (key.namespace.as_bytes(), key.name.as_bytes());
         let hash = hash_key(ns, name);
         let kind = key.kind;

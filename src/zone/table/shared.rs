@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Table;
-use crate::zone::object::{EndpointSlice, Namespace, Object, ObjectRef, Pod, Service};
+use super::{Keyed, Table, hash_key};
+use crate::zone::object::{EndpointSlice, Key, Kind, Namespace, Object, ObjectRef, Pod, Service};
 
 /// An object that generations share.
 #[derive(Clone, Debug)]
-pub(super) enum Shared {
+pub(in crate::zone) enum Shared {
     /// See [`Namespace`].
     Namespace(Arc<Namespace>),
     /// See [`Service`].
@@ -20,7 +20,7 @@ pub(super) enum Shared {
 
 impl Shared {
     /// The object itself.
-    pub(super) fn as_ref(&self) -> ObjectRef<'_> {
+    pub(in crate::zone) fn as_ref(&self) -> ObjectRef<'_> {
         match self {
             Self::Namespace(o) => ObjectRef::Namespace(o),
             Self::Service(o) => ObjectRef::Service(o),
@@ -42,6 +42,27 @@ impl From<Object> for Shared {
 }
 
 impl Table {
+    /// The object of this key, as a pointer of its own.
+    pub(in crate::zone) fn shared_object(&self, key: &Key) -> Option<Shared> {
+        let (namespace, name) = (key.namespace.as_bytes(), key.name.as_bytes());
+        let hash = hash_key(namespace, name);
+        match key.kind {
+            Kind::Namespace => {
+                let found = self.namespaces.get(hash_key(b"", name), |o| o.0.name == key.name)?;
+                Some(Shared::Namespace(found.0.clone()))
+            }
+            Kind::Service => self.entry(namespace, name)?.service.clone().map(Shared::Service),
+            Kind::EndpointSlice => {
+                let found = self.slices.get(hash, |o| o.0.has_key(namespace, name))?;
+                Some(Shared::EndpointSlice(found.0.clone()))
+            }
+            Kind::Pod => {
+                let found = self.pods.get(hash, |o| o.0.has_key(namespace, name))?;
+                Some(Shared::Pod(found.0.clone()))
+            }
+        }
+    }
+
     /// Every object, as a pointer of its own.
     pub(super) fn shared(&self) -> impl Iterator<Item = Shared> {
         let namespaces = self.namespaces.iter().map(|o| Shared::Namespace(o.0.clone()));

@@ -1,0 +1,72 @@
+//! `outlast hub`: the shared cache.
+
+mod args;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::process::{Control, LAST_LINES, LAST_SNAPSHOT};
+use crate::hub::config::HubConfig;
+use crate::hub::running;
+use crate::ops::clock::WallClock;
+use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
+use crate::ops::metrics::{BuildInfo, Metrics};
+use crate::ops::telemetry::{self, InitError};
+
+pub(super) use self::args::Args;
+
+/// Most threads that serve followers: a hub shares its machine.
+const MAX_THREADS: usize = 4;
+
+/// Serves until a signal ends it.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let format = args.log_format;
+    let config = match args.config(&|name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(error) => return Ok(super::wrong(&error)),
+    };
+    let telemetry = match telemetry::init(format) {
+        Err(error @ InitError::Filter { .. }) => return Ok(super::wrong(&error)),
+        other => other?,
+    };
+    let result = serve(config);
+    telemetry.flush(LAST_LINES);
+    result
+}
+
+fn serve(config: HubConfig) -> anyhow::Result<ExitCode> {
+    let metrics = Arc::new(Metrics::new());
+    metrics.set_build_info(BuildInfo::CURRENT);
+    let clock = Arc::new(WallClock::new(0));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let data = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("outlast-data")
+        .enable_all()
+        .build()
+        .context("starting the runtime that serves followers")?;
+    let control = Control::start().context("starting the runtime for everything else")?;
+    let ended = data.block_on(async {
+        // Before anything is served, so that no signal is missed.
+        let signals = listen_for_signals().context("listening for signals")?;
+        let drain = Drain::new();
+        let lameduck = config.move_within;
+        let running = running::start(config, &metrics, &clock, &drain, control.handle())?;
+        running.report();
+        let ended = drain.run(signals, || Limits::with_lameduck(lameduck)).await;
+        if tokio::time::timeout(LAST_SNAPSHOT, running.stop()).await.is_err() {
+            tracing::warn!(limit = ?LAST_SNAPSHOT, "last snapshot not written in time");
+        }
+        anyhow::Ok(ended)
+    });
+    // Streams that are left are not waited for.
+    data.shutdown_background();
+    drop(control);
+    let ended = ended?;
+    if let Ended::Drained = ended {
+        tracing::info!("stopped");
+    }
+    Ok(ExitCode::from(ended.exit_code()))
+}

@@ -1,0 +1,198 @@
+//! Has [`super::admission`] decide when it is whose turn, and tells them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::{Admission, Limits, Ticket, Turn};
+use super::metrics::GateMetrics;
+
+/// The way to a whole state.
+pub(super) struct Gate {
+    /// Who waits.
+    inner: Mutex<Inner>,
+    /// There is something to decide.
+    changed: Notify,
+    /// What is measured.
+    metrics: GateMetrics,
+}
+
+/// Who waits.
+struct Inner {
+    /// In which order.
+    admission: Admission,
+    /// Where each is told.
+    waiters: HashMap<Ticket, oneshot::Sender<()>>,
+}
+
+/// A place in the queue; dropped, it is given up.
+pub(super) struct Place {
+    /// Which gate.
+    gate: Arc<Gate>,
+    /// Which place.
+    ticket: Ticket,
+    /// Told when it is its turn.
+    turn: oneshot::Receiver<()>,
+    /// Whether it was.
+    called: bool,
+}
+
+/// The right to be sent a whole state; dropped, it goes to the next.
+pub(super) struct Permit(Arc<Gate>);
+
+impl Gate {
+    pub(super) fn new(limits: Limits, metrics: GateMetrics) -> Arc<Self> {
+        let inner = Inner { admission: Admission::new(limits, Instant::now()), waiters: HashMap::new() };
+        Arc::new(Self { inner: Mutex::new(inner), changed: Notify::new(), metrics })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls those whose turn it is, until `stop`.
+    pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            let next = self.call(Instant::now());
+            let until = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.changed.notified() => {}
+                () = until => {}
+            }
+        }
+    }
+
+    /// Calls those whose turn it is, and says when it will be the next one's.
+    fn call(&self, now: Instant) -> Option<Instant> {
+        let mut inner = self.lock();
+        let next = loop {
+            match inner.admission.turn(now) {
+                Turn::Of(ticket) => {
+                    let told = inner.waiters.remove(&ticket).is_some_and(|waiter| waiter.send(()).is_ok());
+                    if !told {
+                        // It gave up in this moment.
+                        inner.admission.ended();
+                    }
+                }
+                Turn::At(at) => break Some(at),
+                Turn::Wait => break None,
+            }
+        };
+        self.metrics.waiting.set(inner.admission.waiting() as f64);
+        self.metrics.running.set(inner.admission.running() as f64);
+        next
+    }
+
+    /// The last place in the queue.
+    pub(super) fn enter(self: &Arc<Self>) -> Place {
+        let (waiter, turn) = oneshot::channel();
+        let mut inner = self.lock();
+        let ticket = inner.admission.enter();
+        inner.waiters.insert(ticket, waiter);
+        drop(inner);
+        self.changed.notify_one();
+        Place { gate: self.clone(), ticket, turn, called: false }
+    }
+}
+
+impl Place {
+    /// Waits until it is its turn.
+    pub(super) async fn called(&mut self) {
+        if !self.called {
+            match (&mut self.turn).await {
+                Ok(()) => self.called = true,
+                // Whoever calls has ended, and the process is about to.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// How many are ahead of it.
+    pub(super) fn ahead(&self) -> usize {
+        self.gate.lock().admission.ahead(self.ticket)
+    }
+
+    /// The right that it led to, if it was called.
+    pub(super) fn take(&mut self) -> Option<Permit> {
+        if !self.called {
+            self.called = self.turn.try_recv().is_ok();
+        }
+        std::mem::take(&mut self.called).then(|| Permit(self.gate.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut inner = self.gate.lock();
+        inner.admission.leave(self.ticket);
+        inner.waiters.remove(&self.ticket);
+        // Called, and nobody took what it led to.
+        let lost = self.called || self.turn.try_recv().is_ok();
+        if lost {
+            inner.admission.ended();
+        }
+        drop(inner);
+        self.gate.changed.notify_one();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.lock().admission.ended();
+        self.0.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ops::metrics::Metrics;
+
+    fn gate(at_once: usize, rate: u32) -> Arc<Gate> {
+        let gate = Gate::new(Limits { at_once, rate }, GateMetrics::new(&Metrics::new()));
+        tokio::spawn(gate.clone().run(CancellationToken::new()));
+        gate
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_right_goes_on_to_the_next_whatever_becomes_of_it() {
+        let gate = gate(1, 1000);
+        let mut first = gate.enter();
+        let (mut second, third, mut fourth) = (gate.enter(), gate.enter(), gate.enter());
+        first.called().await;
+        let permit = first.take().expect("called");
+        drop(first);
+        assert_eq!((second.ahead(), fourth.ahead()), (0, 2));
+        drop(third);
+        drop(permit);
+        second.called().await;
+        // Called, and gone without taking it.
+        drop(second);
+        fourth.called().await;
+        assert!(fourth.take().is_some() && fourth.take().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_holds() {
+        let gate = gate(1000, 10);
+        let begun = Instant::now();
+        for _ in 0..30 {
+            let mut place = gate.enter();
+            place.called().await;
+            drop(place.take());
+        }
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_secs(2) && took < Duration::from_millis(2500), "{took:?}");
+    }
+}

@@ -1,0 +1,215 @@
+//! Makes batches of what the store publishes: the one task that appends to the lines.
+//!
+//! It wakes with a publication, waits for what comes with it, and compares the newest state with the last one that was
+//! told. Nobody waits for it but followers for their news, and it waits for nobody.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::line::{Line, Lines};
+use super::metrics::IndexMetrics;
+use super::state::State;
+use crate::feed::entry::{Entry, Gathered, write_holds};
+use crate::feed::frame::Packet;
+use crate::feed::view::View;
+use crate::feed::wire;
+use crate::store::Store;
+use crate::store::triggers::Triggers;
+use crate::zone::digest;
+use crate::zone::hold;
+use crate::zone::object::Key;
+use crate::zone::view::Projection;
+
+/// How long changes are gathered from the first one on: what a deployment changes in a moment is one batch, and nobody
+/// notices a tenth of a second.
+pub const BATCH_WAIT: Duration = Duration::from_millis(100);
+
+/// How long it may take on top of that until the source has said the version of what it told: it says so at once.
+const SETTLE_WAIT: Duration = Duration::from_millis(50);
+
+/// How often whole states that are of no use any more are looked for, and figures are brought up to date.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Tells the lines what happens in the store.
+pub struct Index {
+    /// Where it happens.
+    store: Arc<Store>,
+    /// What set changes off.
+    triggers: Arc<Triggers>,
+    /// Whom it is told.
+    lines: Arc<Lines>,
+    /// What each of them was told last.
+    recorders: Vec<Recorder>,
+    /// What is measured.
+    metrics: Arc<IndexMetrics>,
+}
+
+/// What one line was told last.
+struct Recorder {
+    /// The line.
+    line: Arc<Line>,
+    /// What of the state is in its view.
+    projection: Projection,
+    /// The state, as far as it is in the view; `None` before the first.
+    last: Option<State>,
+}
+
+impl Index {
+    /// An index that has told nothing yet.
+    pub fn new(
+        store: Arc<Store>,
+        triggers: Arc<Triggers>,
+        lines: Arc<Lines>,
+        metrics: Arc<IndexMetrics>,
+    ) -> Self {
+        Self { store, triggers, lines, recorders: Vec::new(), metrics }
+    }
+
+    /// Goes on until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let lines = self.lines.clone();
+        let mut published = self.store.published();
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                changed = published.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if stop.run_until_cancelled(self.gather()).await.is_none() {
+                        return;
+                    }
+                    published.mark_unchanged();
+                    self.advance().await;
+                }
+                () = lines.added.notified() => self.advance().await,
+                _ = tick.tick() => self.tidy(),
+            }
+        }
+    }
+
+    /// Waits for what comes with a change.
+    async fn gather(&self) {
+        tokio::time::sleep(BATCH_WAIT).await;
+        let mut published = self.store.published();
+        let settled = async {
+            while !self.store.current().reached.ahead.is_empty() {
+                if published.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // One that does not settle is told all the same; nobody goes on from there.
+        let _ = tokio::time::timeout(SETTLE_WAIT, settled).await;
+    }
+
+    /// Tells every line what is new.
+    async fn advance(&mut self) {
+        for line in self.lines.all() {
+            if !self.recorders.iter().any(|r| Arc::ptr_eq(&r.line, &line)) {
+                self.recorders.push(Recorder::new(line));
+            }
+        }
+        let (state, triggers) = (State::of(&self.store), self.triggers.take());
+        let (mut recorders, metrics) = (std::mem::take(&mut self.recorders), self.metrics.clone());
+        let begun = Instant::now();
+        // Off the runtime: a change of everything is work.
+        let work = tokio::task::spawn_blocking(move || {
+            for recorder in &mut recorders {
+                recorder.advance(&state, &triggers, &metrics);
+            }
+            recorders
+        });
+        match work.await {
+            Ok(recorders) => self.recorders = recorders,
+            // The lines begin anew with the next publication, and their followers with a whole state.
+            Err(error) => tracing::error!(%error, "telling followers of a change broke, which is a bug"),
+        }
+        self.metrics.took(begun.elapsed());
+        self.tidy();
+    }
+
+    fn tidy(&self) {
+        let lines = self.lines.all();
+        lines.iter().for_each(|line| line.expire());
+        let kept = lines.iter().map(|line| line.kept());
+        let (packets, bytes) = kept.fold((0, 0), |(p, b), (packets, bytes)| (p + packets, b + bytes));
+        self.metrics.kept(packets, bytes);
+    }
+}
+
+impl Recorder {
+    fn new(line: Arc<Line>) -> Self {
+        let view = line.view();
+        Self { line, projection: Projection::new(view.headless_only, view.pods), last: None }
+    }
+
+    /// Tells the line of this state.
+    fn advance(&mut self, state: &State, triggers: &HashMap<Key, u64>, metrics: &IndexMetrics) {
+        if !self.line.view().kinds().minus(state.table.complete()).is_empty() {
+            // Invariant: half a state is told to nobody.
+            return;
+        }
+        let entries = self.projection.advance(&state.table, &state.held);
+        let next = state.seen(self.projection.state());
+        match &self.last {
+            None => self.line.begin(next.clone()),
+            Some(last) if entries.is_empty() && !is_news(last, &next) => self.line.moved(next.clone()),
+            Some(last) => {
+                metrics.batch(entries.len());
+                let packets = packets(last, &next, self.line.view(), entries, triggers);
+                self.line.append(packets, next.clone());
+            }
+        }
+        self.last = Some(next);
+    }
+}
+
+/// Whether something has to be told although no object differs.
+fn is_news(last: &State, next: &State) -> bool {
+    last.reached.cluster_uid != next.reached.cluster_uid
+        || last.reached.told.epoch != next.reached.told.epoch
+        || !next.has_holds_of(last)
+}
+
+/// The packets that lead from one state to the next.
+fn packets(
+    last: &State,
+    next: &State,
+    view: View,
+    entries: Vec<hold::Entry>,
+    triggers: &HashMap<Key, u64>,
+) -> Vec<Packet> {
+    let (mut packets, mut gathered) = (Vec::new(), Gathered::default());
+    for entry in entries {
+        let mut entry = Entry::from(entry);
+        entry.triggered_at_ms = triggers.get(&entry.change.key()).copied().unwrap_or(0);
+        if let Some(entries) = gathered.push((&entry).into()) {
+            // In the middle of a change there is no state to speak of.
+            packets.push(packet(next, wire::Batch { entries, ..wire::Batch::default() }));
+        }
+    }
+    let mark = next.mark(view);
+    let batch = wire::Batch {
+        position: Some((&mark.position).into()),
+        digest_version: digest::VERSION,
+        digests: Some(mark.digests.into()),
+        entries: gathered.take(),
+        holds: (!next.has_holds_of(last)).then(|| write_holds(&next.holds)),
+        ..wire::Batch::default()
+    };
+    packets.push(packet(next, batch));
+    packets
+}
+
+/// A batch of changes that lead to `state`.
+fn packet(state: &State, batch: wire::Batch) -> Packet {
+    let batch = wire::Batch { cluster_uid: state.reached.cluster_uid.clone(), ..batch };
+    Packet::of(&wire::Frame { frame: Some(wire::frame::Frame::Batch(batch)) })
+}

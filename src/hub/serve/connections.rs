@@ -1,0 +1,198 @@
+//! Sockets, handshakes and HTTP/2, each bounded.
+//!
+//! Followers keep one connection for as long as it lasts. Whether the other side is alive is TCP's to find out: the
+//! kernel answers for a follower that is stopped, which thus is not disconnected, and for a host that is gone nobody
+//! does. HTTP/2's own pings would be answered by neither.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tonic::codegen::Service as _;
+
+use super::service::{Service, Serving};
+use crate::feed::wire::hub_server::HubServer;
+use crate::trust::server::Acceptor;
+
+/// Connections that wait to be accepted: a fleet comes back at once.
+const BACKLOG: i32 = 4096;
+
+/// Connections beyond those of followers: siblings, followers that are being told that there is no room, handshakes.
+const SPARE_CONNECTIONS: usize = 256;
+
+/// How many handshakes are under way at once; the others wait in the kernel.
+const MAX_HANDSHAKES: usize = 256;
+
+/// How long a connection may go without asking for anything.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+
+/// Streams of one connection: one to follow, and one of a sibling that says how it is; a few to spare.
+const MAX_STREAMS: u32 = 8;
+
+/// What a stream may send ahead: subscriptions and pings are small.
+const STREAM_WINDOW: u32 = 64 << 10;
+
+/// What a connection may send ahead; HTTP/2 gives no less.
+const CONNECTION_WINDOW: u32 = 64 << 10;
+
+/// What is buffered of replies for one stream.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Headers of a request.
+const MAX_HEADERS: u32 = 8 << 10;
+
+/// The largest request: what operators have accepted, as hashes, from a sibling.
+const MAX_REQUEST: usize = 1 << 20;
+
+/// Silence after which TCP asks whether the other side is there, how often it asks, and how many times.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
+
+/// A pause after a connection that could not be accepted, which is most often for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket that listens.
+pub(in crate::hub) struct Listener {
+    /// The socket.
+    socket: TcpListener,
+    /// Its address, with the port that the system chose for port 0.
+    pub(in crate::hub) local: SocketAddr,
+}
+
+/// Listens at this address; `[::]` takes IPv4, too. Has to be called within the runtime that serves.
+pub(in crate::hub) fn bind(address: SocketAddr) -> anyhow::Result<Listener> {
+    let listen = || -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if address.ip() == Ipv6Addr::UNSPECIFIED {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from_std(socket.into())?;
+        let local = socket.local_addr()?;
+        Ok(Listener { socket, local })
+    };
+    listen().with_context(|| {
+        format!("listening on {address} for followers: give --listen an address and port of this host")
+    })
+}
+
+impl Listener {
+    /// Takes connections until the drain begins, and serves each until its end.
+    pub(in crate::hub) async fn run(self, serving: Arc<Serving>, trust: Option<Acceptor>) {
+        let slots = Arc::new(Semaphore::new(serving.config.max_subscribers + SPARE_CONNECTIONS));
+        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        let drain = serving.drain.clone();
+        let accept = async {
+            loop {
+                // Semaphores that are never closed.
+                let (Ok(slot), Ok(handshake)) =
+                    (slots.clone().acquire_owned().await, handshakes.clone().acquire_owned().await)
+                else {
+                    return;
+                };
+                let (stream, peer) = match self.socket.accept().await {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::debug!(%error, "accepting a connection");
+                        sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                };
+                let (serving, trust) = (serving.clone(), trust.clone());
+                drain.spawn(async move {
+                    serving.metrics.connections.increment(1.0);
+                    if let Err(error) = serve(stream, peer, &serving, trust.as_ref(), handshake).await {
+                        serving.metrics.failed.increment(1);
+                        tracing::debug!(%peer, error = format!("{error:#}"), "connection of a follower");
+                    }
+                    serving.metrics.connections.decrement(1.0);
+                    drop(slot);
+                });
+            }
+        };
+        let _ = drain.draining().run_until_cancelled(accept).await;
+    }
+}
+
+/// Serves one connection; the handshake's place is free again after it.
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    serving: &Arc<Serving>,
+    trust: Option<&Acceptor>,
+    handshake: impl Send,
+) -> anyhow::Result<()> {
+    stream.set_nodelay(true)?;
+    let (time, interval, retries) = KEEPALIVE;
+    let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(retries);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    match trust {
+        None => {
+            drop(handshake);
+            http(stream, serving).await
+        }
+        Some(trust) => {
+            let (tls, _) = trust.accept(stream, peer).await?;
+            drop(handshake);
+            http(tls, serving).await
+        }
+    }
+}
+
+/// HTTP/2 until the end of the connection.
+async fn http<S>(stream: S, serving: &Arc<Serving>) -> anyhow::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = HubServer::new(Service(serving.clone())).max_decoding_message_size(MAX_REQUEST);
+    let service = service_fn({
+        let asked = asked.clone();
+        move |request| {
+            asked.store(true, Ordering::Relaxed);
+            service.clone().call(request)
+        }
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(MAX_HEADERS);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let drain = &serving.drain;
+    let mut first = pin!(sleep(FIRST_REQUEST));
+    let (mut waits, mut closing) = (true, false);
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => return ended.context("serving HTTP/2"),
+            () = drain.forced().cancelled() => return Ok(()),
+            () = drain.closing().cancelled(), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = first.as_mut(), if waits => {
+                waits = false;
+                if !asked.load(Ordering::Relaxed) {
+                    anyhow::bail!("nothing was asked for");
+                }
+            }
+        }
+    }
+}
