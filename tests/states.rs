@@ -86,6 +86,7 @@ scenarios! {
     fallback
     fallback_silent
     flapping
+    guard
     lineage
     list_fails
     list_parts

@@ -73,6 +73,11 @@ impl Folder {
         folder
     }
 
+    /// The folder for those who only read it: nothing is made, tried or removed.
+    pub fn look_at(disk: Arc<dyn Disk>, dir: impl Into<PathBuf>) -> Self {
+        Self { disk, dir: dir.into(), access: Access::Writable, newest: 0 }
+    }
+
     /// Where it is.
     pub fn dir(&self) -> &Path {
         &self.dir

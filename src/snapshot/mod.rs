@@ -62,6 +62,7 @@ pub mod encode;
 pub mod export;
 pub mod folder;
 pub mod format;
+pub mod frozen;
 pub mod header;
 pub mod load;
 mod names;

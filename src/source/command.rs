@@ -31,6 +31,8 @@ pub enum Why {
     Held,
     /// To find what watches have left out.
     Audit,
+    /// What was told was lost on its way.
+    Lost,
 }
 
 impl Why {
@@ -39,6 +41,7 @@ impl Why {
         match self {
             Self::Held => "held",
             Self::Audit => "audit",
+            Self::Lost => "lost",
         }
     }
 }

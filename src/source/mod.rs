@@ -138,8 +138,6 @@ pub struct Resume {
     pub position: Position,
     /// How far it had come as far as was told, see [`Update::Told`]; at least `position`.
     pub told: Position,
-    /// The kinds of which the snapshot has any object.
-    pub populated: Kinds,
     /// Kinds of which the store holds something that the source has not yet told the version of: their state may be
     /// ahead of `told`.
     pub ahead: Kinds,

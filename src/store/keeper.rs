@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use metrics::{Counter, Gauge};
 use tokio::task::JoinHandle;
 
-use super::Generation;
+use super::control::Place;
+use super::status::store::SnapshotStatus;
+use super::{Generation, guard};
 use crate::ops::clock::WallClock;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
 use crate::snapshot::disk::Disk;
 use crate::snapshot::folder::{Access, Folder};
+use crate::snapshot::frozen::{self, Kept};
 use crate::snapshot::header::{About, Header, KindDigest};
 use crate::snapshot::load::{Expect, Outcome};
 use crate::snapshot::save::{SaveError, Saved};
@@ -55,8 +58,12 @@ pub struct Keeper {
     jitter: Jitter,
     /// When the newest snapshot was written, Unix milliseconds.
     written_at_ms: Option<u64>,
-    /// Whether the last write failed: failures are logged once.
-    failing: bool,
+    /// The number of the newest snapshot.
+    newest: Option<u64>,
+    /// Why the last write failed, if it did: failures are logged once.
+    failing: Option<String>,
+    /// The disk, also while the folder is away.
+    disk: Arc<dyn Disk>,
     /// What is measured.
     gauges: Gauges,
 }
@@ -123,6 +130,20 @@ pub struct Booted {
     pub resume: Resume,
 }
 
+/// Something frozen that goes on being so.
+pub(super) struct Thawing {
+    /// What is to be served.
+    pub(super) generation: Generation,
+    /// How long ago it was proved to be current.
+    pub(super) age: Duration,
+    /// How long ago it was frozen.
+    pub(super) since: Duration,
+    /// For how much longer it is.
+    pub(super) remaining: Duration,
+    /// The snapshot that was rolled back to.
+    pub(super) rolled_back_to: Option<u64>,
+}
+
 impl Keeper {
     /// Opens the folder; never fails: without a folder that can be written, data is kept in memory only.
     pub fn open(
@@ -133,7 +154,7 @@ impl Keeper {
         metrics: &Metrics,
     ) -> Self {
         let gauges = Gauges::new(metrics);
-        let folder = Folder::open(disk, &config.dir);
+        let folder = Folder::open(disk.clone(), &config.dir);
         let why = match folder.access() {
             Access::Writable => None,
             Access::MemoryOnly { why } => Some(why.clone()),
@@ -143,7 +164,6 @@ impl Keeper {
             tracing::error!(%why, "no snapshot can be written: memory only, a restart without the source will have no data");
         }
         let schedule = Schedule::new(config.interval).with_max_stale(config.max_stale);
-        let failing = why.is_some();
         Self {
             config,
             folder: Some(folder),
@@ -152,7 +172,9 @@ impl Keeper {
             clock,
             jitter,
             written_at_ms: None,
-            failing,
+            newest: None,
+            failing: why,
+            disk,
             gauges,
         }
     }
@@ -206,6 +228,7 @@ impl Keeper {
         let elapsed = start.elapsed();
         self.gauges.load.set(elapsed.as_secs_f64());
         self.gauges.bytes.set(restored.bytes as f64);
+        self.newest = Some(restored.generation);
         self.note_written(header.written_at_ms);
         if !complete.is_empty() {
             // What is good for nothing is not written back either: an older configuration may still want the file.
@@ -214,11 +237,7 @@ impl Keeper {
         }
         tracing::info!(snapshot = restored.generation, objects = restored.objects, endpoints = table.endpoint_count(),
             age = ?Duration::from_secs(age.as_secs()), took = ?elapsed, source = %header.source, "loaded snapshot");
-        Some(Booted {
-            generation: Generation { table, number: 1, verified: false, reached: Arc::default() },
-            age,
-            resume,
-        })
+        Some(Booted { generation: Generation { table, number: 1, ..Generation::default() }, age, resume })
     }
 
     fn note_written(&mut self, at_ms: u64) {
@@ -295,6 +314,7 @@ impl Keeper {
             // The writer panicked, and the folder went with it: there is nothing to write to any more.
             Err(error) => {
                 self.gauges.memory_only.set(1.0);
+                self.failing = Some(format!("writing a snapshot panicked: {error}"));
                 tracing::error!(%error, "writing a snapshot panicked: memory only");
             }
         }
@@ -323,7 +343,8 @@ impl Keeper {
         for error in &saved.untidy {
             tracing::warn!(%error, "tidying up the snapshot folder");
         }
-        if std::mem::take(&mut self.failing) {
+        self.newest = Some(saved.generation);
+        if self.failing.take().is_some() {
             tracing::info!(snapshot = saved.generation, "snapshots are written again");
         }
         tracing::debug!(snapshot = saved.generation, bytes = saved.bytes, took = ?saved.elapsed, "snapshot written");
@@ -332,12 +353,58 @@ impl Keeper {
     fn failed(&mut self, error: &SaveError) {
         self.gauges.failures.increment(1);
         self.gauges.memory_only.set(1.0);
-        if !std::mem::replace(&mut self.failing, true) {
+        if self.failing.replace(error.to_string()).is_none() {
             tracing::error!(%error, "snapshot not written: memory only until a retry succeeds");
         }
     }
 
-    fn header(&self, generation: &Generation, age: Duration, reached: &Resume) -> Header {
+    /// Where snapshots are kept.
+    pub(super) fn place(&self) -> Place {
+        let Self { disk, config, .. } = self;
+        Place { disk: disk.clone(), dir: config.dir.clone(), zone: config.zone.clone() }
+    }
+
+    /// What is on the disk.
+    pub(super) fn status(&self) -> SnapshotStatus {
+        SnapshotStatus {
+            dir: Some(self.config.dir.display().to_string()),
+            newest: self.newest,
+            age_s: self.written_at_ms.map(|at| self.clock.age_ms(at) / 1000),
+            memory_only: self.failing.is_some(),
+            why: self.failing.clone(),
+        }
+    }
+
+    /// What an operator has frozen before the process began, and is to be served for so much longer.
+    pub(super) fn load_frozen(&self) -> Option<Thawing> {
+        let place = self.place();
+        let kept = match frozen::load(&*place.disk, &place.dir, &place.zone, Builder::default()) {
+            Ok(kept) => kept?,
+            Err(why) => {
+                tracing::error!(%why, "what was frozen cannot be served");
+                return None;
+            }
+        };
+        let Kept { mark, header, sink } = kept;
+        self.clock.raise_floor(header.written_at_ms);
+        let now = self.clock.now_unix_ms();
+        // A clock that was set back makes nothing last longer than it was meant to.
+        let remaining = mark.until_ms.saturating_sub(now.max(mark.since_ms));
+        if remaining == 0 || (self.config.labels && !header.labels) {
+            return None;
+        }
+        let resume = resume(&header, header.complete);
+        let table = sink.finish(header.complete, header.serial);
+        Some(Thawing {
+            generation: Generation { table, number: 1, reached: Arc::new(resume), ..Generation::default() },
+            age: Duration::from_millis(self.clock.age_ms(header.proved_at_ms)),
+            since: Duration::from_millis(now.saturating_sub(mark.since_ms)),
+            remaining: Duration::from_millis(remaining),
+            rolled_back_to: mark.rolled_back_to,
+        })
+    }
+
+    pub(super) fn header(&self, generation: &Generation, age: Duration, reached: &Resume) -> Header {
         let now = self.clock.now_unix_ms();
         let about = About {
             zone: self.config.zone.clone(),
@@ -346,7 +413,7 @@ impl Keeper {
             cluster_uid: reached.cluster_uid.clone(),
             position: reached.position,
             told: reached.told,
-            held: Kinds::NONE,
+            held: guard::kinds(&generation.held),
             written_at_ms: now,
             proved_at_ms: now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         };
@@ -401,7 +468,7 @@ mod tests {
             table: Table::build(objects, Kinds::CORE, 1),
             number: 1,
             verified: true,
-            reached: Arc::default(),
+            ..Generation::default()
         })
     }
 

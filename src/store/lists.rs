@@ -3,7 +3,8 @@
 use super::latency::Cause;
 use crate::source::Listed;
 use crate::zone::Table;
-use crate::zone::object::{Kinds, ObjectRef};
+use crate::zone::change::Change;
+use crate::zone::object::{Key, Kinds, Object, ObjectRef};
 use crate::zone::table::{Effect, Relist};
 
 /// The lists that are under way. Invariant: no kind is in two of them, so there are at most as many as kinds.
@@ -26,11 +27,13 @@ pub(super) struct Gathered {
     pub(super) relist: Relist,
     /// What set its changes off.
     pub(super) causes: Vec<Cause>,
+    /// What a hub says that is held: the object, what the origin says of it, and the hold.
+    pub(super) held: Vec<(Key, Option<Object>, u32)>,
 }
 
 impl Gathered {
     fn new(kinds: Kinds) -> Self {
-        Self { relist: Relist::new(kinds), causes: Vec::new() }
+        Self { relist: Relist::new(kinds), causes: Vec::new(), held: Vec::new() }
     }
 }
 
@@ -68,7 +71,14 @@ impl Gathered {
         let (object, trigger) = match entry {
             Listed::Object { object, trigger } => (object, trigger),
             Listed::Unreadable(key) => return self.relist.keep(&key),
-            Listed::Held { change: _, held } => (held.served, None),
+            Listed::Held { change, held } => {
+                let received = match change {
+                    Change::Upsert(object) => Some(object),
+                    Change::Delete(_) => None,
+                };
+                self.held.push((held.served.key(), received, held.hold));
+                (held.served, None)
+            }
         };
         let cause = trigger.map(|trigger| Cause::new(ObjectRef::from(&object).parts().0, trigger));
         if self.relist.take(table, object) == Effect::Changed {
@@ -80,7 +90,7 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zone::object::{Kind, Namespace, Object};
+    use crate::zone::object::{Kind, Namespace};
 
     const NAMESPACES: Kinds = Kinds::NONE.with(Kind::Namespace);
 

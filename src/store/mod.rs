@@ -11,9 +11,12 @@
 //!
 //! Reading order: `state` (what age does), `writer` (what an update does), and what it is made of: `lists` (lists
 //! that are under way), `lineage` (how far the source has come), `staged` (what waits for what has been before),
-//! `latency` and `report` (what is measured and said); then `keeper` (the disk) and `status` (what is said of it to
-//! operators).
+//! `latency` and `report` (what is measured and said); `guard` and
+//! `accepted` (what is held back); then `keeper` (the disk), `control` and `status` (what operators order and see).
 
+pub mod accepted;
+pub mod control;
+pub mod guard;
 pub mod keeper;
 mod latency;
 mod lineage;
@@ -36,6 +39,10 @@ use tokio::time::Instant;
 use self::state::Facts;
 use crate::source::Resume;
 use crate::zone::Table;
+use crate::zone::digest::Digest;
+use crate::zone::held::HeldSet;
+use crate::zone::hold::Hold;
+use crate::zone::object::Kind;
 
 /// One published state of the data.
 #[derive(Clone, Default)]
@@ -48,6 +55,38 @@ pub struct Generation {
     pub verified: bool,
     /// How far its source had come with it.
     pub reached: Arc<Resume>,
+    /// Objects that are served although the origin says otherwise.
+    pub held: Arc<HeldSet>,
+    /// Why they are.
+    pub holds: Arc<[Hold]>,
+    /// Set while an operator has it stay what it is.
+    pub frozen: Option<Arc<Frozen>>,
+}
+
+impl Generation {
+    /// The digest of a kind as it was received, whatever is held of it.
+    pub fn received_digest(&self, kind: Kind) -> Digest {
+        self.held.received_digest(&self.table, kind)
+    }
+
+    /// The hold that answers of a service are under. Allocates nothing.
+    pub fn hold_of(&self, namespace: &[u8], service: &[u8]) -> Option<&Hold> {
+        let id = self.held.is_held(namespace, service)?;
+        self.holds.iter().find(|hold| hold.id == id)
+    }
+}
+
+/// What is served stays what it is, because an operator said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// Since when.
+    pub since: Instant,
+    /// When it ends by itself.
+    pub until: Instant,
+    /// The number of the snapshot that is served in place of what was; `None` if what was served is.
+    pub rolled_back_to: Option<u64>,
+    /// When what is served was last proved to be current: milliseconds since the store's origin.
+    proved: i64,
 }
 
 /// What the query path reads.
@@ -91,24 +130,52 @@ impl Store {
         self.current.load()
     }
 
-    /// How long ago the data was last proved to be current; without any proof, how long ago the store was made.
+    /// How long ago the data that is served was last proved to be current; without any proof, how long ago the store
+    /// was made.
     pub fn age(&self) -> Duration {
+        self.age_of(&self.current())
+    }
+
+    /// How long ago a generation was last proved to be current.
+    fn age_of(&self, generation: &Generation) -> Duration {
+        // Invariant: what is received behind what is frozen proves nothing of it.
+        let proved =
+            generation.frozen.as_ref().map_or_else(|| self.proved.load(Ordering::Acquire), |f| f.proved);
+        self.since(proved)
+    }
+
+    /// How long ago what was received was last proved, whatever is served.
+    fn received_age(&self) -> Duration {
+        self.since(self.proved.load(Ordering::Acquire))
+    }
+
+    fn since(&self, proved: i64) -> Duration {
         let now = millis(self.origin.elapsed());
-        let age = match self.proved.load(Ordering::Acquire) {
+        let age = match proved {
             NEVER => now,
             proved => now.saturating_sub(proved),
         };
         Duration::from_millis(u64::try_from(age).unwrap_or(0))
     }
 
+    /// What stays until then, and was proved to be current so long ago.
+    fn frozen(&self, since: Instant, until: Instant, age: Duration, rolled_back_to: Option<u64>) -> Frozen {
+        let proved = millis(self.origin.elapsed()).saturating_sub(millis(age));
+        Frozen { since, until, rolled_back_to, proved }
+    }
+
     /// What a generation's state is judged by.
     pub fn facts(&self, generation: &Generation) -> Facts {
-        Facts { complete: generation.table.complete(), verified: generation.verified, age: self.age() }
+        Facts {
+            complete: generation.table.complete(),
+            verified: generation.verified,
+            age: self.age_of(generation),
+        }
     }
 
     /// Holds a table that is what it is, e.g. to answer from a snapshot offline.
     pub fn hold(&self, table: Table) {
-        self.publish(Generation { table, number: 1, verified: true, reached: Arc::default() });
+        self.publish(Generation { table, number: 1, verified: true, ..Generation::default() });
         self.prove(Instant::now());
     }
 

@@ -8,7 +8,13 @@ use super::Generation;
 use super::state::{DataState, Facts};
 use crate::feed::position::Position;
 use crate::ops::metrics::Metrics;
+use crate::zone::guard::Verdict;
 use crate::zone::object::Kind;
+
+/// Lists that were judged, by verdict.
+const VERDICTS: &str = "outlast_guard_verdicts_total";
+/// What audits have found, by kind.
+const AUDITS: &str = "outlast_audit_differences_total";
 
 /// Exports the state of the data, and logs its changes.
 pub(super) struct Report {
@@ -36,6 +42,16 @@ struct Gauges {
     versions: [Gauge; Kind::ALL.len()],
     /// Changes of state.
     transitions: Counter,
+    /// Whether something is frozen.
+    frozen: Gauge,
+    /// Holds of the guard.
+    holds: Gauge,
+    /// Objects that are held.
+    held: Gauge,
+    /// Lists that were applied whole, and those of which something was held back.
+    verdicts: [Counter; 2],
+    /// What audits have found, by kind.
+    audits: [Counter; Kind::ALL.len()],
 }
 
 impl Gauges {
@@ -51,6 +67,8 @@ impl Gauges {
             "outlast_data_resource_version",
             "Highest resourceVersion that the data is known to have reached, by kind; 0 where it is unknown.",
         );
+        metrics.describe_counter(VERDICTS, "Lists that the guard has judged, by verdict.");
+        metrics.describe_counter(AUDITS, "Objects that an audit found to differ, and repaired, by kind.");
         let by_kind = |name| Kind::ALL.map(|kind| metrics.gauge(name, &[("kind", kind.as_str())]));
         Self {
             age: gauge("outlast_data_age_seconds", "Time since the data was last proved to be current."),
@@ -61,6 +79,11 @@ impl Gauges {
             epoch: gauge("outlast_data_epoch", "Restores of the cluster that were noticed."),
             versions: by_kind("outlast_data_resource_version"),
             transitions: metrics.counter("outlast_data_state_transitions_total", &[]),
+            frozen: gauge("outlast_data_frozen", "1 while an operator has what is served stay what it is."),
+            holds: gauge("outlast_guard_holds", "Lists of which the guard holds something back."),
+            held: gauge("outlast_guard_held_objects", "Objects served although the origin says otherwise."),
+            verdicts: ["apply", "hold"].map(|verdict| metrics.counter(VERDICTS, &[("verdict", verdict)])),
+            audits: Kind::ALL.map(|kind| metrics.counter(AUDITS, &[("kind", kind.as_str())])),
         }
     }
 }
@@ -76,6 +99,31 @@ impl Report {
         for (gauge, version) in self.gauges.versions.iter().zip(position.versions) {
             gauge.set(version as f64);
         }
+    }
+
+    /// Exports whether something is frozen.
+    pub(super) fn frozen(&self, frozen: bool) {
+        self.gauges.frozen.set(if frozen { 1.0 } else { 0.0 });
+    }
+
+    /// Exports what is held back.
+    pub(super) fn holds(&self, generation: &Generation) {
+        self.gauges.holds.set(generation.holds.len() as f64);
+        self.gauges.held.set(generation.held.len() as f64);
+    }
+
+    /// A list was judged.
+    pub(super) fn verdict(&self, verdict: &Verdict) {
+        let [apply, hold] = &self.gauges.verdicts;
+        match verdict {
+            Verdict::Apply => apply.increment(1),
+            Verdict::Hold { .. } => hold.increment(1),
+        }
+    }
+
+    /// An audit has found so many objects of a kind to differ.
+    pub(super) fn audited(&self, kind: Kind, differences: u64) {
+        self.gauges.audits[kind.index()].increment(differences);
     }
 
     /// Exports what is served.

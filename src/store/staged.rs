@@ -12,7 +12,6 @@
 use std::collections::HashMap;
 
 use crate::source::{Event, Resume};
-use crate::zone::change::Change;
 use crate::zone::object::{Key, Kind, Kinds};
 
 /// What waits, by kind.
@@ -52,7 +51,7 @@ impl Staged {
         let mut apply = Vec::new();
         for event in events {
             match &mut self.0[event.change.kind().index()] {
-                Some(behind) => drop(behind.events.insert(key(&event.change), event)),
+                Some(behind) => drop(behind.events.insert(event.change.key(), event)),
                 None => apply.push(event),
             }
         }
@@ -83,18 +82,11 @@ impl Staged {
     }
 }
 
-/// What a change is of.
-fn key(change: &Change) -> Key {
-    match change {
-        Change::Upsert(object) => object.key(),
-        Change::Delete(key) => key.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::feed::position::Position;
+    use crate::zone::change::Change;
     use crate::zone::object::{Namespace, Object};
 
     fn resume(position: [u64; 4], told: [u64; 4]) -> Resume {

@@ -71,7 +71,7 @@ impl HeldObject {
     }
 
     /// What the origin says, as a change.
-    fn change(&self) -> Change {
+    pub fn change(&self) -> Change {
         match &self.received {
             Some(object) => Change::Upsert(object.clone()),
             None => Change::Delete(self.key.clone()),

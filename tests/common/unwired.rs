@@ -9,8 +9,10 @@ use outlast::ops::jitter::Jitter;
 use outlast::ops::metrics::Metrics;
 use outlast::snapshot::disk::RealDisk;
 use outlast::store::Store;
+use outlast::store::guard::Guard;
 use outlast::store::keeper::{Keeper, KeeperConfig};
 use outlast::store::writer::Writer;
+use outlast::zone::guard::Policy;
 use tokio::time::Instant;
 
 /// Unix time at the beginning of a test, in milliseconds: 2026-01-01T00:00:00Z.
@@ -45,6 +47,9 @@ pub(crate) fn planned(corefile: &str, environment: &Environment) -> Plan {
 /// The writer of a store, with its snapshots.
 pub(crate) fn writer(config: StoreConfig, store: Arc<Store>, environment: &Environment) -> Writer {
     let metrics = &environment.metrics;
+    let hold = config.guard.hold;
+    let guard =
+        config.guard.on.then(|| Guard { policy: Policy::default(), hold, jitter: Jitter::from_seed(1) });
     let keeper = config.snapshot.map(|dir| {
         let keeper = KeeperConfig {
             max_stale: None,
@@ -57,5 +62,8 @@ pub(crate) fn writer(config: StoreConfig, store: Arc<Store>, environment: &Envir
         let clock = environment.clock.clone();
         Keeper::open(keeper, Arc::new(RealDisk), clock, Jitter::from_seed(1), metrics)
     });
-    Writer::new(store, keeper, config.wanted, config.limits, environment.clock.clone(), metrics)
+    let clock = environment.clock.clone();
+    let mut writer = Writer::new(store, keeper, config.wanted, config.limits, clock, metrics);
+    writer.guards(guard);
+    writer
 }

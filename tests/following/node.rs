@@ -7,6 +7,7 @@ use std::time::Duration;
 use outlast::drill::standin::Standin;
 use outlast::ops::jitter::Jitter;
 use outlast::source::apiserver::{ApiServerSource, Transport};
+use outlast::source::command;
 use outlast::source::{SourceConfig, UPDATE_QUEUE, Wanted};
 use outlast::store::Store;
 use outlast::store::state::{DataState, Limits};
@@ -37,7 +38,7 @@ impl Node {
         let path = dir.display();
         let corefile = format!(
             ".:0 {{\nkubernetes cluster.local in-addr.arpa {{\nkubeconfig {path}/kubeconfig\n\
-             snapshot {path}/snapshots\npods verified\n}}\n}}\n"
+             snapshot {path}/snapshots\npods verified\nguard off\n}}\n}}\n"
         );
         let environment = environment(origin);
         let mut plan = planned(&corefile, &environment);
@@ -46,7 +47,10 @@ impl Node {
         let mut writer = writer(config, store.clone(), &environment);
         let resume = writer.boot();
         let SourceConfig::ApiServer(access) = source else { panic!("it follows an API server") };
+        let (commands, commanded) = command::channel();
+        writer.asks(commands);
         let source = ApiServerSource::new(access, wanted, resume, environment.metrics)
+            .obeying(commanded)
             .over(Transport::Memory(standin.dial()))
             .with_jitter(jitter);
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);

@@ -15,7 +15,7 @@ use super::node::Node;
 use super::oracle::{Oracle, object};
 use super::step::{How, OBJECTS, Script, Server, Step, rule};
 
-/// What every cluster has, and what a cluster is not believed to be without.
+/// What every cluster has.
 const LASTING: [(Kind, &str, &str); 2] =
     [(Kind::Service, "default", "kubernetes"), (Kind::EndpointSlice, "default", "kubernetes")];
 

@@ -142,12 +142,8 @@ impl Stage {
                 let position =
                     Position { epoch: epoch.parse().unwrap(), versions: versions.try_into().unwrap() };
                 let cluster_uid = if *uid == "-" { String::new() } else { (*uid).to_owned() };
-                let Resume { populated, .. } = world.resume();
-                let resume = world.resume();
-                assert_eq!(
-                    (resume.cluster_uid, resume.position, resume.populated),
-                    (cluster_uid, position, populated)
-                );
+                let Resume { cluster_uid: uid, position: at, .. } = world.resume();
+                assert_eq!((uid, at), (cluster_uid, position));
             }
             ["metric", series, value] => {
                 let (got, want) = (world.metric(series), range(value));

@@ -20,6 +20,7 @@ use outlast::ops::jitter::Jitter;
 use outlast::ops::metrics::Metrics;
 use outlast::ops::readiness::{Monitor, Readiness, State};
 use outlast::source::apiserver::{ApiServerSource, Transport};
+use outlast::source::command;
 use outlast::source::{Listed, Resume, SourceConfig, UPDATE_QUEUE, Update, Wanted};
 use outlast::store::Store;
 use outlast::testkit::client::{self, Answer};
@@ -184,7 +185,9 @@ impl World {
         let updates = match (source, &self.apiserver) {
             (SourceConfig::ApiServer(access), Some(server)) => {
                 let source = ApiServerSource::new(access, wanted, resume.clone(), metrics.clone());
-                let source = source.over(Transport::Memory(server.dial()));
+                let (commands, commanded) = command::channel();
+                writer.asks(commands);
+                let source = source.over(Transport::Memory(server.dial())).obeying(commanded);
                 let source = source.with_jitter(Jitter::from_seed(1));
                 following = Some(tokio::spawn(source.run(updates, stop.clone())));
                 None

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::ReloadError;
 use crate::node::control::shown::ShownStore;
 use crate::node::plugins::kubernetes;
-use crate::node::setup::{Environment, StoreConfig};
+use crate::node::setup::{Environment, GuardConfig, StoreConfig};
 use crate::ops::clock::WallClock;
 use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
@@ -26,10 +26,12 @@ use crate::ops::metrics::Metrics;
 use crate::ops::readiness::{Membership, Readiness};
 use crate::snapshot::disk::RealDisk;
 use crate::source::start::{self, Beginning};
-use crate::source::{Resume, UPDATE_QUEUE, Wanted};
+use crate::source::{Resume, SourceConfig, UPDATE_QUEUE, Wanted};
 use crate::store::Store;
+use crate::store::guard::Guard;
 use crate::store::keeper::{Keeper, KeeperConfig};
 use crate::store::writer::Writer;
+use crate::zone::guard::Policy;
 use crate::zone::object::{Kind, Kinds};
 
 /// How long a reload waits for what a new source has to list: a large cluster is listed in a few seconds. What takes
@@ -133,9 +135,11 @@ impl Stores {
         membership.count(false);
         let (metrics, clock, jitter) = (self.metrics.clone(), self.clock.clone(), self.jitter.fork());
         move || {
+            let guard = guard(&config, jitter.fork());
             let keeper = keeper(&config, &clock, jitter, &metrics);
             let writer = Writer::new(store.clone(), keeper, config.wanted, config.limits, clock, &metrics);
             let mut writer = writer.with_readiness(handle);
+            writer.guards(guard);
             let resume = writer.boot();
             Booted { config, store, membership, writer, resume }
         }
@@ -164,7 +168,7 @@ impl Stores {
         let wanted = writer.wanted();
         let beginning = Beginning { wanted, resume, updates, stop: pause.clone() };
         let commands = start::start(&config.source, beginning, &self.metrics, &self.control)?;
-        drop(commands);
+        writer.asks(commands);
         let paused = pause.clone();
         let task = self.control.spawn(async move {
             writer.follow(queue, &paused).await;
@@ -246,6 +250,7 @@ impl Stores {
         let stop = live.stop.clone();
         let writer = (&mut self.live[at].task).await;
         let mut writer = writer.context("handing over the cluster's data")?;
+        writer.guards(guard(&next, self.jitter.fork()));
         let resume = writer.reconfigure(next.wanted, next.limits, next.interval);
         let (pause, task) = self.follow(&next, writer, resume, &stop)?;
         let live = &mut self.live[at];
@@ -326,6 +331,13 @@ impl LiveStore {
 /// What both want.
 const fn union(one: Wanted, other: Wanted) -> Wanted {
     Wanted { labels: one.labels || other.labels, pods: one.pods || other.pods }
+}
+
+/// Judges lists where they come from their origin. A hub has judged what it tells.
+fn guard(config: &StoreConfig, jitter: Jitter) -> Option<Guard> {
+    let is_origin = !matches!(config.source, SourceConfig::Hub(_));
+    let GuardConfig { on, hold } = config.guard;
+    (on && is_origin).then(|| Guard { policy: Policy::default(), hold, jitter })
 }
 
 /// Keeps a store's snapshots, if there is a folder for them.

@@ -293,7 +293,6 @@ mod tests {
         let resume = Resume {
             cluster_uid: uid.to_owned(),
             position: Position { epoch: 3, versions: [7; 4] },
-            populated: Kinds::CORE,
             ..Resume::default()
         };
         (Report::new(Kinds::CORE, &resume, updates), heard)

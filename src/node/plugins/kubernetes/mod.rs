@@ -12,6 +12,7 @@
 pub mod alias;
 mod client;
 pub mod fallback;
+mod held;
 pub mod options;
 pub mod records;
 
@@ -35,6 +36,7 @@ use crate::ops::metrics::Metrics;
 use crate::store::state::{DataState, Limits};
 use crate::store::{Generation, Store};
 use crate::zone::answer::{Answer, Records, VERSION_TTL};
+use crate::zone::hold::Hold;
 use crate::zone::lookup::{QueryType, is_private_reverse};
 use crate::zone::name::Labels;
 use crate::zone::object::{Kind, Kinds};
@@ -139,27 +141,29 @@ impl Plugin for Kubernetes {
             return self.failure(query, zone, &generation, EdeCode::NoReachableAuthority, text).into();
         }
         let encoder = self.encoder(query, zone, &generation, state);
+        let said =
+            Said { state, generation: &generation, hold: held::hold(&generation, query, zone, &answer) };
         match answer {
             Answer::NotOurs => next.run(query).await,
             Answer::Refused => Reply::new(ResponseCode::Refused, "").into(),
             Answer::Records(ref records) => {
                 let mut reply = encoder.records(records);
                 if is_data(&answer) {
-                    self.mark(&mut reply, state, Sign::Positive);
+                    self.mark(&mut reply, said, Sign::Positive);
                 }
                 reply.into()
             }
             Answer::Alias(target) => match self.follow(query, &encoder, target).await {
                 Followed::Reply(mut reply) => {
-                    self.mark(&mut reply, state, Sign::Positive);
+                    self.mark(&mut reply, said, Sign::Positive);
                     reply.into()
                 }
-                Followed::NoData => self.negative(query, encoder, ResponseCode::NoError, state).await,
+                Followed::NoData => self.negative(query, encoder, ResponseCode::NoError, said).await,
                 Followed::NotReady(missing) => self.not_ready(query, zone, &generation, missing).into(),
             },
-            Answer::NoData => self.negative(query, encoder, ResponseCode::NoError, state).await,
-            Answer::NxDomain if self.falls_through(query.labels()) => self.pass_on(query, next, state).await,
-            Answer::NxDomain => self.negative(query, encoder, ResponseCode::NXDomain, state).await,
+            Answer::NoData => self.negative(query, encoder, ResponseCode::NoError, said).await,
+            Answer::NxDomain if self.falls_through(query.labels()) => self.pass_on(query, next, said).await,
+            Answer::NxDomain => self.negative(query, encoder, ResponseCode::NXDomain, said).await,
             Answer::NotReady(_) if self.may_be_upstream(query, zone) => next.run(query).await,
             Answer::NotReady(missing) => self.not_ready(query, zone, &generation, missing).into(),
         }
@@ -192,6 +196,17 @@ enum Sign {
     Negative,
 }
 
+/// What is to be said of an answer.
+#[derive(Clone, Copy)]
+struct Said<'a> {
+    /// The state of the data that it is from.
+    state: DataState,
+    /// The data.
+    generation: &'a Generation,
+    /// The hold that it is under.
+    hold: Option<&'a Hold>,
+}
+
 impl Kubernetes {
     /// Puts the parts together.
     pub fn new(
@@ -213,19 +228,19 @@ impl Kubernetes {
 
     /// Passes a missing name on. From stale data it may be missing only here, so the fallback has its say first,
     /// and a denial from upstream lives as short as ours would.
-    async fn pass_on(&self, query: &Query, next: Next<'_>, state: DataState) -> Outcome {
-        if let Some(reply) = self.ask_fallback(query, state).await {
+    async fn pass_on(&self, query: &Query, next: Next<'_>, said: Said<'_>) -> Outcome {
+        if let Some(reply) = self.ask_fallback(query, said.state).await {
             return reply.into();
         }
         let mut outcome = next.run(query).await;
         if let Outcome::Reply(reply) = &mut outcome
-            && matches!(state, DataState::Stale { .. })
+            && matches!(said.state, DataState::Stale { .. })
             && reply.rcode == ResponseCode::NXDomain
         {
             for record in &mut reply.authority {
                 record.ttl = record.ttl.min(STALE_NEGATIVE_TTL);
             }
-            self.mark(reply, state, Sign::Negative);
+            self.mark(reply, said, Sign::Negative);
         }
         outcome
     }
@@ -280,31 +295,35 @@ impl Kubernetes {
         query: &Query,
         mut encoder: Encoder<'_>,
         rcode: ResponseCode,
-        state: DataState,
+        said: Said<'_>,
     ) -> Outcome {
         // A name that exists has no more types elsewhere than here; only a missing name may be new.
         if rcode == ResponseCode::NXDomain
-            && let Some(reply) = self.ask_fallback(query, state).await
+            && let Some(reply) = self.ask_fallback(query, said.state).await
         {
             return reply.into();
         }
-        if !matches!(state, DataState::Live) {
+        if !matches!(said.state, DataState::Live) {
             encoder.soa_ttl = encoder.soa_ttl.min(STALE_NEGATIVE_TTL);
         }
         let mut reply = encoder.negative(rcode);
-        self.mark(&mut reply, state, Sign::Negative);
+        self.mark(&mut reply, said, Sign::Negative);
         reply.into()
     }
 
-    /// Says of an answer from stale data that it is, and counts it.
-    fn mark(&self, reply: &mut Reply, state: DataState, sign: Sign) {
-        let DataState::Stale { age } = state else { return };
+    /// Says of an answer from stale data that it is, and counts it; and of records that a guard holds on to why.
+    fn mark(&self, reply: &mut Reply, said: Said<'_>, sign: Sign) {
+        let held = said.hold.filter(|_| sign == Sign::Positive);
+        let DataState::Stale { .. } = said.state else {
+            reply.ede = held.map(|hold| Ede { code: EdeCode::StaleAnswer, text: held::why(hold) });
+            return;
+        };
         let (code, counter) = match sign {
             Sign::Positive => (EdeCode::StaleAnswer, &self.counters.stale_positive),
             Sign::Negative => (EdeCode::StaleNxDomain, &self.counters.stale_negative),
         };
         counter.increment(1);
-        reply.ede = Some(Ede { code, text: format!("cluster data last verified {} ago", Age(age)) });
+        reply.ede = Some(Ede { code, text: held::stale(said.state, said.generation, held) });
     }
 
     /// SERVFAIL because these kinds have never been seen whole.

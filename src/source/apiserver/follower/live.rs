@@ -320,7 +320,6 @@ impl Follower {
             progress.missed += 1;
             tracing::debug!(object = %decoded.key, version, "the watch has left this out");
         }
-        self.peopled = true;
         events.extend(event(decoded, deletes));
     }
 

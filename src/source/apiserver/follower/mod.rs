@@ -96,10 +96,6 @@ pub(super) struct Follower {
     freshness: Freshness,
     /// When the kind was last listed as a whole.
     listed: Option<Instant>,
-    /// Whether there was an object of the kind at the last list or since.
-    peopled: bool,
-    /// Since when lists of the kind are empty and not believed.
-    empty_since: Option<Instant>,
     /// Small lists that failed one after the other.
     failed_checks: u32,
 }
@@ -130,13 +126,14 @@ enum Why {
 
 impl Why {
     /// Every reason, for metrics.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::First,
         Self::Expired,
         Self::Suspicious,
         Self::Restored,
         Self::Asked(command::Why::Held),
         Self::Asked(command::Why::Audit),
+        Self::Asked(command::Why::Lost),
     ];
 
     /// As metrics and logs name it.
@@ -159,6 +156,7 @@ impl Why {
             Self::Restored => 3,
             Self::Asked(command::Why::Held) => 4,
             Self::Asked(command::Why::Audit) => 5,
+            Self::Asked(command::Why::Lost) => 6,
         }
     }
 }
@@ -195,7 +193,6 @@ impl Follower {
         let of_ours = |version| if resume.cluster_uid.is_empty() { 0 } else { version };
         let position = of_ours(resume.position.version(kind));
         let resumed = of_ours(resume.told.version(kind));
-        let peopled = resume.populated.has(kind);
         Self {
             lineage: *report.lineage().borrow(),
             kind,
@@ -215,8 +212,6 @@ impl Follower {
             resumed,
             freshness: Freshness::new(position),
             listed: None,
-            peopled,
-            empty_since: None,
             failed_checks: 0,
         }
     }

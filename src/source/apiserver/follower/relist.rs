@@ -1,7 +1,5 @@
 //! A whole list of the kind, as a stream where the server has that, in pages where it has not.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::check::VERIFY_TIMEOUT;
@@ -12,14 +10,11 @@ use crate::source::apiserver::seen::Seen;
 use crate::source::apiserver::watch::{From, Step, Watch};
 use crate::source::kubectl::single::{Decoded, Slim};
 use crate::source::{Listed, Update, command};
-use crate::zone::object::{Kind, Kinds};
+use crate::zone::object::Kinds;
 
 /// Entries of a list that are sent to the store together: enough that the channel costs nothing, few enough that a
 /// queue full of parts is no second copy of a cluster.
 const PART: usize = 256;
-
-/// After so long of empty lists only, they are believed: nobody has to restart a node because a cluster was emptied.
-const EMPTY_BELIEVED_AFTER: Duration = Duration::from_secs(3600);
 
 /// A list that is complete but not yet applied.
 struct Complete {
@@ -42,7 +37,7 @@ impl Follower {
         self.report.tell(self.lineage, Update::ListFailed { kinds }).await?;
         let result = match self.gather(why, at_least).await {
             Ok(complete) => {
-                let judged = self.judge(began, at_least, (complete.version, complete.count)).await;
+                let judged = self.judge(began, at_least, complete.version).await;
                 judged.map(|()| complete)
             }
             Err(interrupt) => Err(interrupt),
@@ -69,8 +64,6 @@ impl Follower {
         (self.position, self.told, self.resumed) = (version, version, 0);
         self.seen = Seen::at(version);
         self.listed = Some(began);
-        self.peopled = count > 0;
-        self.empty_since = None;
         let as_of = (at_least == AtLeast::Now).then_some(began);
         self.freshness.listed(version, as_of);
         if let Some(as_of) = as_of {
@@ -79,19 +72,12 @@ impl Follower {
         Ok(watch)
     }
 
-    /// Whether a complete list may be applied that has this version and so many objects.
-    async fn judge(
-        &mut self,
-        began: Instant,
-        at_least: AtLeast,
-        (version, count): (u64, usize),
-    ) -> Result<(), Interrupt> {
+    /// Whether a complete list of this version is of our cluster, and no older than what is known. What it may take
+    /// away is the store's matter.
+    async fn judge(&mut self, began: Instant, at_least: AtLeast, version: u64) -> Result<(), Interrupt> {
         let malformed = |why: String| Err(Fault::Malformed { why }.into());
         if version == 0 {
             return malformed("a list without resourceVersion".to_owned());
-        }
-        if count == 0 && !self.is_empty_believed(began) {
-            return malformed(format!("an empty list of {} is not believed", self.kind));
         }
         // The list may have come from another server than the one that was asked who it is.
         self.identify(began).await?;
@@ -106,16 +92,6 @@ impl Follower {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Whether a list without any object may be true. Every cluster has namespaces, the service `kubernetes` and its
-    /// slice: where there was something, nothing at all comes from a server that lost its store or our rights.
-    fn is_empty_believed(&mut self, now: Instant) -> bool {
-        if !self.peopled || self.kind == Kind::Pod {
-            return true;
-        }
-        let since = *self.empty_since.get_or_insert(now);
-        now.saturating_duration_since(since) >= EMPTY_BELIEVED_AFTER
     }
 
     /// Tells everything that happened up to `version`, so that where a list of that version differs something was

@@ -6,7 +6,15 @@
 //! * Nothing of a list is served before its end, and then all of it in one generation.
 //! * An update that breaks the writer takes nothing away, and is not forgotten: what it was about is neither proved
 //!   nor has it a position until it is listed anew.
+//! * While something is frozen nothing else is published; what is received is applied behind it.
 //! * The runtime that this runs on is never held up for longer than `INLINE_WORK` takes.
+
+mod apply;
+mod ask;
+mod hold;
+mod orders;
+#[cfg(test)]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,8 +25,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::accepted::Accepted;
+use super::control::{Control, Order};
+use super::guard::{Guard, Holds};
 use super::keeper::Keeper;
-use super::latency::{Cause, Latency};
+use super::latency::Latency;
 use super::lineage::Lineage;
 use super::lists::Lists;
 use super::report::Report;
@@ -30,12 +41,10 @@ use crate::ops::catalogue;
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness;
-use crate::source::{Comparison, Event, Resume, Standing, Update, Wanted};
-use crate::zone::Table;
-use crate::zone::change::Change;
+use crate::source::command::{Command, Commands, Why};
+use crate::source::{Comparison, Resume, Standing, Update, Wanted};
 use crate::zone::digest::Digest;
 use crate::zone::object::{Kind, Kinds};
-use crate::zone::table::{Difference, Effect, Relist};
 
 /// How often the state is looked at without a cause: transitions are noticed this late at most.
 const TICK: Duration = Duration::from_secs(1);
@@ -48,6 +57,8 @@ const INLINE_WORK: usize = 10_000;
 pub struct Writer {
     /// What it writes.
     store: Arc<Store>,
+    /// The newest state as it was received: what is published, unless something is frozen.
+    data: Generation,
     /// Where it has them kept, if anywhere.
     keeper: Option<Keeper>,
     /// What the configuration needs.
@@ -76,6 +87,28 @@ pub struct Writer {
     progress: watch::Sender<Kinds>,
     /// What set changes off, for those who pass them on.
     triggers: Option<Arc<Triggers>>,
+    /// Judges lists, where they come from their origin.
+    guard: Option<Guard>,
+    /// What is held back.
+    holds: Holds,
+    /// Losses that somebody means.
+    accepted: Accepted,
+    /// Kinds whose next list is not judged: it is another cluster's.
+    unjudged: Kinds,
+    /// Kinds whose list under way is an audit.
+    audited: Kinds,
+    /// uid of a cluster that the source refuses.
+    refused: Option<String>,
+    /// To the source.
+    commands: Option<Commands>,
+    /// Kinds of which something was lost, and that the source has not been asked for yet.
+    owed: Kinds,
+    /// When the source may be asked for those.
+    ask_from: Instant,
+    /// The way to here, for operators.
+    control: Control,
+    /// What they order.
+    orders: mpsc::Receiver<Order>,
 }
 
 /// An update broke the writer.
@@ -92,7 +125,10 @@ impl Writer {
         clock: Arc<WallClock>,
         metrics: &Metrics,
     ) -> Self {
+        let place = keeper.as_ref().map(Keeper::place);
+        let (control, orders) = Control::new(store.clone(), (wanted.kinds(), limits), place, clock.clone());
         Self {
+            data: Generation::clone(&store.current()),
             store,
             keeper,
             wanted,
@@ -108,7 +144,23 @@ impl Writer {
             report: Report::new(metrics),
             progress: watch::Sender::new(Kinds::NONE),
             triggers: None,
+            guard: None,
+            holds: Holds::default(),
+            accepted: Accepted::default(),
+            unjudged: Kinds::NONE,
+            audited: Kinds::NONE,
+            refused: None,
+            commands: None,
+            owed: Kinds::NONE,
+            ask_from: Instant::now(),
+            control,
+            orders,
         }
+    }
+
+    /// The way to order something of it.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Tells there what set changes off.
@@ -116,6 +168,18 @@ impl Writer {
     pub fn with_triggers(mut self, triggers: Arc<Triggers>) -> Self {
         self.triggers = Some(triggers);
         self
+    }
+
+    /// Judges lists before what they lack is removed: for sources that are the origin of what they tell.
+    #[must_use]
+    pub fn with_guard(mut self, guard: Guard) -> Self {
+        self.guard = Some(guard);
+        self
+    }
+
+    /// Asks the source there, from now on.
+    pub fn asks(&mut self, commands: Commands) {
+        self.commands = Some(commands);
     }
 
     /// The kinds that are held with everything that is wanted of them, as that changes.
@@ -134,13 +198,25 @@ impl Writer {
     pub fn boot(&mut self) -> Resume {
         if let Some(booted) = self.keeper.as_mut().and_then(Keeper::load) {
             self.store.prove_ago(booted.age);
-            self.store.publish(booted.generation);
+            self.data = booted.generation;
+            self.boot_frozen();
+            self.show();
             self.staged = Staged::resumed(&booted.resume);
             self.lineage = Lineage::resumed(booted.resume);
             self.moved();
         }
         self.observe();
         self.resume()
+    }
+
+    /// Goes on serving what an operator has frozen.
+    fn boot_frozen(&self) {
+        let Some(kept) = self.keeper.as_ref().and_then(Keeper::load_frozen) else { return };
+        let now = Instant::now();
+        let since = now.checked_sub(kept.since).unwrap_or(now);
+        let frozen = self.store.frozen(since, now + kept.remaining, kept.age, kept.rolled_back_to);
+        tracing::warn!(remaining = ?kept.remaining, "frozen by an operator before the start: what was frozen is served");
+        self.store.publish(Generation { frozen: Some(Arc::new(frozen)), ..kept.generation });
     }
 
     /// Goes on with what is served, for another configuration, and says from where the new source may go on. What
@@ -150,7 +226,7 @@ impl Writer {
         self.lists = Lists::default();
         if wanted.labels && !self.wanted.labels {
             // What is held has none: it is served, and neither proved nor kept as if it had, until it is listed.
-            self.lineage.broke(self.store.current().table.complete());
+            self.lineage.broke(self.data.table.complete());
         }
         // The new source goes on from what was gone over.
         self.staged = Staged::resumed(self.lineage.known());
@@ -166,27 +242,23 @@ impl Writer {
 
     /// From where a source may go on.
     fn resume(&self) -> Resume {
-        let table = &self.store.current().table;
-        let populated = Kind::ALL.into_iter().filter(|kind| table.count(*kind) > 0).collect();
-        Resume { populated, ..self.lineage.known().clone() }
+        self.lineage.known().clone()
     }
 
     /// How far the store has come.
     fn standing(&self) -> Standing {
-        let current = self.store.current();
-        let digests = Kind::ALL.map(|kind| current.table.digest(kind));
-        let complete = self.lineage.whole(current.table.complete());
-        Standing { resume: self.resume(), digests, complete, verified: current.verified }
+        let digests = Kind::ALL.map(|kind| self.data.received_digest(kind));
+        let complete = self.lineage.whole(self.data.table.complete());
+        Standing { resume: self.resume(), digests, complete, verified: self.data.verified }
     }
 
     /// Whether the state, as it was received, has these digests.
     fn compare(&self, digests: &[Option<Digest>; Kind::ALL.len()]) -> Comparison {
-        let table = &self.store.current().table;
         let (mut kinds, mut unsettled) = (Kinds::NONE, false);
         for (kind, digest) in Kind::ALL.into_iter().zip(digests) {
             match digest {
                 Some(_) if self.staged.kinds().has(kind) => unsettled = true,
-                Some(digest) if *digest != table.digest(kind) => kinds = kinds.with(kind),
+                Some(digest) if *digest != self.data.received_digest(kind) => kinds = kinds.with(kind),
                 Some(_) | None => {}
             }
         }
@@ -218,14 +290,16 @@ impl Writer {
                 biased;
                 () = stop.cancelled() => break,
                 () = finished(&mut self.keeper) => {}
+                // Never closed: a way to it is in this writer's own hands.
+                Some(order) = self.orders.recv() => self.obey(order),
                 // Ahead of the updates, or a source that never pauses would keep the disk and people waiting.
                 () = until(due) => {
-                    let (generation, age) = (self.store.current().clone(), self.store.age());
+                    let (generation, age) = (Arc::new(self.data.clone()), self.store.received_age());
                     if let Some(keeper) = &mut self.keeper {
                         keeper.start(&generation, age, self.lineage.known());
                     }
                 }
-                _ = tick.tick() => {}
+                _ = tick.tick() => self.tick(),
                 update = updates.recv(), if open => match update {
                     Some(update) => {
                         let ends = matches!(update, Update::ListEnd { .. });
@@ -253,7 +327,7 @@ impl Writer {
 
     /// Writes a last snapshot, if there is anything that the disk does not have.
     pub async fn finish(&mut self) {
-        let (generation, age) = (self.store.current().clone(), self.store.age());
+        let (generation, age) = (Arc::new(self.data.clone()), self.store.received_age());
         if let Some(keeper) = &mut self.keeper {
             keeper.stop(&generation, age, self.lineage.known()).await;
         }
@@ -266,10 +340,13 @@ impl Writer {
         let about = kinds(&update);
         let taken = match update {
             Update::ListPart { kinds, entries } => {
-                guarded(|| self.lists.part(kinds, entries, &self.store.current().table))
+                guarded(|| self.lists.part(kinds, entries, &self.data.table))
             }
             Update::ListEnd { kinds } => self.end_list(kinds).await,
-            Update::ListFailed { kinds } => guarded(|| self.lists.forget(kinds)),
+            Update::ListFailed { kinds } => guarded(|| {
+                self.lists.forget(kinds);
+                self.audited = self.audited.minus(kinds);
+            }),
             Update::Changes(events) => guarded(|| {
                 let events = self.staged.hold_back(events);
                 self.change(events);
@@ -284,7 +361,7 @@ impl Writer {
                 self.lineage.told(kind, version);
                 self.change(waited);
             }),
-            Update::Holds(_) => Ok(()),
+            Update::Holds(holds) => guarded(|| self.told_holds(holds)),
             Update::Compare { digests, answer } => guarded(|| {
                 // Who asked may have gone.
                 let _ = answer.send(self.compare(&digests));
@@ -292,141 +369,24 @@ impl Writer {
             Update::Where { answer } => guarded(|| drop(answer.send(self.standing()))),
             Update::Lineage { cluster_uid, epoch } => guarded(|| {
                 self.staged.forget(Kinds::ALL);
+                if cluster_uid != self.lineage.known().cluster_uid {
+                    // What another cluster lacks of this one is no loss.
+                    (self.unjudged, self.refused) = (Kinds::ALL, None);
+                }
                 self.lineage.begin(cluster_uid, epoch);
             }),
             Update::Fresh { as_of } => guarded(|| self.prove(as_of)),
             Update::Lost { why } => guarded(|| self.lose(why)),
-            Update::Audited { .. } | Update::Refused { .. } => Ok(()),
+            Update::Audited { kind } => guarded(|| self.audited = self.audited.with(kind)),
+            Update::Refused { cluster_uid } => guarded(|| self.refused = Some(cluster_uid)),
         };
         self.moved();
         if let Err(Broken) = taken {
             self.panics.increment(1);
             self.staged.forget(about);
             self.lineage.broke(about);
+            self.owed = self.owed.union(about);
             self.lose("an update from the source broke the writer, which is a bug".to_owned());
-        }
-    }
-
-    /// Applies single changes.
-    fn change(&mut self, events: Vec<Event>) {
-        let (mut table, now) = (self.store.current().table.clone(), self.now());
-        let mut effect = Effect::None;
-        let mut causes = Vec::new();
-        for Event { change, trigger, held } in events {
-            let change = held.map_or(change, |held| Change::Upsert(held.served));
-            self.lineage.changed(change.kind());
-            if let (Some(triggers), Some(trigger), Change::Upsert(object)) =
-                (&self.triggers, &trigger, &change)
-            {
-                triggers.note(object.key(), trigger.at_ms);
-            }
-            let cause = trigger.map(|trigger| Cause::new(change.namespace(), trigger));
-            if table.apply([change], now) == Effect::Changed {
-                effect = Effect::Changed;
-                causes.extend(cause);
-            }
-        }
-        if effect == Effect::Changed {
-            self.publish(table, &causes);
-        }
-    }
-
-    /// Applies a list that is complete.
-    async fn end_list(&mut self, kinds: Kinds) -> Result<(), Broken> {
-        let Some(list) = self.lists.end(kinds) else {
-            // What broke it was counted where it broke; what it would have said is not known.
-            self.lineage.broke(kinds);
-            return Ok(());
-        };
-        let (current, now) = (self.store.current().clone(), self.now());
-        let large = list.relist.work(&current.table) > INLINE_WORK;
-        let (table, difference) = if large {
-            let before = current.clone();
-            let finished = tokio::task::spawn_blocking(move || finish(list.relist, &before.table, now));
-            finished.await.map_err(|_| Broken)?
-        } else {
-            guarded(|| finish(list.relist, &current.table, now))?
-        };
-        guarded(|| self.listed(kinds, table, difference, &list.causes))?;
-        if large {
-            // The last one to hold the old generation takes it apart, which is work, too.
-            drop(tokio::task::spawn_blocking(move || drop(current)));
-        }
-        Ok(())
-    }
-
-    /// Takes note of a list that was applied.
-    fn listed(&mut self, kinds: Kinds, table: Table, difference: Difference, causes: &[Cause]) {
-        self.lineage.listed(kinds);
-        self.staged.forget(kinds);
-        if self.wanted.labels
-            && self.lineage.is_whole()
-            && let Some(keeper) = &mut self.keeper
-        {
-            keeper.has_labels();
-        }
-        if !difference.is_empty() {
-            tracing::info!(
-                changed = difference.upserts,
-                deleted = difference.deletes,
-                endpoints = table.endpoint_count(),
-                "new state from the source"
-            );
-        }
-        if !difference.is_empty() || table.complete() != self.store.current().table.complete() {
-            self.publish(table, causes);
-        }
-    }
-
-    /// Publishes the next generation; `causes` are those of its changes.
-    fn publish(&mut self, table: Table, causes: &[Cause]) {
-        let complete = self.wanted.kinds().minus(table.complete()).is_empty();
-        let current = self.store.current().clone();
-        // Invariant: what is new is as proved as what it replaces.
-        let (number, verified) = (current.number + 1, current.verified);
-        let reached = Arc::new(self.lineage.known().clone());
-        self.store.publish(Generation { table, number, verified, reached });
-        self.latency.record(causes, &self.store.current().table, self.clock.now_unix_ms());
-        if let Some(keeper) = &mut self.keeper {
-            keeper.changed(complete);
-        }
-    }
-
-    /// What is served has come further, or is of another lineage.
-    fn moved(&self) {
-        let current = self.store.current().clone();
-        if *current.reached != *self.lineage.known() {
-            let reached = Arc::new(self.lineage.known().clone());
-            self.store.publish(Generation { reached, ..Generation::clone(&current) });
-        }
-    }
-
-    /// Everything was current at this time.
-    fn prove(&mut self, as_of: Instant) {
-        // Invariant: what was lost is not vouched for.
-        if !self.lineage.is_whole() || self.store.prove(as_of) == Proof::Older {
-            return;
-        }
-        let current = self.store.current().clone();
-        if !current.verified {
-            self.store.publish(Generation { verified: true, ..Generation::clone(&current) });
-        }
-        if self.lost.take().is_some() {
-            tracing::info!("source is back");
-        }
-        if let Some(keeper) = &mut self.keeper {
-            keeper.proved();
-        }
-    }
-
-    /// The source was lost. Said once, until it is back.
-    fn lose(&mut self, why: String) {
-        if self.lost.is_none() {
-            tracing::warn!(%why, "source lost, serving what is known");
-        }
-        self.lost = Some(why);
-        if let Some(keeper) = &mut self.keeper {
-            keeper.source_lost();
         }
     }
 
@@ -451,17 +411,14 @@ impl Writer {
             // However old: a node that has data is of more use than one that is taken out of service.
             ready.set(!matches!(state, DataState::Empty { .. }));
         }
-        let held = self.lineage.whole(generation.table.complete());
+        let held = self.lineage.whole(self.data.table.complete());
+        self.report.holds(&self.data);
         self.progress.send_if_modified(|said| std::mem::replace(said, held) != held);
-        self.report.state(state, facts, self.lost.as_deref());
+        let frozen = generation.frozen.is_some();
+        self.report.frozen(frozen);
+        let why = if frozen { Some("frozen by an operator") } else { self.lost.as_deref() };
+        self.report.state(state, facts, why);
     }
-}
-
-/// The table after a list.
-fn finish(list: Relist, table: &Table, now: u32) -> (Table, Difference) {
-    let mut table = table.clone();
-    let difference = list.finish(&mut table, now);
-    (table, difference)
 }
 
 /// Does what may break.
@@ -496,84 +453,5 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::source::Listed;
-    use crate::zone::object::{Kind, Namespace, Object};
-
-    const NAMESPACES: Kinds = Kinds::NONE.with(Kind::Namespace);
-
-    fn writer(store: Arc<Store>) -> Writer {
-        let clock = Arc::new(WallClock::new(0));
-        Writer::new(store, None, Wanted::default(), Limits::default(), clock, &Metrics::new())
-    }
-
-    /// A store and its writer in a task.
-    struct Written {
-        store: Arc<Store>,
-        updates: mpsc::Sender<Update>,
-    }
-
-    impl Written {
-        fn new() -> Self {
-            let store = Store::new();
-            let (updates, queue) = mpsc::channel(4);
-            tokio::spawn(writer(store.clone()).run(queue, CancellationToken::new()));
-            Self { store, updates }
-        }
-
-        /// Sends a list of so many namespaces and its end.
-        async fn list(&self, namespaces: usize) {
-            let entries = (0..namespaces).map(|n| {
-                let object = Object::Namespace(Namespace { name: format!("n{n}").into(), labels: [].into() });
-                Listed::Object { object, trigger: None }
-            });
-            let part = Update::ListPart { kinds: NAMESPACES, entries: entries.collect() };
-            for update in [part, Update::ListEnd { kinds: NAMESPACES }] {
-                self.updates.send(update).await.expect("the writer runs");
-            }
-        }
-
-        /// Waits until so many namespaces are served, and says how often others had their turn meanwhile.
-        async fn served(&self, namespaces: usize) -> usize {
-            let mut turns = 0;
-            while self.store.current().table.count(Kind::Namespace) != namespaces {
-                tokio::task::yield_now().await;
-                turns += 1;
-            }
-            turns
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_large_list_leaves_the_runtime_to_others() {
-        let written = Written::new();
-        written.list(10).await;
-        assert!(written.served(10).await < 10, "a small one is applied in its turn");
-        // Time does not pass, and so no tick helps.
-        let many = 2 * INLINE_WORK;
-        written.list(many).await;
-        assert!(written.served(many).await > 10, "others went on");
-        written.list(0).await;
-        written.served(0).await;
-        let generation = written.store.current().clone();
-        assert_eq!((generation.number, generation.verified), (3, false), "lists prove nothing");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_lost_is_not_vouched_for_until_it_is_listed() {
-        let store = Store::new();
-        let mut writer = writer(store.clone());
-        let fresh = || Update::Fresh { as_of: Instant::now() };
-        writer.lineage.broke(NAMESPACES);
-        writer.take(fresh()).await;
-        assert!(!store.current().verified);
-        writer.take(Update::ListEnd { kinds: Kinds::CORE }).await;
-        writer.take(fresh()).await;
-        assert!(store.current().verified);
     }
 }
