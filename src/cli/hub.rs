@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::control::ControlAt;
 use super::process::{Control, LAST_LINES, LAST_SNAPSHOT};
 use crate::hub::config::HubConfig;
 use crate::hub::running;
@@ -22,7 +23,7 @@ const MAX_THREADS: usize = 4;
 
 /// Serves until a signal ends it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let format = args.log_format;
+    let (format, at) = (args.log_format, args.control.clone());
     let config = match args.config(&|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => return Ok(super::wrong(&error)),
@@ -31,12 +32,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error @ InitError::Filter { .. }) => return Ok(super::wrong(&error)),
         other => other?,
     };
-    let result = serve(config);
+    let result = serve(config, &at);
     telemetry.flush(LAST_LINES);
     result
 }
 
-fn serve(config: HubConfig) -> anyhow::Result<ExitCode> {
+fn serve(config: HubConfig, at: &ControlAt) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
     let clock = Arc::new(WallClock::new(0));
@@ -55,10 +56,14 @@ fn serve(config: HubConfig) -> anyhow::Result<ExitCode> {
         let lameduck = config.move_within;
         let running = running::start(config, &metrics, &clock, &drain, control.handle())?;
         running.report();
+        let stop = drain.closing().clone();
+        let socket = at.serve(running.control.clone(), &metrics, stop, control.handle());
         let ended = drain.run(signals, || Limits::with_lameduck(lameduck)).await;
         if tokio::time::timeout(LAST_SNAPSHOT, running.stop()).await.is_err() {
             tracing::warn!(limit = ?LAST_SNAPSHOT, "last snapshot not written in time");
         }
+        // What it could not do in time, the next process puts right.
+        let _ = tokio::time::timeout(LAST_LINES, socket).await;
         anyhow::Ok(ended)
     });
     // Streams that are left are not waited for.

@@ -20,6 +20,7 @@
 
 pub mod admission;
 pub mod config;
+pub mod control;
 mod gate;
 pub mod history;
 pub mod index;

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::config::HubConfig;
+use super::control::HubControl;
 use super::gate::Gate;
 use super::index::Index;
 use super::line::Lines;
@@ -26,6 +27,7 @@ use crate::source::start::{self, Beginning};
 use crate::source::{SourceConfig, UPDATE_QUEUE};
 use crate::store::Store;
 use crate::store::keeper::{Keeper, KeeperConfig};
+use crate::store::orders::Ordered;
 use crate::store::triggers::Triggers;
 use crate::store::writer::Writer;
 use crate::trust::config::TrustConfig;
@@ -47,6 +49,8 @@ pub struct Running {
     pub store: Arc<Store>,
     /// To its source.
     pub commands: Commands,
+    /// What carries out an operator's commands.
+    pub control: Arc<HubControl>,
     /// The writer.
     writer: JoinHandle<()>,
     /// The administration, for as long as it runs.
@@ -76,7 +80,7 @@ pub fn start(
     let resume = writer.boot();
 
     let listeners = config.listen.iter().map(|address| bind(*address)).collect::<anyhow::Result<Vec<_>>>()?;
-    let mut admin = Admin::new(readiness, metrics.clone(), drain, control);
+    let mut admin = Admin::new(readiness.clone(), metrics.clone(), drain, control);
     let prepared = admin.prepare(&config.faces)?;
     admin.apply(prepared);
 
@@ -84,6 +88,7 @@ pub fn start(
     let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
     let beginning = Beginning { wanted: config.wanted, resume, updates, stop: stop.clone() };
     let commands = start::start(&source, beginning, metrics, control)?;
+    let orders = writer.control();
     let writer = control.spawn(writer.run(queue, stop.clone()));
 
     let lines = Arc::new(Lines::new(config.wanted.pods, config.history_bytes));
@@ -96,8 +101,19 @@ pub fn start(
     let addresses: Vec<_> = listeners.iter().map(|listener| listener.local).collect();
     let (hubs, known) = watch::channel([].into());
     control.spawn(roster(&config, &addresses).run(store.clone(), hubs, stop));
+    let name = name();
+    let operated = HubControl {
+        name: name.clone(),
+        began: std::time::Instant::now(),
+        addresses: addresses.clone(),
+        store: Ordered { zone: ZONE.to_owned(), source, snapshot: config.snapshot.clone(), control: orders },
+        readiness,
+        trust: config.trust.clone(),
+        clock: clock.clone(),
+        tells: Vec::new(),
+    };
     let serving = ServingConfig {
-        name: name(),
+        name,
         wanted: config.wanted,
         limits: config.limits,
         max_subscribers: config.max_subscribers,
@@ -116,7 +132,7 @@ pub fn start(
     serve(listeners, &serving, &config.trust, clock, metrics, drain);
     let faces = [Face::Health, Face::Ready, Face::Metrics].into_iter();
     let faces = faces.flat_map(|f| admin.addresses(f).map(move |a| (f, a)).collect::<Vec<_>>()).collect();
-    Ok(Running { addresses, faces, store, commands, writer, _admin: admin })
+    Ok(Running { addresses, faces, store, commands, control: Arc::new(operated), writer, _admin: admin })
 }
 
 fn serve(

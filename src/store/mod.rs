@@ -21,6 +21,7 @@ pub mod keeper;
 mod latency;
 mod lineage;
 mod lists;
+pub mod orders;
 mod report;
 mod staged;
 pub mod state;

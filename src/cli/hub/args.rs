@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cli::control::ControlAt;
 use crate::corefile;
 use crate::hub::admission::{self, AT_ONCE, RATE};
 use crate::hub::config::{HISTORY_BYTES, HubConfig, MAX_SUBSCRIBERS, MOVE_WITHIN};
 use crate::ops::admin::{Face, ListenAddress};
+use crate::ops::control::HUB_SOCKET;
 use crate::ops::telemetry::LogFormat;
 use crate::snapshot::schedule::{DEFAULT_INTERVAL, MAX_INTERVAL, MIN_INTERVAL};
 use crate::source::Wanted;
@@ -106,6 +108,9 @@ pub(in crate::cli) struct Args {
     /// Where /ready is served, or off [default: :8181]
     #[arg(long, env = "OUTLAST_HUB_READY_ADDRESS", value_name = "ADDRESS", value_parser = face)]
     ready_address: Option<FaceAddress>,
+    /// Unix socket for outlast ctl: an absolute path, or off
+    #[arg(long, env = "OUTLAST_CONTROL", default_value = HUB_SOCKET, value_name = "PATH")]
+    pub(super) control: ControlAt,
     /// Form of the log: text or json
     #[arg(long, env = "OUTLAST_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub(super) log_format: LogFormat,

@@ -1,0 +1,90 @@
+//! What a hub says and does over its control socket.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::ops::clock::WallClock;
+use crate::ops::control::{Command, Handler, Refusal, RefusalKind, value};
+use crate::ops::metrics::BuildInfo;
+use crate::ops::readiness::Readiness;
+use crate::store::orders::{self, Ordered};
+use crate::store::status::{Certificate, Role, Section, Status};
+use crate::trust::config::TrustConfig;
+use crate::trust::validity::validity;
+
+/// A part of a hub that has something to say to operators: followers, siblings, the API server's health.
+pub trait Tells: Send + Sync + 'static {
+    /// What it says now; from memory, at once.
+    fn section(&self) -> Section;
+}
+
+/// Carries out what is asked of a hub.
+pub struct HubControl {
+    /// The hub's name.
+    pub(super) name: String,
+    /// When the process began, as far as it matters.
+    pub(super) began: Instant,
+    /// Where followers are served.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Its data.
+    pub(super) store: Ordered,
+    /// What `/ready` says.
+    pub(super) readiness: Readiness,
+    /// Whose certificate it has.
+    pub(super) trust: TrustConfig,
+    /// The time that certificates are judged by.
+    pub(super) clock: Arc<WallClock>,
+    /// What else there is to say, in this order.
+    pub(super) tells: Vec<Arc<dyn Tells>>,
+}
+
+impl HubControl {
+    /// Everything.
+    async fn status(&self) -> Status {
+        Status {
+            role: Role::Hub,
+            release: BuildInfo::CURRENT.version.to_owned(),
+            name: self.name.clone(),
+            pid: std::process::id(),
+            up_s: self.began.elapsed().as_secs(),
+            ready: self.readiness.state().into(),
+            listening: self.addresses.iter().map(|address| format!("followers at {address}")).collect(),
+            stores: vec![self.store.status().await],
+            certificate: self.certificate().await,
+            sections: self.tells.iter().map(|part| part.section()).collect(),
+        }
+    }
+
+    async fn certificate(&self) -> Option<Certificate> {
+        let now = i64::try_from(self.clock.now_unix_ms() / 1000).unwrap_or(i64::MAX);
+        let trust = self.trust.clone();
+        // One that cannot be read in time is another's to tell: the log does.
+        let read = tokio::task::spawn_blocking(move || validity(&trust, now)).await.ok()??;
+        let (expires_in_s, why) = match read.left_s {
+            Ok(left) => (left, None),
+            Err(why) => (0, Some(why)),
+        };
+        Some(Certificate { path: read.path.display().to_string(), expires_in_s, grace_s: read.grace_s, why })
+    }
+}
+
+#[async_trait]
+impl Handler for HubControl {
+    async fn handle(&self, command: Command) -> Result<Value, Refusal> {
+        match command {
+            Command::Status => value(&self.status().await),
+            Command::Ready => value(&crate::store::status::Ready::from(self.readiness.state())),
+            Command::Lookup { .. } => {
+                Err(Refusal::new(RefusalKind::Unknown, "a hub answers no names: ask a node"))
+            }
+            order => {
+                let done = orders::carry_out(std::slice::from_ref(&self.store), order).await?;
+                Ok(done.reply)
+            }
+        }
+    }
+}
