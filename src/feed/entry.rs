@@ -1,7 +1,9 @@
 //! Entries of whole states and batches: what the origin says of one object, and what is served in its place while a
 //! guard holds that back.
 
-use super::frame::FrameError;
+use prost::Message;
+
+use super::frame::{FrameError, PART_BYTES};
 use super::wire;
 use crate::zone::change::Change;
 use crate::zone::hold::{self, Held, Hold};
@@ -74,6 +76,31 @@ impl From<&Entry> for wire::Entry {
             hold: entry.held.as_ref().map_or(0, |held| held.hold),
             triggered_at_ms: entry.triggered_at_ms,
         }
+    }
+}
+
+/// Gathers entries until they are worth a packet.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// What is gathered.
+    entries: Vec<wire::Entry>,
+    /// How many bytes it makes, but for a few.
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Adds an entry. Returns what was there before, if that was enough: the last part is never empty.
+    pub fn push(&mut self, entry: wire::Entry) -> Option<Vec<wire::Entry>> {
+        let full = (self.bytes >= PART_BYTES).then(|| self.take());
+        self.bytes += entry.encoded_len();
+        self.entries.push(entry);
+        full
+    }
+
+    /// All that is gathered.
+    pub fn take(&mut self) -> Vec<wire::Entry> {
+        self.bytes = 0;
+        std::mem::take(&mut self.entries)
     }
 }
 

@@ -224,7 +224,7 @@ pub enum Plan {
     Changes,
     /// The whole state, at once or when it is this follower's turn.
     Whole,
-    /// Heartbeats, until the hub has a complete state itself.
+    /// Heartbeats, until the hub has a complete state itself; then another welcome.
     Wait,
 }
 

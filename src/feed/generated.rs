@@ -453,7 +453,8 @@ pub mod frame {
         Refused(super::Refused),
     }
 }
-/// The first reply to a Subscribe that is accepted.
+/// The first reply to a Subscribe that is accepted. After one with the plan WAIT another one comes with the plan that
+/// follows it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
     /// Version of the protocol that the hub speaks in this stream.
@@ -495,7 +496,7 @@ pub mod welcome {
         Changes = 0,
         /// The whole state comes next, at once or when it is this follower's turn.
         Whole = 1,
-        /// The hub has no complete state itself. Heartbeats come, and the whole state once there is one.
+        /// The hub has no complete state itself. Heartbeats come, and another Welcome once there is one.
         Wait = 2,
     }
     impl Plan {

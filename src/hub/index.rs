@@ -7,15 +7,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::line::{Line, Lines};
 use super::metrics::IndexMetrics;
 use super::state::State;
-use crate::feed::entry::{Entry, write_holds};
-use crate::feed::frame::{PART_BYTES, Packet};
+use crate::feed::entry::{Entry, Gathered, write_holds};
+use crate::feed::frame::Packet;
 use crate::feed::view::View;
 use crate::feed::wire;
 use crate::store::Store;
@@ -187,19 +186,13 @@ fn packets(
     entries: Vec<hold::Entry>,
     triggers: &HashMap<Key, u64>,
 ) -> Vec<Packet> {
-    let (mut packets, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
-    let mut entries = entries.into_iter().peekable();
-    while let Some(entry) = entries.next() {
+    let (mut packets, mut gathered) = (Vec::new(), Gathered::default());
+    for entry in entries {
         let mut entry = Entry::from(entry);
         entry.triggered_at_ms = triggers.get(&entry.change.key()).copied().unwrap_or(0);
-        let message = wire::Entry::from(&entry);
-        bytes += message.encoded_len();
-        part.push(message);
-        if bytes >= PART_BYTES && entries.peek().is_some() {
+        if let Some(entries) = gathered.push((&entry).into()) {
             // In the middle of a change there is no state to speak of.
-            let entries = std::mem::take(&mut part);
             packets.push(packet(next, wire::Batch { entries, ..wire::Batch::default() }));
-            bytes = 0;
         }
     }
     let mark = next.mark(view);
@@ -207,7 +200,7 @@ fn packets(
         position: Some((&mark.position).into()),
         digest_version: digest::VERSION,
         digests: Some(mark.digests.into()),
-        entries: part,
+        entries: gathered.take(),
         holds: (!next.has_holds_of(last)).then(|| write_holds(&next.holds)),
         ..wire::Batch::default()
     };

@@ -5,12 +5,11 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use prost::Message;
 use tokio::sync::watch;
 
 use super::state::State;
-use crate::feed::entry::Entry;
-use crate::feed::frame::{Frame, PART_BYTES, Packet, WholeBegin, WholeEnd};
+use crate::feed::entry::{Entry, Gathered};
+use crate::feed::frame::{Frame, Packet, WholeBegin, WholeEnd};
 use crate::feed::view::View;
 use crate::feed::wire;
 use crate::zone::held;
@@ -109,23 +108,30 @@ impl Making {
             serial: state.table.serial(),
             labels,
         })));
-        let mut part = PartBuilder { whole: &self.0, entries: Vec::new(), bytes: 0 };
+        let mut gathered = Gathered::default();
         if state.held.is_empty() {
             // Without a copy of each object.
             let objects = state.table.objects().filter(|object| kinds.has(object.kind()));
-            objects.for_each(|object| part.push(Entry::upsert(object)));
+            objects.for_each(|object| self.part(gathered.push(Entry::upsert(object))));
         } else {
             let entries = held::entries((&state.table, &state.held));
             let entries = entries.filter(|entry| kinds.has(entry.change.kind()));
-            entries.for_each(|entry| part.push((&Entry::from(entry)).into()));
+            entries.for_each(|entry| self.part(gathered.push((&Entry::from(entry)).into())));
         }
-        part.flush();
+        self.part(Some(gathered.take()));
         self.0.push(Packet::from(&Frame::WholeEnd(WholeEnd {
             position: mark.position,
             digests: mark.digests,
             holds: state.holds.to_vec(),
         })));
         self.0.progress.send_replace(Progress::Made);
+    }
+
+    fn part(&self, entries: Option<Vec<wire::Entry>>) {
+        if let Some(entries) = entries.filter(|entries| !entries.is_empty()) {
+            let frame = wire::frame::Frame::WholePart(wire::WholePart { entries });
+            self.0.push(Packet::of(&wire::Frame { frame: Some(frame) }));
+        }
     }
 }
 
@@ -138,34 +144,5 @@ impl Drop for Making {
             }
             broke
         });
-    }
-}
-
-/// Gathers entries until they are worth a packet.
-struct PartBuilder<'a> {
-    /// Where packets go.
-    whole: &'a Whole,
-    /// What is gathered.
-    entries: Vec<wire::Entry>,
-    /// About how many bytes it makes.
-    bytes: usize,
-}
-
-impl PartBuilder<'_> {
-    fn push(&mut self, entry: wire::Entry) {
-        self.bytes += entry.encoded_len();
-        self.entries.push(entry);
-        if self.bytes >= PART_BYTES {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        let entries = std::mem::take(&mut self.entries);
-        self.bytes = 0;
-        if !entries.is_empty() {
-            let frame = wire::frame::Frame::WholePart(wire::WholePart { entries });
-            self.whole.push(Packet::of(&wire::Frame { frame: Some(frame) }));
-        }
     }
 }

@@ -37,7 +37,7 @@ pub const WITHDRAW_LIMIT: Duration = Duration::from_secs(2);
 pub const GRACE: Duration = Duration::from_secs(5);
 
 /// Signals that wait for [`Drain::run`]; each one beyond these says nothing new.
-const SIGNAL_QUEUE: usize = 8;
+pub const SIGNAL_QUEUE: usize = 8;
 
 /// A signal as far as it means something to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

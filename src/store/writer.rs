@@ -278,11 +278,14 @@ impl Writer {
                 let waited = self.staged.reached(kind, version);
                 self.lineage.reached(kind, version);
                 self.change(waited);
+                // What waited is part of what is told with this.
+                self.lineage.settled(kind);
             }),
             Update::Told { kind, version } => guarded(|| {
                 let waited = self.staged.told(kind, version, self.lineage.known().told.version(kind));
                 self.lineage.told(kind, version);
                 self.change(waited);
+                self.lineage.settled(kind);
             }),
             Update::Holds(_) => Ok(()),
             Update::Compare { digests, answer } => guarded(|| {
