@@ -1,5 +1,6 @@
 //! `outlast check`: the verdict on a Corefile without starting or sending anything.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use crate::node::setup::{Plan, plan};
 use crate::ops::metrics::Metrics;
 use crate::source::SourceConfig;
 use crate::source::apiserver::inspect;
+use crate::trust::config::{TlsFiles, TrustConfig};
 
 /// Arguments of `outlast check`.
 #[derive(clap::Args)]
@@ -55,9 +57,22 @@ fn problems(plan: &Plan) -> anyhow::Result<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let mut problems = Vec::new();
     for (config, _) in &plan.process.stores {
-        if let SourceConfig::ApiServer(access) = &config.source {
-            problems.extend(runtime.block_on(inspect::problem(access)));
+        match &config.source {
+            SourceConfig::ApiServer(access) => problems.extend(runtime.block_on(inspect::problem(access))),
+            SourceConfig::Hub(access) => problems.extend(unreadable(&access.trust)),
+            SourceConfig::File(_) => {}
         }
     }
     Ok(problems)
+}
+
+/// The files of TLS that cannot be read.
+fn unreadable(trust: &TrustConfig) -> Vec<String> {
+    let TrustConfig::Tls(TlsFiles { ca, cert, key, grace: _ }) = trust else { return Vec::new() };
+    let problem = |what: &str, path: &Path| {
+        let error = std::fs::File::open(path).err()?;
+        Some(format!("{what} of the hubs' TLS cannot be read: {}: {error}", path.display()))
+    };
+    let problems = [problem("the authority", ca), problem("the certificate", cert), problem("the key", key)];
+    problems.into_iter().flatten().collect()
 }

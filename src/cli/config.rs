@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::corefile::{self, Corefile, LoadOptions};
 use crate::node::plugins::cache::Persist;
 use crate::node::plugins::kubernetes::options::guard::{self, GuardOverrides};
-use crate::node::plugins::kubernetes::options::hub::{self, HubOverrides};
+use crate::node::plugins::kubernetes::options::hub::HubOverrides;
 use crate::node::reload::Load;
 use crate::node::setup::{Environment, Overrides, directive_names};
 use crate::ops::clock::WallClock;
@@ -17,6 +17,7 @@ use crate::ops::metrics::Metrics;
 use crate::source::apiserver::access::is_in_cluster;
 use crate::source::choice::SourceChoice;
 use crate::source::hub::access;
+use crate::trust::config::check_grace;
 
 /// The Corefile, and what is ahead of it.
 #[derive(clap::Args)]
@@ -165,7 +166,7 @@ fn guard_hold(text: &str) -> Result<Duration, String> {
 }
 
 fn cert_grace(text: &str) -> Result<Duration, String> {
-    hub::grace_within(duration(text)?)
+    check_grace(duration(text)?).map_err(|e| e.to_string())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

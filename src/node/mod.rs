@@ -9,7 +9,7 @@
 //! BOOT    disk > store/keeper > Generation > listen, and only then the source
 //! ```
 //!
-//! May depend on `zone`, `feed`, `snapshot`, `source`, `forward`, `corefile` and `ops`.
+//! May depend on `zone`, `feed`, `snapshot`, `source`, `store`, `trust`, `forward`, `corefile` and `ops`.
 //!
 //! Invariants:
 //! * The snapshot is loaded before a socket is bound, and the source is started after.
@@ -21,6 +21,7 @@ pub mod chain;
 pub mod control;
 pub mod facts;
 pub mod gate;
+pub mod hub_memory;
 pub mod listen;
 pub mod opt;
 pub mod plugins;

@@ -10,7 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::apiserver::ApiServerSource;
 use super::command::{self, Commands};
 use super::file::FileSource;
+use super::hub::{HubSource, Means};
 use super::{Resume, SourceConfig, Update, Wanted};
+use crate::ops::clock::WallClock;
+use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
 
 /// What a source begins with.
@@ -35,6 +38,21 @@ pub fn start(
     metrics: &Arc<Metrics>,
     control: &Handle,
 ) -> anyhow::Result<Commands> {
+    let means = Means { memory: None, clock: Arc::new(WallClock::new(0)) };
+    start_with(source, beginning, means, metrics, control)
+}
+
+/// The same with what a source of hubs needs beside its configuration.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn start_with(
+    source: &SourceConfig,
+    beginning: Beginning,
+    means: Means,
+    metrics: &Arc<Metrics>,
+    control: &Handle,
+) -> anyhow::Result<Commands> {
     let Beginning { wanted, resume, updates, stop } = beginning;
     let metrics = metrics.clone();
     let (commands, commanded) = command::channel();
@@ -48,7 +66,15 @@ pub fn start(
             let run = stop.clone();
             run_apart(stop, move || source.run(updates, run))?;
         }
-        SourceConfig::Hub(_) => anyhow::bail!("hubs"),
+        SourceConfig::Hub(access) => {
+            let (access, run) = (access.clone(), stop.clone());
+            // Within its runtime, which certificates are read on.
+            let source = move || async move {
+                let jitter = Jitter::for_process();
+                HubSource::new(&access, wanted, means, jitter, &metrics).run(updates, commanded, run).await;
+            };
+            run_apart(stop, source)?;
+        }
     }
     Ok(commands)
 }

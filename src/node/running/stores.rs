@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ReloadError;
 use crate::node::control::shown::ShownStore;
+use crate::node::hub_memory::HubMemory;
 use crate::node::plugins::kubernetes;
 use crate::node::setup::{Environment, StoreConfig};
 use crate::ops::clock::WallClock;
@@ -25,6 +26,8 @@ use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::{Membership, Readiness};
 use crate::snapshot::disk::RealDisk;
+use crate::source::hub::Means;
+use crate::source::hub::known::Memory;
 use crate::source::start::{self, Beginning};
 use crate::source::{Resume, UPDATE_QUEUE, Wanted};
 use crate::store::Store;
@@ -163,7 +166,8 @@ impl Stores {
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
         let wanted = writer.wanted();
         let beginning = Beginning { wanted, resume, updates, stop: pause.clone() };
-        let commands = start::start(&config.source, beginning, &self.metrics, &self.control)?;
+        let means = self.means(config);
+        let commands = start::start_with(&config.source, beginning, means, &self.metrics, &self.control)?;
         drop(commands);
         let paused = pause.clone();
         let task = self.control.spawn(async move {
@@ -174,6 +178,12 @@ impl Stores {
             writer
         });
         Ok((pause, task))
+    }
+
+    /// What a source of hubs needs beside its configuration.
+    fn means(&self, config: &StoreConfig) -> Means {
+        let memory = config.snapshot.as_ref().map(|folder| HubMemory::new(folder, Arc::new(RealDisk)));
+        Means { memory: memory.map(|memory| Arc::new(memory) as Arc<dyn Memory>), clock: self.clock.clone() }
     }
 
     /// Starts all sources: for the start of the process, once the sockets are bound.

@@ -1,11 +1,249 @@
 //! Following a hub over gRPC.
 //!
+//! * [`access`]: where the hubs are, as it is configured.
+//! * `choose`: which hub is next. `known`: the list of hubs, and how it outlives the process.
+//! * `transport`: a connection to one hub. `session`: one hub, from the first word to the last.
+//! * `apply`: what a hub says, as updates of the store. `verify`: what a wrong digest leads to. `pulse`: pings and
+//!   heartbeats, of which freshness is made.
+//!
 //! Architecture invariant: nothing here ever contacts the API server, and no name is ever looked up.
+//!
+//! Invariants:
+//! * Only a heartbeat proves anything, and only as of the moment that its ping was sent, less the age of the hub's data.
+//! * Nobody is taken back within an epoch: what a hub that is behind says of the past waits or is passed over.
+//! * A state that was confirmed is exchanged for another cluster's only when somebody says so.
+//! * A wrong digest leads to one whole state, and then to an alarm: never to a loop.
 
 pub mod access;
+mod apply;
+mod choose;
+pub mod known;
+mod metrics;
+mod pulse;
+mod session;
+mod transport;
+mod verify;
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::access::HubAccess;
+use self::choose::{Choice, Learned, Pick};
+use self::known::{Keeping, Memory};
+use self::metrics::HubMetrics;
+use self::session::{Left, Session, Standing};
+use self::transport::{Dial, Dialler};
+use self::verify::Verify;
+use super::command::{Command, Commanded};
+use super::{Update, Wanted};
+use crate::feed::view::View;
+use crate::ops::backoff::Policy;
+use crate::ops::clock::WallClock;
+use crate::ops::jitter::Jitter;
+use crate::ops::metrics::Metrics;
 
 /// Within what time a hub that is well proves its data: a heartbeat every 12 s at most, and what the hub itself has from
 /// the API server by then ([`apiserver::PROVED_WITHIN`](super::apiserver::PROVED_WITHIN)).
 pub const PROVED_WITHIN: Duration = Duration::from_secs(27);
+
+/// How long a hub may be behind or stale before another one is tried: as long as it takes until data counts as stale.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest patience: where all hubs are stale, going from one to the next helps nobody.
+const MAX_PATIENCE: Duration = Duration::from_secs(600);
+
+/// The longest time that a hub may have its followers wait: longer, and an operator's mistake outlives its correction.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);
+
+/// What a source of hubs needs beside its configuration.
+pub struct Means {
+    /// Where the list of hubs outlives the process, if anywhere.
+    pub memory: Option<Arc<dyn Memory>>,
+    /// The time that certificates are judged by.
+    pub clock: Arc<WallClock>,
+}
+
+/// Follows hubs, one at a time.
+pub struct HubSource {
+    /// Dials them.
+    dial: Arc<dyn Dial>,
+    /// Which one is next.
+    choice: Choice,
+    /// The list of hubs on the disk.
+    keeping: Keeping,
+    /// What outlives a session.
+    standing: Standing,
+    /// How long a hub may be behind or stale, at present.
+    patience: Duration,
+    /// Whether the store has been told that the source is lost.
+    lost: bool,
+}
+
+impl HubSource {
+    /// Nothing is dialled before [`run`](Self::run). To be called within a runtime.
+    pub fn new(
+        access: &HubAccess,
+        wanted: Wanted,
+        means: Means,
+        jitter: Jitter,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let dial = Arc::new(Dialler::new(&access.trust, means.clock, metrics));
+        Self::with_dial(access, wanted, means.memory, jitter, metrics, dial)
+    }
+
+    fn with_dial(
+        access: &HubAccess,
+        wanted: Wanted,
+        memory: Option<Arc<dyn Memory>>,
+        jitter: Jitter,
+        metrics: &Arc<Metrics>,
+        dial: Arc<dyn Dial>,
+    ) -> Self {
+        let view: View = access.view(wanted.pods);
+        Self {
+            dial,
+            choice: Choice::new(access),
+            keeping: Keeping::new(memory),
+            standing: Standing {
+                name: access.name.clone(),
+                view,
+                labels: wanted.labels,
+                verify: Verify::default(),
+                refused: None,
+                accepted: None,
+                metrics: HubMetrics::new(metrics),
+                jitter,
+            },
+            patience: PATIENCE,
+            lost: false,
+        }
+    }
+
+    /// Follows until `stop`, or until nobody takes updates any more.
+    pub async fn run(mut self, updates: Sender<Update>, mut commanded: Commanded, stop: CancellationToken) {
+        let follow = async {
+            if let Some(hubs) = self.keeping.load().await {
+                let _ = self.choice.learn(&hubs);
+            }
+            while self.turn(&updates, &mut commanded).await.is_ok() {}
+        };
+        let _ = stop.run_until_cancelled(follow).await;
+        self.standing.metrics.connected(None);
+    }
+
+    /// One hub: waits until one may be dialled, and follows it until it is left.
+    async fn turn(&mut self, updates: &Sender<Update>, commanded: &mut Commanded) -> Result<(), Gone> {
+        let hub = self.next_hub(updates, commanded).await?;
+        let left = self.follow(hub, updates, commanded).await;
+        let now = Instant::now();
+        self.standing.metrics.connected(None);
+        if matches!(left, Left::Gone) {
+            return Err(Gone);
+        }
+        self.standing.metrics.left(left.word());
+        tracing::info!(%hub, reason = left.word(), why = %left, "left hub");
+        match &left {
+            // The moment was drawn already, and data is as good as it was.
+            Left::Moved => self.choice.passed(hub, now),
+            Left::Stale { .. } => {
+                self.choice.passed(hub, now);
+                self.patience = self.patience.saturating_mul(2).min(MAX_PATIENCE);
+            }
+            Left::RetryAfter { after, .. } => {
+                self.choice.failed(hub, now, (*after).min(MAX_RETRY_AFTER), &self.standing.jitter);
+            }
+            _ => self.choice.failed(hub, now, Duration::ZERO, &self.standing.jitter),
+        }
+        if !matches!(left, Left::Moved) {
+            if !std::mem::replace(&mut self.lost, true) {
+                let why = format!("hub {hub}: {left}");
+                updates.send(Update::Lost { why }).await.map_err(|_| Gone)?;
+            }
+            // All that lost the same hub do not go to the next one in the same moment.
+            self.pause(Instant::now() + self.standing.jitter.full(Policy::RECONNECT.first), commanded)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until there is a hub to dial.
+    async fn next_hub(
+        &mut self,
+        updates: &Sender<Update>,
+        commanded: &mut Commanded,
+    ) -> Result<SocketAddr, Gone> {
+        loop {
+            if updates.is_closed() {
+                return Err(Gone);
+            }
+            match self.choice.pick(Instant::now()) {
+                Pick::Hub(hub) => return Ok(hub),
+                Pick::Wait(until) => self.pause(until, commanded).await?,
+            }
+        }
+    }
+
+    /// Waits, or until a command makes waiting pointless.
+    async fn pause(&mut self, until: Instant, commanded: &mut Commanded) -> Result<(), Gone> {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                // Who commands may have gone, and the source goes on.
+                Some(command) = commanded.recv() => {
+                    if command == Command::AcceptCluster && self.standing.accept() {
+                        self.choice.forgive();
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Dials a hub and follows it until it is left.
+    async fn follow(&mut self, hub: SocketAddr, updates: &Sender<Update>, commanded: &mut Commanded) -> Left {
+        let link = match self.dial.dial(hub).await {
+            Ok(link) => link,
+            Err(why) => return why.into(),
+        };
+        let mut session = Session::new(hub, link, &mut self.standing, updates);
+        if let Err(left) = session.subscribe("").await {
+            return left;
+        }
+        loop {
+            let others = self.choice.has_other(hub);
+            match session.step(commanded, others.then_some(self.patience)).await {
+                Ok(session::Step::Nothing) => {}
+                Ok(session::Step::Proved { live }) => {
+                    self.choice.healthy(hub, Instant::now());
+                    self.lost = false;
+                    if live {
+                        self.patience = PATIENCE;
+                    }
+                }
+                Ok(session::Step::Hubs(hubs)) => {
+                    if self.choice.learn(&hubs) == Learned::Changed {
+                        tracing::info!(hubs = hubs.len(), "the list of hubs has changed");
+                    }
+                    self.keeping.save(self.choice.known());
+                }
+                Err(left) => {
+                    session.end().await;
+                    return left;
+                }
+            }
+        }
+    }
+}
+
+/// Nobody takes updates any more.
+#[derive(Debug)]
+struct Gone;
+
+#[cfg(test)]
+mod tests;

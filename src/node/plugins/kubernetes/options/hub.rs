@@ -10,14 +10,7 @@ use std::time::Duration;
 
 use crate::corefile::{Error, Line, Statement, Token};
 use crate::source::hub::access::{self, HubAccess};
-use crate::trust::config::{TlsFiles, TrustConfig};
-
-/// For how long after its expiry a certificate is believed without `cert_grace`: a week is time to notice and to put a
-/// control plane up again that was to renew it.
-pub const DEFAULT_GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// The longest `cert_grace`: beyond a quarter of a year nobody is going to renew it.
-pub const MAX_GRACE: Duration = Duration::from_secs(90 * 24 * 3600);
+use crate::trust::config::{DEFAULT_GRACE, TlsFiles, TrustConfig, check_grace, check_plain};
 
 /// Most hubs that may be named: a few replicas, with an address of each family.
 pub const MAX_SEEDS: usize = 32;
@@ -87,9 +80,8 @@ impl HubLines {
             }
             "cert_grace" => {
                 let word = line.one_arg("cert_grace DURATION")?;
-                let grace = word.duration()?;
-                self.grace =
-                    Some(grace_within(grace).map_err(|e| word.error(format!("plugin/kubernetes: {e}")))?);
+                let grace = check_grace(word.duration()?);
+                self.grace = Some(grace.map_err(|e| word.error(format!("plugin/kubernetes: {e}")))?);
             }
             "endpoints" => {
                 let word = line.one_arg("endpoints all|headless")?;
@@ -164,26 +156,10 @@ impl HubLines {
             let grace = overrides.grace.or(self.grace).unwrap_or(DEFAULT_GRACE);
             return Ok(TrustConfig::Tls(TlsFiles { ca, cert, key, grace }));
         }
-        match seeds.iter().find(|seed| !seed.ip().is_loopback()) {
-            Some(seed) if !overrides.plain && !self.plain => Err(format!(
-                "hub {seed} is not on loopback, and nothing says whom to believe: write 'hub_tls CA CERT KEY' (the files \
-                 of 'outlast certs'), or 'hub_plain' to believe anybody on the network"
-            )),
-            _ => Ok(TrustConfig::Plain),
-        }
-    }
-}
-
-/// Refuses what is no grace.
-///
-/// # Errors
-/// It is longer than [`MAX_GRACE`].
-pub fn grace_within(grace: Duration) -> Result<Duration, String> {
-    let days = MAX_GRACE.as_secs() / 86400;
-    if grace > MAX_GRACE {
-        Err(format!("'cert_grace' is at most {}h, {days} days", days * 24))
-    } else {
-        Ok(grace)
+        check_plain(seeds, overrides.plain || self.plain).map_err(|e| {
+            format!("hub {e}: 'hub_tls CA CERT KEY' or 'hub_plain' in this block, or the flags")
+        })?;
+        Ok(TrustConfig::Plain)
     }
 }
 
@@ -292,7 +268,7 @@ mod tests {
                 "nobody",
                 "hub 127.0.0.1 10.0.0.1".to_owned(),
                 HubOverrides::default(),
-                Err("hub 10.0.0.1:9953 is not on loopback"),
+                Err("10.0.0.1:9953 is not on loopback"),
             ),
             (
                 "two files of three",

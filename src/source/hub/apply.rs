@@ -1,0 +1,300 @@
+//! What a hub says, as updates of the store.
+//!
+//! Invariants:
+//! * Within an epoch no kind goes back: before changes of a kind that is behind what the store was told, the store is
+//!   told so, and lets them wait; a list of a kind that is behind is passed over.
+//! * A change in several batches is one: nothing of it is applied before its end.
+
+use tokio::sync::mpsc::Sender;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::session::Left;
+use crate::feed::digests::Digests;
+use crate::feed::entry::Entry;
+use crate::feed::frame::{Batch, WholeBegin, WholeEnd};
+use crate::feed::position::Position;
+use crate::source::{Comparison, Event, Listed, Standing, Trigger, Update};
+use crate::zone::change::Change;
+use crate::zone::object::{Kind, Kinds, Object};
+
+/// Entries of one change that may wait for its end: more objects than any cluster has.
+const MAX_WAITING: usize = 4_000_000;
+
+/// The store, as far as this source has to know it.
+pub(super) struct Apply<'a> {
+    /// To it.
+    updates: &'a Sender<Update>,
+    /// The kinds that are followed.
+    kinds: Kinds,
+    /// uid of its cluster; empty where none is known.
+    uid: String,
+    /// What it has been told.
+    told: Position,
+    /// Kinds of which this source has told it.
+    said: Kinds,
+    /// Whether its state was confirmed since the process started.
+    verified: bool,
+    /// A whole state that is coming.
+    whole: Option<Whole>,
+    /// Changes that wait for the last batch of theirs.
+    waiting: Vec<Event>,
+}
+
+/// A whole state that is coming.
+struct Whole {
+    /// The kinds that are taken from it.
+    kinds: Kinds,
+    /// The cluster and epoch that it begins, if they are others.
+    begins: Option<(String, u64)>,
+}
+
+impl<'a> Apply<'a> {
+    /// Asks the store where it is.
+    pub(super) async fn begin(updates: &'a Sender<Update>, kinds: Kinds) -> Result<(Self, Standing), Left> {
+        let (answer, standing) = oneshot::channel();
+        updates.send(Update::Where { answer }).await.map_err(|_| Left::Gone)?;
+        let standing = standing.await.map_err(|_| Left::Gone)?;
+        let mut told = standing.resume.told;
+        for kind in Kind::ALL {
+            if !kinds.intersection(standing.complete).has(kind) {
+                // What is not held, or not all of it, has to be sent whole.
+                told.versions[kind.index()] = 0;
+            }
+        }
+        let apply = Self {
+            updates,
+            kinds,
+            uid: standing.resume.cluster_uid.clone(),
+            told,
+            said: Kinds::NONE,
+            verified: standing.verified,
+            whole: None,
+            waiting: Vec::new(),
+        };
+        Ok((apply, standing))
+    }
+
+    /// What the store has been told of the kinds that are followed; 0 for those that have to be sent whole.
+    pub(super) const fn told(&self) -> &Position {
+        &self.told
+    }
+
+    /// uid of the store's cluster.
+    pub(super) fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// Whether a whole state is coming.
+    pub(super) const fn has_whole(&self) -> bool {
+        self.whole.is_some()
+    }
+
+    /// Refuses another cluster than the one that was confirmed; `accepted` is one that an operator has accepted.
+    pub(super) fn check_cluster(&self, uid: &str, accepted: Option<&str>) -> Result<(), Left> {
+        let unknown = uid.is_empty() || self.uid.is_empty() || uid == self.uid;
+        // Invariant: a disk may have belonged to another cluster, and gives way at once; what was confirmed does not.
+        if unknown || !self.verified || accepted == Some(uid) {
+            return Ok(());
+        }
+        Err(Left::Foreign { uid: uid.to_owned(), ours: self.uid.clone() })
+    }
+
+    /// The kinds that `position` is behind in.
+    pub(super) fn behind(&self, position: &Position) -> Kinds {
+        if position.epoch != self.told.epoch {
+            return if position.epoch < self.told.epoch { self.kinds } else { Kinds::NONE };
+        }
+        let behind = |kind: &Kind| match position.version(*kind) {
+            0 => false,
+            version => version < self.told.version(*kind),
+        };
+        self.kinds.iter().filter(behind).collect()
+    }
+
+    // === Whole states ===
+
+    /// A whole state begins; `mended` are kinds that are wrong and have to be in it.
+    pub(super) async fn whole_begin(&mut self, begin: &WholeBegin, mended: Kinds) -> Result<(), Left> {
+        self.whole_failed().await?;
+        self.waiting = Vec::new();
+        let kinds = begin.complete.intersection(self.kinds);
+        let other_cluster = begin.cluster_uid != self.uid;
+        let begins = other_cluster || begin.position.epoch != self.told.epoch;
+        let whole = if begins {
+            if !other_cluster && begin.position.epoch < self.told.epoch {
+                return Err(Left::Behind);
+            }
+            Whole { kinds, begins: Some((begin.cluster_uid.clone(), begin.position.epoch)) }
+        } else {
+            // Invariant: a list of the past is no list.
+            let behind = self.behind(&begin.position);
+            if !behind.intersection(mended).is_empty() {
+                return Err(Left::Behind);
+            }
+            Whole { kinds: kinds.minus(behind), begins: None }
+        };
+        self.whole = Some(whole);
+        Ok(())
+    }
+
+    /// A part of it.
+    pub(super) async fn whole_part(&self, entries: Vec<Entry>) -> Result<(), Left> {
+        let Some(whole) = &self.whole else { return Err(Left::garbage("a part of no whole state")) };
+        let kinds = whole.kinds;
+        let entries: Vec<_> =
+            entries.into_iter().filter(|entry| kinds.has(entry.change.kind())).filter_map(listed).collect();
+        self.send(Update::ListPart { kinds, entries }).await
+    }
+
+    /// Its end: now it counts.
+    pub(super) async fn whole_end(&mut self, end: WholeEnd) -> Result<Option<Comparison>, Left> {
+        let Some(Whole { kinds, begins }) = self.whole.take() else {
+            return Err(Left::garbage("an end of no whole state"));
+        };
+        if let Some((uid, epoch)) = begins {
+            self.lineage(uid, epoch).await?;
+        }
+        self.send(Update::ListEnd { kinds }).await?;
+        self.tell(&end.position, kinds).await?;
+        self.send(Update::Holds(end.holds)).await?;
+        self.compare(&end.digests, kinds).await
+    }
+
+    /// What has come of a whole state counts for nothing.
+    pub(super) async fn whole_failed(&mut self) -> Result<(), Left> {
+        match self.whole.take() {
+            Some(Whole { kinds, .. }) => self.send(Update::ListFailed { kinds }).await,
+            None => Ok(()),
+        }
+    }
+
+    // === Changes ===
+
+    /// Changes; those of a change that goes on in the next batch wait for it. Whether a position was reached.
+    pub(super) async fn batch(&mut self, batch: Batch, accepted: Option<&str>) -> Result<bool, Left> {
+        self.check_cluster(&batch.cluster_uid, accepted)?;
+        if self.has_whole() {
+            return Err(Left::garbage("changes within a whole state"));
+        }
+        let kinds = self.kinds;
+        let entries = batch.entries.into_iter().filter(|entry| kinds.has(entry.change.kind()));
+        self.waiting.extend(entries.map(event));
+        if self.waiting.len() > MAX_WAITING {
+            return Err(Left::garbage("a change without an end"));
+        }
+        let Some(position) = batch.position else { return Ok(false) };
+        let uid = if batch.cluster_uid.is_empty() { self.uid.clone() } else { batch.cluster_uid };
+        self.begin_lineage(uid, position.epoch).await?;
+        // Ahead of the changes that it is about, so that they wait.
+        for kind in self.behind(&position).iter() {
+            self.send(Update::Told { kind, version: position.version(kind) }).await?;
+        }
+        let events = std::mem::take(&mut self.waiting);
+        if !events.is_empty() {
+            self.send(Update::Changes(events)).await?;
+        }
+        self.tell(&position, kinds).await?;
+        if let Some(holds) = batch.holds {
+            self.send(Update::Holds(holds)).await?;
+        }
+        Ok(true)
+    }
+
+    /// The hub is at this position, without any change.
+    pub(super) async fn at(&mut self, position: &Position) -> Result<(), Left> {
+        self.begin_lineage(self.uid.clone(), position.epoch).await?;
+        self.tell(position, self.kinds).await
+    }
+
+    /// Asks whether the state has these digests; `None` where there is nothing to compare, because the hub has another
+    /// version of the encoding.
+    pub(super) async fn compare(&self, digests: &Digests, kinds: Kinds) -> Result<Option<Comparison>, Left> {
+        let digests = Kind::ALL.map(|kind| digests.get(kind).filter(|_| kinds.has(kind)));
+        if digests.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let (answer, comparison) = oneshot::channel();
+        self.send(Update::Compare { digests, answer }).await?;
+        comparison.await.map(Some).map_err(|_| Left::Gone)
+    }
+
+    /// The state has been confirmed.
+    pub(super) async fn prove(&mut self, as_of: Instant) -> Result<(), Left> {
+        self.verified = true;
+        self.send(Update::Fresh { as_of }).await
+    }
+
+    /// The kinds that are followed.
+    pub(super) const fn kinds(&self) -> Kinds {
+        self.kinds
+    }
+
+    /// Another epoch or cluster begins, if it is another one.
+    async fn begin_lineage(&mut self, uid: String, epoch: u64) -> Result<(), Left> {
+        if uid == self.uid && epoch == self.told.epoch {
+            return Ok(());
+        }
+        if uid == self.uid && epoch < self.told.epoch {
+            return Err(Left::Behind);
+        }
+        self.lineage(uid, epoch).await
+    }
+
+    async fn lineage(&mut self, uid: String, epoch: u64) -> Result<(), Left> {
+        self.uid.clone_from(&uid);
+        self.told = Position { epoch, ..Position::UNKNOWN };
+        self.said = Kinds::NONE;
+        self.send(Update::Lineage { cluster_uid: uid, epoch }).await
+    }
+
+    /// Everything of `kinds` up to `position` was told.
+    async fn tell(&mut self, position: &Position, kinds: Kinds) -> Result<(), Left> {
+        for kind in kinds.iter() {
+            let (version, told) = (position.version(kind), self.told.version(kind));
+            if version == 0 || version == told && self.said.has(kind) {
+                continue;
+            }
+            self.said = self.said.with(kind);
+            self.told.versions[kind.index()] = told.max(version);
+            self.send(Update::Told { kind, version }).await?;
+            self.send(Update::Reached { kind, version }).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the store.
+    async fn send(&self, update: Update) -> Result<(), Left> {
+        self.updates.send(update).await.map_err(|_| Left::Gone)
+    }
+}
+
+/// One object of a whole state; `None` for one that is not there and not served either.
+fn listed(entry: Entry) -> Option<Listed> {
+    let Entry { change, held, triggered_at_ms } = entry;
+    match (change, held) {
+        (change, Some(held)) => Some(Listed::Held { change, held }),
+        (Change::Upsert(object), None) => {
+            let trigger = trigger(&object, triggered_at_ms);
+            Some(Listed::Object { object, trigger })
+        }
+        (Change::Delete(_), None) => None,
+    }
+}
+
+fn event(entry: Entry) -> Event {
+    let Entry { change, held, triggered_at_ms } = entry;
+    let trigger = match &change {
+        Change::Upsert(object) => trigger(object, triggered_at_ms),
+        Change::Delete(_) => None,
+    };
+    Event { change, trigger, held }
+}
+
+/// What set a change off, where that is said.
+fn trigger(object: &Object, at_ms: u64) -> Option<Trigger> {
+    match object {
+        Object::EndpointSlice(slice) if at_ms > 0 => Some(Trigger { service: slice.service.clone(), at_ms }),
+        _ => None,
+    }
+}

@@ -1,0 +1,520 @@
+//! One hub, from the first word to the last.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
+
+use super::apply::Apply;
+use super::metrics::HubMetrics;
+use super::pulse::{Due, Pulse};
+use super::transport::{Link, NotDialled};
+use super::verify::{Verdict, Verify};
+use crate::feed::digests::Digests;
+use crate::feed::frame::{Frame, Heartbeat, PROTOCOL, Plan, Reply, Request, State, Subscription, Welcome};
+use crate::feed::view::View;
+use crate::ops::jitter::Jitter;
+use crate::ops::metrics::BuildInfo;
+use crate::source::command::{Command, Commanded};
+use crate::source::{Comparison, Update};
+use crate::zone::object::Kinds;
+
+/// How long the first reply may take: the hub answers a subscription from memory.
+const WELCOME_LIMIT: Duration = Duration::from_secs(10);
+
+/// Between two comparisons of digests after changes; each heartbeat is compared, too.
+const COMPARE_EVERY: Duration = Duration::from_secs(1);
+
+/// The least time between two whole states that the store asks for.
+const RELIST_EVERY: Duration = Duration::from_secs(60);
+
+/// The longest time over which a hub may spread its followers' going: longer, and it is gone before.
+const MAX_MOVE: Duration = Duration::from_secs(120);
+
+/// Why a hub was left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nobody takes updates any more.
+    Gone,
+    /// It could not be reached.
+    Unreachable(String),
+    /// It is not to be believed, or does not believe us.
+    Untrusted(String),
+    /// The stream ended, or the connection broke.
+    Closed(String),
+    /// It does not answer.
+    Silent(&'static str),
+    /// What it says makes no sense.
+    Garbage(String),
+    /// It wants to be left alone for a while.
+    RetryAfter {
+        /// For how long.
+        after: Duration,
+        /// For people.
+        why: String,
+    },
+    /// It does not want to be followed by us.
+    Refused(String),
+    /// It is of another cluster.
+    Foreign {
+        /// uid of its cluster.
+        uid: String,
+        /// uid of ours.
+        ours: String,
+    },
+    /// It is behind what was served already.
+    Behind,
+    /// Its data is stale, and there are other hubs.
+    Stale {
+        /// For people: what it says.
+        why: String,
+    },
+    /// It stops, and has asked us to go.
+    Moved,
+}
+
+impl Left {
+    /// What a hub says makes no sense.
+    pub(super) fn garbage(what: &str) -> Self {
+        Self::Garbage(what.to_owned())
+    }
+
+    /// For metrics.
+    pub(super) const fn word(&self) -> &'static str {
+        match self {
+            Self::Gone => "stopped",
+            Self::Unreachable(_) => "unreachable",
+            Self::Untrusted(_) => "untrusted",
+            Self::Closed(_) => "closed",
+            Self::Silent(_) => "silent",
+            Self::Garbage(_) => "garbage",
+            Self::RetryAfter { .. } => "retry_after",
+            Self::Refused(_) => "refused",
+            Self::Foreign { .. } => "foreign",
+            Self::Behind => "behind",
+            Self::Stale { .. } => "stale",
+            Self::Moved => "moved",
+        }
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("nobody takes updates any more"),
+            Self::Unreachable(why) | Self::Untrusted(why) => f.write_str(why),
+            Self::Closed(why) => write!(f, "the stream ended: {why}"),
+            Self::Silent(what) => write!(f, "it is silent: no {what}"),
+            Self::Garbage(what) => write!(f, "it says what makes no sense: {what}"),
+            Self::RetryAfter { after, why } => write!(f, "it wants to be left alone for {after:?}: {why}"),
+            Self::Refused(why) => write!(f, "it refuses us: {why}"),
+            Self::Foreign { uid, ours } => write!(
+                f,
+                "it is of another cluster ({uid}, not {ours}): 'outlast ctl accept' follows that one, a restart too"
+            ),
+            Self::Behind => f.write_str("it is behind what was served already"),
+            Self::Stale { why } => write!(f, "its data is stale: {why}"),
+            Self::Moved => f.write_str("it stops"),
+        }
+    }
+}
+
+impl From<NotDialled> for Left {
+    fn from(error: NotDialled) -> Self {
+        match error {
+            NotDialled::Unreachable(why) => Self::Unreachable(why),
+            NotDialled::Untrusted(why) => Self::Untrusted(why),
+        }
+    }
+}
+
+/// What outlives a session.
+pub(super) struct Standing {
+    /// Name of this follower.
+    pub(super) name: String,
+    /// What is asked for.
+    pub(super) view: View,
+    /// Whether labels are needed.
+    pub(super) labels: bool,
+    /// What is known of the digests.
+    pub(super) verify: Verify,
+    /// uid of a cluster that was refused.
+    pub(super) refused: Option<String>,
+    /// uid of a cluster that an operator has accepted.
+    pub(super) accepted: Option<String>,
+    /// What is counted.
+    pub(super) metrics: HubMetrics,
+    /// For pings and moves.
+    pub(super) jitter: Jitter,
+}
+
+impl Standing {
+    /// An operator accepts the cluster that was refused, if one was.
+    pub(super) fn accept(&mut self) -> bool {
+        let Some(uid) = self.refused.take() else { return false };
+        tracing::warn!(cluster_uid = %uid, "another cluster is accepted");
+        self.accepted = Some(uid);
+        true
+    }
+}
+
+/// What one step of a session has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing that matters to others.
+    Nothing,
+    /// The state was proved.
+    Proved {
+        /// Whether the hub is live.
+        live: bool,
+    },
+    /// Every hub there is.
+    Hubs(Vec<SocketAddr>),
+}
+
+/// One hub that is followed.
+pub(super) struct Session<'a> {
+    /// Its address.
+    hub: SocketAddr,
+    /// Its stream.
+    link: Link,
+    /// What outlives the session.
+    standing: &'a mut Standing,
+    /// To the store.
+    updates: &'a Sender<Update>,
+    /// The store; `None` before the subscription.
+    apply: Option<Apply<'a>>,
+    /// Kinds that are wrong, and have to be in the next whole state.
+    mended: Kinds,
+    /// When the welcome has to have come, while it is awaited.
+    welcome_by: Option<Instant>,
+    /// Whether a welcome has come at all.
+    welcomed: bool,
+    /// Pings and heartbeats.
+    pulse: Pulse,
+    /// When digests were last compared.
+    compared: Option<Instant>,
+    /// When a whole state was last asked for by the store.
+    relisted: Option<Instant>,
+    /// When to go, if the hub has asked for it.
+    move_at: Option<Instant>,
+    /// Since when the hub is behind or stale, and why it is left for that.
+    unwell: Option<(Instant, Left)>,
+    /// State of the hub's data, as it was last said.
+    state: Option<State>,
+}
+
+impl<'a> Session<'a> {
+    /// Nothing has been said yet.
+    pub(super) fn new(
+        hub: SocketAddr,
+        link: Link,
+        standing: &'a mut Standing,
+        updates: &'a Sender<Update>,
+    ) -> Self {
+        Self {
+            hub,
+            link,
+            standing,
+            updates,
+            apply: None,
+            mended: Kinds::NONE,
+            welcome_by: None,
+            welcomed: false,
+            pulse: Pulse::new(Instant::now()),
+            compared: None,
+            relisted: None,
+            move_at: None,
+            unwell: None,
+            state: None,
+        }
+    }
+
+    /// Subscribes from where the store is; for the whole state if digests differed.
+    pub(super) async fn subscribe(&mut self, why: &str) -> Result<(), Left> {
+        self.ask(self.standing.verify.wants_whole(), why).await
+    }
+
+    async fn ask(&mut self, whole: bool, why: &str) -> Result<(), Left> {
+        if let Some(apply) = &mut self.apply {
+            apply.whole_failed().await?;
+        }
+        let view = self.standing.view;
+        let (apply, store) = Apply::begin(self.updates, view.kinds()).await?;
+        if whole && self.mended.is_empty() {
+            self.mended = view.kinds();
+        }
+        let has = view.kinds().intersection(store.complete);
+        let subscription = Subscription {
+            protocol: PROTOCOL,
+            view,
+            node: self.standing.name.clone(),
+            release: BuildInfo::CURRENT.version.to_owned(),
+            cluster_uid: apply.uid().to_owned(),
+            position: *apply.told(),
+            digests: Digests::of(has, |kind| store.digests[kind.index()]),
+            whole,
+            why: why.to_owned(),
+        };
+        self.apply = Some(apply);
+        if !self.link.send(Request::Subscribe(Box::new(subscription))) {
+            return Err(Left::Silent("room for a subscription"));
+        }
+        self.welcome_by = Some(Instant::now() + WELCOME_LIMIT);
+        Ok(())
+    }
+
+    /// The next thing that happens. `patience` is how long the hub may be behind or stale, where there is another one.
+    pub(super) async fn step(
+        &mut self,
+        commanded: &mut Commanded,
+        patience: Option<Duration>,
+    ) -> Result<Step, Left> {
+        let impatient = self.unwell.as_ref().zip(patience).map(|((since, _), patience)| *since + patience);
+        let timers = [Some(self.pulse.at()), self.welcome_by, self.move_at, impatient];
+        let wake = timers.into_iter().flatten().min().unwrap_or_else(|| self.pulse.at());
+        tokio::select! {
+            reply = self.link.replies.next() => {
+                let reply = reply.unwrap_or_else(|| Err(Left::Closed("the hub has ended it".to_owned())))?;
+                self.pulse.heard(Instant::now());
+                self.standing.metrics.received(&reply);
+                let reply = Reply::try_from(reply).map_err(|e| Left::Garbage(e.to_string()))?;
+                self.take(reply).await
+            }
+            Some(command) = commanded.recv() => self.command(command).await,
+            () = tokio::time::sleep_until(wake) => self.wake(impatient).map(|()| Step::Nothing),
+        }
+    }
+
+    /// The session is over: what has come of a whole state counts for nothing.
+    pub(super) async fn end(mut self) {
+        if let Some(apply) = &mut self.apply {
+            // Who would take it may have gone.
+            let _ = apply.whole_failed().await;
+        }
+    }
+
+    /// Some time has come.
+    fn wake(&mut self, impatient: Option<Instant>) -> Result<(), Left> {
+        let now = Instant::now();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_due(self.move_at) {
+            return Err(Left::Moved);
+        }
+        if is_due(impatient)
+            && let Some((_, left)) = self.unwell.take()
+        {
+            return Err(left);
+        }
+        // Ahead of the welcome's limit: it notices that this process was stopped, and that nothing was heard for that.
+        match self.pulse.due(now, &self.standing.jitter) {
+            Due::Nothing => {}
+            Due::Ping(nonce) => {
+                // Where there is no room the hub takes nothing, and will be silent.
+                let _ = self.link.send(Request::Ping { nonce });
+            }
+            Due::Silent => return Err(Left::Silent("heartbeat")),
+        }
+        if is_due(self.welcome_by) {
+            return Err(Left::Silent("reply to the subscription"));
+        }
+        Ok(())
+    }
+
+    async fn command(&mut self, command: Command) -> Result<Step, Left> {
+        match command {
+            Command::Relist { kinds, .. } => {
+                let now = Instant::now();
+                if self.relisted.is_none_or(|at| now >= at + RELIST_EVERY) {
+                    self.relisted = Some(now);
+                    self.mended = kinds;
+                    self.ask(true, "the store has asked for it").await?;
+                }
+            }
+            // Epochs are noticed where lists are made; and this hub is of our cluster.
+            Command::BeginEpoch(_) | Command::AcceptCluster => {}
+        }
+        Ok(Step::Nothing)
+    }
+
+    /// Takes what the hub says.
+    async fn take(&mut self, reply: Reply) -> Result<Step, Left> {
+        let frame = match reply {
+            Reply::Frame(frame) => frame,
+            Reply::Heartbeat(heartbeat) => return self.heartbeat(heartbeat).await,
+            Reply::Unknown => return Ok(Step::Nothing),
+        };
+        let accepted = self.standing.accepted.clone();
+        let Some(apply) = &mut self.apply else { return Err(Left::garbage("a reply to nothing")) };
+        if !self.welcomed && matches!(&frame, Frame::WholeBegin(_) | Frame::Batch(_)) {
+            return Err(Left::garbage("a state without a welcome"));
+        }
+        match frame {
+            Frame::Welcome(welcome) => self.welcome(&welcome)?,
+            Frame::WholeBegin(begin) => {
+                if let Err(left) = apply.check_cluster(&begin.cluster_uid, accepted.as_deref()) {
+                    return Err(self.foreign(left));
+                }
+                apply.whole_begin(&begin, self.mended).await?;
+                self.standing.metrics.wholes.increment(1);
+            }
+            Frame::WholePart(entries) => apply.whole_part(entries).await?,
+            Frame::WholeEnd(end) => {
+                let comparison = apply.whole_end(end).await?;
+                self.mended = Kinds::NONE;
+                self.compared(comparison).await?;
+            }
+            Frame::Batch(batch) => {
+                self.standing.metrics.batches.increment(1);
+                let digests = batch.digests;
+                let reached = match apply.batch(batch, accepted.as_deref()).await {
+                    Ok(reached) => reached,
+                    Err(left) => return Err(self.foreign(left)),
+                };
+                let now = Instant::now();
+                if reached && self.compared.is_none_or(|at| now >= at + COMPARE_EVERY) {
+                    let comparison = apply.compare(&digests, apply.kinds()).await?;
+                    self.compared(comparison).await?;
+                }
+            }
+            Frame::Hubs(hubs) => return Ok(Step::Hubs(hubs)),
+            Frame::Move { within } => {
+                let within = self.standing.jitter.full(within.min(MAX_MOVE));
+                tracing::info!(hub = %self.hub, ?within, "the hub stops and is left soon");
+                self.move_at.get_or_insert(Instant::now() + within);
+            }
+            Frame::RetryAfter { after, why } => return Err(Left::RetryAfter { after, why }),
+            Frame::Refused { why } => return Err(Left::Refused(why)),
+            Frame::Unknown => {}
+        }
+        Ok(Step::Nothing)
+    }
+
+    fn welcome(&mut self, welcome: &Welcome) -> Result<(), Left> {
+        let Some(apply) = &self.apply else { return Err(Left::garbage("a welcome to nobody")) };
+        if let Err(left) = apply.check_cluster(&welcome.cluster_uid, self.standing.accepted.as_deref()) {
+            return Err(self.foreign(left));
+        }
+        let ours = !welcome.cluster_uid.is_empty() && welcome.cluster_uid == apply.uid();
+        if ours && welcome.epoch < apply.told().epoch && welcome.plan != Plan::Wait {
+            return Err(Left::Behind);
+        }
+        self.welcome_by = None;
+        if !std::mem::replace(&mut self.welcomed, true) {
+            tracing::info!(hub = %self.hub, name = welcome.hub, release = welcome.release, plan = ?welcome.plan,
+                "following hub");
+            self.standing.metrics.connected(Some(self.hub));
+            if self.standing.labels && !welcome.labels {
+                tracing::warn!(hub = %self.hub, "the hub has no labels, and selectors of this node need them");
+            }
+            if self.standing.view.pods && !welcome.pods {
+                tracing::warn!(hub = %self.hub, "the hub has no pods, and this node needs them");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of a cluster that is refused.
+    fn foreign(&mut self, left: Left) -> Left {
+        if let Left::Foreign { uid, ours } = &left
+            && self.standing.refused.as_ref() != Some(uid)
+        {
+            tracing::error!(hub = %self.hub, cluster_uid = %uid, %ours,
+                "the hub is of another cluster and is not followed: check where it belongs, 'outlast ctl accept' \
+                 follows it");
+            self.standing.refused = Some(uid.clone());
+        }
+        left
+    }
+
+    async fn heartbeat(&mut self, heartbeat: Heartbeat) -> Result<Step, Left> {
+        let Some(sent) = self.pulse.answered(heartbeat.nonce) else { return Ok(Step::Nothing) };
+        let Some(apply) = &mut self.apply else { return Ok(Step::Nothing) };
+        let live = heartbeat.state == State::Live;
+        let mut unwell = (!live).then(|| Left::Stale { why: heartbeat.why.clone() });
+        let mut proves = false;
+        // Between a subscription and its welcome, what is said is about the one before.
+        if let Some(position) = &heartbeat.position
+            && self.welcome_by.is_none()
+            && !apply.has_whole()
+        {
+            if !apply.behind(position).is_empty() {
+                unwell = Some(Left::Behind);
+            }
+            apply.at(position).await?;
+            let comparison = apply.compare(&heartbeat.digests, apply.kinds()).await?;
+            proves = comparison.is_none_or(|comparison| comparison == Comparison::Same);
+            self.compared(comparison).await?;
+        }
+        self.observe(&heartbeat);
+        self.unwell = match (unwell, self.unwell.take()) {
+            (None, _) => None,
+            (Some(left), Some((since, _))) => Some((since, left)),
+            (Some(left), None) => Some((Instant::now(), left)),
+        };
+        // Invariant: a state that is wrong, or of which nobody knows, is not proved.
+        let vouched = matches!(heartbeat.state, State::Live | State::Stale);
+        if !proves || !vouched || !self.standing.verify.is_trusted() {
+            return Ok(Step::Nothing);
+        }
+        // What the hub had proved when we asked is no older than that.
+        if let (Some(as_of), Some(apply)) = (sent.checked_sub(heartbeat.age), &mut self.apply) {
+            apply.prove(as_of).await?;
+            // What was accepted, or was not, is decided.
+            (self.standing.refused, self.standing.accepted) = (None, None);
+        }
+        Ok(Step::Proved { live })
+    }
+
+    /// Says what the hub says of its data, when that changes.
+    fn observe(&mut self, heartbeat: &Heartbeat) {
+        let before = self.state.replace(heartbeat.state);
+        if before == Some(heartbeat.state) {
+            return;
+        }
+        match heartbeat.state {
+            State::Live if before.is_none() => {}
+            State::Live => tracing::info!(hub = %self.hub, "data of the hub is live again"),
+            state => tracing::warn!(hub = %self.hub, ?state, age = ?heartbeat.age, why = heartbeat.why,
+                ahead = heartbeat.ahead, "data of the hub is not live"),
+        }
+    }
+
+    /// Takes the outcome of a comparison of digests.
+    async fn compared(&mut self, comparison: Option<Comparison>) -> Result<(), Left> {
+        let Some(comparison) = comparison else { return Ok(()) };
+        let now = Instant::now();
+        self.compared = Some(now);
+        match self.standing.verify.compared(comparison, now) {
+            Verdict::Fine | Verdict::Unsettled | Verdict::Wrong => {}
+            Verdict::Healed => {
+                self.standing.metrics.alarm.set(0.0);
+                tracing::info!(hub = %self.hub, "the state is what the hub has again");
+            }
+            Verdict::AskWhole(kinds) => {
+                self.standing.metrics.mismatches.increment(1);
+                let names = names(kinds);
+                tracing::warn!(hub = %self.hub, kinds = %names,
+                    "the state differs from the hub's although both are at the same position: the whole state is asked for");
+                self.mended = kinds;
+                self.ask(true, &format!("digests of {names} differ")).await?;
+            }
+            Verdict::Alarm(kinds) => {
+                self.standing.metrics.mismatches.increment(1);
+                self.standing.metrics.alarm.set(1.0);
+                tracing::error!(hub = %self.hub, kinds = %names(kinds),
+                    "the state differs from the hub's even after a whole state: it is served and not vouched for; this is \
+                     a bug, or something between the two changes what they say");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// For people.
+fn names(kinds: Kinds) -> String {
+    kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
+}

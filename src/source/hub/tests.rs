@@ -1,0 +1,561 @@
+//! Hubs that say what the test tells them to, and a store that is the real one.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use super::transport::{Link, NotDialled};
+use super::*;
+use crate::feed::digests::Digests;
+use crate::feed::frame::{
+    Batch, Frame, Heartbeat, Packet, Plan, Request, State, Subscription, Welcome, WholeBegin, WholeEnd,
+};
+use crate::feed::position::Position;
+use crate::feed::wire;
+use crate::source::command::{self, Commands};
+use crate::store::Store;
+use crate::store::state::{DataState, Limits};
+use crate::store::writer::Writer;
+use crate::trust::config::TrustConfig;
+use crate::zone::Table;
+use crate::zone::change::Change;
+use crate::zone::object::{Key, Kind, Kinds, Namespace, Object};
+
+type Replies = Sender<Result<wire::FollowReply, Left>>;
+
+/// The network: one script a hub.
+#[derive(Default)]
+struct Net {
+    /// Where streams arrive, by hub; one that is not there is down.
+    up: Mutex<HashMap<SocketAddr, Sender<Stream>>>,
+    /// Who was dialled.
+    dialled: Mutex<Vec<SocketAddr>>,
+}
+
+#[async_trait]
+impl Dial for Net {
+    async fn dial(&self, hub: SocketAddr) -> Result<Link, NotDialled> {
+        self.dialled.lock().expect("a test").push(hub);
+        let door = self.up.lock().expect("a test").get(&hub).cloned();
+        let Some(door) = door else { return Err(NotDialled::Unreachable("nobody is there".to_owned())) };
+        let (requests, from) = mpsc::channel(8);
+        let (to, replies) = mpsc::channel(64);
+        door.send(Stream { from, to }).await.map_err(|_| NotDialled::Unreachable("it is gone".to_owned()))?;
+        let replies = stream::unfold(replies, |mut replies: mpsc::Receiver<_>| async move {
+            Some((replies.recv().await?, replies))
+        });
+        Ok(Link { requests, replies: replies.boxed() })
+    }
+}
+
+/// A follower's stream, as the hub has it.
+struct Stream {
+    from: mpsc::Receiver<wire::FollowRequest>,
+    to: Replies,
+}
+
+impl Stream {
+    /// The next subscription; pings ahead of it are not answered.
+    async fn subscription(&mut self) -> Subscription {
+        loop {
+            match Request::from(self.from.recv().await.expect("the follower is there")) {
+                Request::Subscribe(subscription) => return *subscription,
+                _ => continue,
+            }
+        }
+    }
+
+    /// The nonce of the next ping.
+    async fn ping(&mut self) -> u64 {
+        match Request::from(self.from.recv().await.expect("the follower is there")) {
+            Request::Ping { nonce } => nonce,
+            other => panic!("{other:?} is no ping"),
+        }
+    }
+
+    async fn say(&self, frame: Frame) {
+        // The follower may have left.
+        let _ = self.to.send(Ok(Packet::from(&frame).into())).await;
+    }
+
+    async fn welcome(&self, uid: &str, epoch: u64, plan: Plan) {
+        let welcome = Welcome { cluster_uid: uid.to_owned(), epoch, plan, ..Welcome::default() };
+        self.say(Frame::Welcome(welcome)).await;
+    }
+
+    /// A whole state of these namespaces.
+    async fn whole(&self, uid: &str, at: Position, names: &[&str]) {
+        let objects: Vec<_> = names.iter().map(|name| namespace(name)).collect();
+        let digests = digests(&objects);
+        self.say(Frame::WholeBegin(WholeBegin {
+            cluster_uid: uid.to_owned(),
+            position: at,
+            complete: Kinds::CORE,
+            ..WholeBegin::default()
+        }))
+        .await;
+        self.say(Frame::WholePart(objects.into_iter().map(|o| Change::Upsert(o).into()).collect())).await;
+        self.say(Frame::WholeEnd(WholeEnd { position: at, digests, holds: Vec::new() })).await;
+    }
+
+    async fn batch(&self, uid: &str, at: Position, changes: Vec<Change>, digests: Digests) {
+        self.say(Frame::Batch(Batch {
+            cluster_uid: uid.to_owned(),
+            position: Some(at),
+            digests,
+            entries: changes.into_iter().map(Into::into).collect(),
+            holds: None,
+        }))
+        .await;
+    }
+
+    async fn beat(&self, nonce: u64, state: State, age: u64, at: Position, digests: Digests) {
+        let heartbeat = Heartbeat {
+            nonce,
+            state,
+            age: Duration::from_secs(age),
+            position: Some(at),
+            digests,
+            why: "because".to_owned(),
+            ahead: 0,
+        };
+        let _ = self.to.send(Ok(heartbeat.into())).await;
+    }
+}
+
+fn namespace(name: &str) -> Object {
+    Object::Namespace(Namespace { name: name.into(), labels: [].into() })
+}
+
+fn add(name: &str) -> Change {
+    Change::Upsert(namespace(name))
+}
+
+fn remove(name: &str) -> Change {
+    Change::Delete(Key { kind: Kind::Namespace, namespace: "".into(), name: name.into() })
+}
+
+fn digests(objects: &[Object]) -> Digests {
+    let table = Table::build(objects.iter().cloned(), Kinds::CORE, 1);
+    Digests::of(Kinds::CORE, |kind| table.digest(kind))
+}
+
+fn of(names: &[&str]) -> Digests {
+    digests(&names.iter().map(|name| namespace(name)).collect::<Vec<_>>())
+}
+
+/// Wrong, whatever the state is.
+fn wrong() -> Digests {
+    of(&["no-such-namespace"])
+}
+
+/// All kinds at this version.
+fn at(epoch: u64, version: u64) -> Position {
+    Position { epoch, versions: [version, version, version, 0] }
+}
+
+fn address(n: u8) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, n], 9953))
+}
+
+/// A follower with its store.
+struct World {
+    net: Arc<Net>,
+    doors: HashMap<SocketAddr, mpsc::Receiver<Stream>>,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    commands: Commands,
+    stop: CancellationToken,
+}
+
+impl World {
+    /// With so many hubs, all of them up.
+    fn new(hubs: u8) -> Self {
+        let (net, store, metrics) = (Arc::new(Net::default()), Store::new(), Arc::new(Metrics::new()));
+        let (updates, queue) = mpsc::channel(super::super::UPDATE_QUEUE);
+        let (commands, commanded) = command::channel();
+        let stop = CancellationToken::new();
+        let clock = Arc::new(WallClock::new(0));
+        let wanted = Wanted::default();
+        let writer = Writer::new(store.clone(), None, wanted, Limits::default(), clock, &metrics);
+        tokio::spawn(writer.run(queue, stop.clone()));
+        let access = HubAccess {
+            seeds: (1..=hubs).map(address).collect(),
+            trust: TrustConfig::Plain,
+            headless_only: false,
+            name: "n1".to_owned(),
+        };
+        let source = HubSource::with_dial(&access, wanted, None, Jitter::from_seed(1), &metrics, net.clone());
+        tokio::spawn(source.run(updates, commanded, stop.clone()));
+        let mut world = Self { net, doors: HashMap::new(), store, metrics, commands, stop };
+        (1..=hubs).for_each(|hub| world.up(address(hub)));
+        world
+    }
+
+    fn up(&mut self, hub: SocketAddr) {
+        let (door, streams) = mpsc::channel(1);
+        self.net.up.lock().expect("a test").insert(hub, door);
+        self.doors.insert(hub, streams);
+    }
+
+    /// The next stream, and the hub that it is to.
+    async fn stream(&mut self) -> (SocketAddr, Stream) {
+        let doors = self.doors.iter_mut().map(|(hub, door)| Box::pin(async { (*hub, door.recv().await) }));
+        let (next, _, _) = futures_util::future::select_all(doors).await;
+        (next.0, next.1.expect("the net is there"))
+    }
+
+    /// A follower that is in sync with one hub, cluster u, epoch 1, version 10, namespaces a and b.
+    async fn in_sync(&mut self) -> (SocketAddr, Stream) {
+        let (hub, mut stream) = self.stream().await;
+        assert_eq!(stream.subscription().await.position.versions, [0; 4]);
+        stream.welcome("u", 1, Plan::Whole).await;
+        stream.whole("u", at(1, 10), &["a", "b"]).await;
+        let nonce = stream.ping().await;
+        stream.beat(nonce, State::Live, 0, at(1, 10), of(&["a", "b"])).await;
+        self.until("live", |world| world.store.current().verified).await;
+        (hub, stream)
+    }
+
+    async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        for _ in 0..100_000 {
+            if done(self) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("never: {what}; {:?}", self.names());
+    }
+
+    /// Lets everything happen that can without time.
+    async fn settle(&self) {
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> =
+            self.store.current().table.objects().map(|object| object.parts().1.to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics.render();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        value.unwrap_or_default()
+    }
+
+    fn state(&self) -> DataState {
+        let facts = self.store.facts(&self.store.current());
+        DataState::judge(facts, Kinds::CORE, Limits::default())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn from_nothing_to_live_and_on() {
+    let mut world = World::new(1);
+    let (hub, stream) = world.in_sync().await;
+    assert_eq!(world.names(), ["a", "b"]);
+    assert_eq!(world.store.current().reached.position, at(1, 10));
+    assert!(world.metrics.render().contains(&format!("outlast_hub_connected{{hub=\"{hub}\"}} 1")));
+    stream.batch("u", at(1, 12), vec![add("c"), remove("a")], of(&["b", "c"])).await;
+    world.until("the change", |world| world.names() == ["b", "c"]).await;
+    assert_eq!(world.metric("outlast_hub_digest_mismatches_total"), 0.0);
+    // A change in two batches is one.
+    let entries = vec![add("d").into()];
+    let half = Batch { cluster_uid: "u".to_owned(), entries, ..Batch::default() };
+    stream.say(Frame::Batch(half)).await;
+    world.settle().await;
+    assert_eq!(world.names(), ["b", "c"]);
+    stream.batch("u", at(1, 13), vec![add("e")], of(&["b", "c", "d", "e"])).await;
+    world.until("both halves", |world| world.names() == ["b", "c", "d", "e"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn freshness_is_that_of_the_ping_less_the_age() {
+    let mut world = World::new(1);
+    let (_, mut stream) = world.in_sync().await;
+    let nonce = stream.ping().await;
+    let sent = Instant::now();
+    tokio::time::advance(Duration::from_secs(3)).await;
+    stream.beat(nonce, State::Stale, 2, at(1, 10), of(&["a", "b"])).await;
+    world.settle().await;
+    assert_eq!(world.store.age().as_secs(), (Instant::now() - sent).as_secs() + 2);
+    // Neither a hub that has nothing nor one that is frozen proves anything.
+    for state in [State::Empty, State::Frozen] {
+        let before = world.store.age();
+        let nonce = stream.ping().await;
+        let waited = world.store.age() - before;
+        stream.beat(nonce, state, 0, at(1, 10), of(&["a", "b"])).await;
+        world.settle().await;
+        assert!(waited.as_secs() > 5 && world.store.age() >= before + waited, "{state:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumption_asks_for_what_is_missing_only_and_at_any_hub() {
+    let mut world = World::new(2);
+    let (hub, stream) = world.in_sync().await;
+    drop(stream);
+    let (other, mut stream) = world.stream().await;
+    assert_ne!(other, hub, "the one that failed stands behind");
+    let subscription = stream.subscription().await;
+    assert_eq!((subscription.position, subscription.cluster_uid.as_str()), (at(1, 10), "u"));
+    assert_eq!(subscription.digests, of(&["a", "b"]));
+    assert!(!subscription.whole);
+    stream.welcome("u", 1, Plan::Changes).await;
+    stream.batch("u", at(1, 11), vec![add("c")], of(&["a", "b", "c"])).await;
+    world.until("the change", |world| world.names() == ["a", "b", "c"]).await;
+    assert_eq!(world.metric("outlast_hub_received_whole_states_total"), 1.0);
+    assert_eq!(world.metric("outlast_hub_left_total{reason=\"closed\"}"), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_digest_leads_to_one_whole_state_and_then_to_an_alarm() {
+    let mut world = World::new(1);
+    let (_, mut stream) = world.in_sync().await;
+    let nonce = stream.ping().await;
+    stream.beat(nonce, State::Live, 0, at(1, 10), wrong()).await;
+    let subscription = stream.subscription().await;
+    assert!(subscription.whole && subscription.why.contains("digests of Namespace"), "{}", subscription.why);
+    stream.welcome("u", 1, Plan::Whole).await;
+    // The whole state does not have the digest that the hub says it has either.
+    let begin = WholeBegin {
+        cluster_uid: "u".to_owned(),
+        position: at(1, 10),
+        complete: Kinds::CORE,
+        ..WholeBegin::default()
+    };
+    stream.say(Frame::WholeBegin(begin)).await;
+    stream.say(Frame::WholePart(vec![add("z").into()])).await;
+    stream.say(Frame::WholeEnd(WholeEnd { position: at(1, 10), digests: wrong(), holds: Vec::new() })).await;
+    world.until("the whole state is served all the same", |world| world.names() == ["z"]).await;
+    world.settle().await;
+    assert_eq!(world.metric("outlast_hub_digest_alarm"), 1.0);
+    assert_eq!(world.metric("outlast_hub_digest_mismatches_total"), 2.0);
+    // It is followed, not vouched for, and not asked again within the minute.
+    let proved = Instant::now() - world.store.age();
+    let mut pings = 0;
+    let began = Instant::now();
+    loop {
+        match Request::from(stream.from.recv().await.expect("the follower is there")) {
+            Request::Ping { nonce } => {
+                pings += 1;
+                stream.beat(nonce, State::Live, 0, at(1, 10), wrong()).await;
+            }
+            Request::Subscribe(subscription) => {
+                assert!(subscription.whole);
+                break;
+            }
+            Request::Unknown => panic!("it asks nothing unknown"),
+        }
+    }
+    let asked_again = Instant::now() - began;
+    assert!((55..90).contains(&asked_again.as_secs()) && pings >= 5, "{asked_again:?} {pings}");
+    assert!(Instant::now() - world.store.age() <= proved + Duration::from_millis(5), "nothing was proved");
+    assert!(matches!(world.state(), DataState::Stale { .. }), "{:?}", world.state());
+    // And this time it helps.
+    stream.welcome("u", 1, Plan::Whole).await;
+    stream.whole("u", at(1, 11), &["a"]).await;
+    world.until("healed", |world| world.metric("outlast_hub_digest_alarm") == 0.0).await;
+    let nonce = stream.ping().await;
+    stream.beat(nonce, State::Live, 0, at(1, 11), of(&["a"])).await;
+    world.until("live", |world| matches!(world.state(), DataState::Live)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_hangs_is_left_after_five_seconds() {
+    let mut world = World::new(2);
+    let (hub, mut stream) = world.in_sync().await;
+    let _ = stream.ping().await;
+    let began = Instant::now();
+    let (other, _) = world.stream().await;
+    let after = (Instant::now() - began).as_secs_f64();
+    assert!(other != hub && (4.9..6.0).contains(&after), "{after}");
+    assert_eq!(world.metric("outlast_hub_left_total{reason=\"silent\"}"), 1.0);
+    assert_eq!(world.names(), ["a", "b"], "what is held is served");
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_is_left_and_counted() {
+    let bytes = |bytes: &'static [u8]| wire::FollowReply {
+        reply: Some(wire::follow_reply::Reply::Frame(bytes.into())),
+    };
+    let part = Packet::from(&Frame::WholePart(Vec::new())).into();
+    let batch = Packet::from(&Frame::Batch(Batch::default())).into();
+    for (name, reply) in
+        [("no message", bytes(b"\xff\xff\xff")), ("a part of nothing", part), ("no welcome", batch)]
+    {
+        let mut world = World::new(1);
+        let (_, mut stream) = world.stream().await;
+        let _ = stream.subscription().await;
+        stream.to.send(Ok(reply)).await.expect("the follower is there");
+        let _ = world.stream().await;
+        assert_eq!(world.metric("outlast_hub_left_total{reason=\"garbage\"}"), 1.0, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tries_of_a_hub_that_is_down_become_rare() {
+    let world = World::new(0);
+    let access = HubAccess {
+        seeds: vec![address(1)],
+        trust: TrustConfig::Plain,
+        headless_only: false,
+        name: "n1".to_owned(),
+    };
+    let (updates, mut queue) = mpsc::channel(4);
+    let (_commands, commanded) = command::channel();
+    let source = HubSource::with_dial(
+        &access,
+        Wanted::default(),
+        None,
+        Jitter::from_seed(1),
+        &world.metrics,
+        world.net.clone(),
+    );
+    tokio::spawn(source.run(updates, commanded, world.stop.clone()));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let dialled = world.net.dialled.lock().expect("a test").len();
+    assert!((20..=100).contains(&dialled), "{dialled}");
+    assert!(matches!(queue.try_recv(), Ok(Update::Lost { why }) if why.contains("nobody is there")));
+    assert!(queue.try_recv().is_err(), "said once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_cluster_is_refused_until_it_is_accepted() {
+    let mut world = World::new(1);
+    let (_, stream) = world.in_sync().await;
+    drop(stream);
+    let (_, mut stream) = world.stream().await;
+    let _ = stream.subscription().await;
+    stream.welcome("other", 0, Plan::Whole).await;
+    stream.whole("other", at(0, 5), &["x"]).await;
+    world.settle().await;
+    assert_eq!(world.names(), ["a", "b"]);
+    world.until("left", |world| world.metric("outlast_hub_left_total{reason=\"foreign\"}") == 1.0).await;
+    world.commands.send(Command::AcceptCluster).await.expect("the source is there");
+    let (_, mut stream) = world.stream().await;
+    let _ = stream.subscription().await;
+    stream.welcome("other", 0, Plan::Whole).await;
+    stream.whole("other", at(0, 5), &["x"]).await;
+    world.until("the other cluster", |world| world.names() == ["x"]).await;
+    assert_eq!(world.store.current().reached.cluster_uid, "other");
+    assert_eq!(world.store.current().reached.position, at(0, 5), "lower than before, in another cluster");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_epoch_is_followed_and_an_earlier_one_is_not() {
+    let mut world = World::new(1);
+    let (_, stream) = world.in_sync().await;
+    stream.batch("u", at(2, 4), vec![remove("b")], of(&["a"])).await;
+    world.until("the restored state", |world| world.names() == ["a"]).await;
+    assert_eq!(world.store.current().reached.position, at(2, 4));
+    drop(stream);
+    let (_, mut stream) = world.stream().await;
+    assert_eq!(stream.subscription().await.position, at(2, 4));
+    stream.welcome("u", 1, Plan::Whole).await;
+    stream.whole("u", at(1, 20), &["a", "b"]).await;
+    world.until("left", |world| world.metric("outlast_hub_left_total{reason=\"behind\"}") == 1.0).await;
+    assert_eq!(world.names(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_behind_takes_nobody_back() {
+    let mut world = World::new(2);
+    let (first, stream) = world.in_sync().await;
+    drop(stream);
+    let (second, mut stream) = world.stream().await;
+    let _ = stream.subscription().await;
+    // Its log does not reach back, and its state is older.
+    stream.welcome("u", 1, Plan::Whole).await;
+    stream.whole("u", at(1, 8), &["old"]).await;
+    let nonce = stream.ping().await;
+    let behind = Instant::now();
+    stream.beat(nonce, State::Live, 0, at(1, 8), Digests::NONE).await;
+    world.settle().await;
+    assert_eq!(world.names(), ["a", "b"]);
+    // It stays behind, and there is another.
+    let left = loop {
+        tokio::select! {
+            request = stream.from.recv() => match request.map(Request::from) {
+                Some(Request::Ping { nonce }) => {
+                    stream.beat(nonce, State::Live, 0, at(1, 9), Digests::NONE).await;
+                }
+                _ => break Instant::now(),
+            },
+        }
+    };
+    assert!((29..32).contains(&(left - behind).as_secs()), "{:?}", left - behind);
+    let (next, _) = world.stream().await;
+    assert!(next == first && next != second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_hub_is_left_for_another_and_ever_more_patiently() {
+    let mut world = World::new(2);
+    let mut lasted = Vec::new();
+    let (_, mut stream) = world.in_sync().await;
+    for _ in 0..4 {
+        let mut stale_since = None;
+        while let Some(request) = stream.from.recv().await {
+            match Request::from(request) {
+                Request::Ping { nonce } => {
+                    stale_since.get_or_insert_with(Instant::now);
+                    stream.beat(nonce, State::Stale, 100, at(1, 10), of(&["a", "b"])).await;
+                }
+                Request::Subscribe(_) => stream.welcome("u", 1, Plan::Changes).await,
+                Request::Unknown => panic!("it asks nothing unknown"),
+            }
+        }
+        lasted.push((Instant::now() - stale_since.expect("pings came")).as_secs());
+        (_, stream) = world.stream().await;
+    }
+    assert!(
+        lasted.windows(2).all(|pair| pair[1] >= pair[0] * 2 - 1) && (29..32).contains(&lasted[0]),
+        "{lasted:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn hubs_that_stop_are_left_at_a_random_moment_and_the_list_is_learned() {
+    let mut world = World::new(1);
+    let (first, stream) = world.in_sync().await;
+    world.up(address(7));
+    stream.say(Frame::Hubs(vec![first, address(7)])).await;
+    stream.say(Frame::Move { within: Duration::from_secs(5) }).await;
+    let began = Instant::now();
+    let (next, mut moved) = world.stream().await;
+    assert_eq!(next, address(7));
+    assert!((Instant::now() - began).as_secs() <= 5);
+    assert_eq!(moved.subscription().await.position, at(1, 10));
+    assert!(matches!(world.state(), DataState::Live));
+    // One that asks to be left alone is, and the other is not.
+    moved.say(Frame::RetryAfter { after: Duration::from_secs(20), why: "full".to_owned() }).await;
+    let began = Instant::now();
+    let (next, stream) = world.stream().await;
+    assert_eq!(next, first);
+    assert!((Instant::now() - began).as_secs() < 2);
+    drop(stream);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_at_the_start_is_not_waited_out() {
+    let mut world = World::new(2);
+    let (first, _stream) = world.stream().await;
+    let began = Instant::now();
+    let (second, _) = world.stream().await;
+    assert!(first != second && (Instant::now() - began).as_secs() <= 10);
+}
