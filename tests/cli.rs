@@ -42,7 +42,7 @@ fn help_and_version() {
     for part in ["Examples:", "outlast node --conf Corefile", "outlast lookup", "-dns.port"] {
         assert!(out.contains(part), "{part}: {out}");
     }
-    for command in ["node", "check", "snapshot", "lookup", "certs", "drill"] {
+    for command in ["node", "check", "snapshot", "lookup", "certs", "ctl", "drill"] {
         let (code, out, _) = run(outlast().args([command, "--help"]));
         assert!(code == 0 && out.contains("Examples:") && out.contains("outlast "), "{command}: {out}");
     }

@@ -93,7 +93,7 @@ struct Shared {
     watched: Watched,
     /// The last good identity, or why there never was one.
     current: ArcSwap<Result<Arc<Identity>, TrustError>>,
-    /// When the next handshake has to look. Held for as long as a look takes, so that there is one at a time.
+    /// From when on a look is worth it. Held for as long as a look takes, so that there is one at a time.
     due: Arc<Mutex<Option<Instant>>>,
     /// Of our cryptography.
     provider: Arc<CryptoProvider>,
@@ -125,7 +125,7 @@ impl Identities {
 
     /// The identity for a handshake that begins now.
     pub(super) async fn current(&self) -> Result<Arc<Identity>, TrustError> {
-        self.shared.look(FRESH).await;
+        self.shared.look().await;
         Result::clone(&self.shared.current.load())
     }
 
@@ -149,7 +149,7 @@ impl Identities {
 async fn watch(shared: Weak<Shared>) {
     loop {
         let Some(strong) = shared.upgrade() else { return };
-        strong.look(Duration::ZERO).await;
+        strong.look().await;
         if let Ok(identity) = &**strong.current.load() {
             strong.report.own_life(&identity.facts, unix_seconds(&strong.clock));
         }
@@ -160,12 +160,12 @@ async fn watch(shared: Weak<Shared>) {
 }
 
 impl Shared {
-    /// Has the files looked at unless they were within `fresh`, and waits for it, but not for long.
-    async fn look(self: &Arc<Self>, fresh: Duration) {
+    /// Has the files looked at unless they were just now, and waits for it, but not for long.
+    async fn look(self: &Arc<Self>) {
         let looking = async {
             let mut due = self.due.clone().lock_owned().await;
             let now = Instant::now();
-            if !fresh.is_zero() && due.is_some_and(|due| now < due) {
+            if due.is_some_and(|due| now < due) {
                 return;
             }
             let shared = self.clone();

@@ -113,8 +113,10 @@ impl<'a> Judge<'a> {
 
     /// Services that vanish, or whose namespace does.
     fn services(&mut self) {
-        let namespaces = self.current.namespaces().map(ObjectRef::Namespace);
-        let gone: HashSet<&str> = namespaces.filter(|o| self.lost(*o)).map(|o| o.parts().1).collect();
+        let goes = |object| matches!(self.list.fate(object), Fate::Gone);
+        let namespaces = || self.current.namespaces().map(ObjectRef::Namespace).filter(|o| goes(*o));
+        let gone: HashSet<&str> = namespaces().filter(|o| self.lost(*o)).map(|o| o.parts().1).collect();
+        let leaving: HashSet<&str> = namespaces().map(|o| o.parts().1).collect();
         let mut loss = Loss::default();
         let mut lost = Vec::new();
         for service in self.current.services().filter_map(ServiceEntry::service) {
@@ -124,7 +126,7 @@ impl<'a> Judge<'a> {
                 loss.before += 1;
                 loss.lost += 1;
                 lost.push((object, vanishes));
-            } else if !matches!(self.list.fate(object), Fate::Gone) {
+            } else if !goes(object) && !leaving.contains(&*service.namespace) {
                 loss.before += 1;
                 loss.after += 1;
             }

@@ -288,6 +288,31 @@ fn flag_conf() {
 }
 
 #[test]
+fn flag_control() {
+    let cluster = Cluster::new();
+    let (good, bad) = (cluster.path("good.sock"), cluster.path("bad.sock"));
+    let mut by_variable = command(&cluster, "");
+    by_variable.env("OUTLAST_CONTROL", &good);
+    let mut by_flag = command(&cluster, "");
+    by_flag.env("OUTLAST_CONTROL", &bad).arg("--control").arg(&good);
+    for mut command in [by_variable, by_flag] {
+        let process = Process::start(&mut command);
+        process.wait_for("an answer", |_| {
+            (run(outlast().args(["ctl", "ready", "--socket"]).arg(&good)).0 == 0).then_some(())
+        });
+        process.signal(Signal::SIGTERM);
+        process.wait();
+        assert!(!good.exists() && !bad.exists(), "it leaves nothing behind");
+    }
+    let process =
+        Process::start(command(&cluster, "").env("OUTLAST_CONTROL", &bad).args(["--control", "off"]));
+    process.ask_until("data", &web(), |a| said(a) == "NoError 10.0.0.1");
+    assert!(!bad.exists());
+    let (code, _, error) = run(command(&cluster, "").args(["--control", "here.sock"]));
+    assert!(code == 2 && error.contains("write an absolute path, or off"), "{error}");
+}
+
+#[test]
 fn flag_pidfile() {
     let cluster = Cluster::new();
     let pidfile = cluster.path("outlast.pid");

@@ -177,7 +177,7 @@ async fn strangers_are_refused() {
         let dialling = stranger(&ca, version, alpn);
         let dialling = dialling.connect(Role::Hub.dns_name().try_into().unwrap(), theirs);
         let (accepted, _) = tokio::join!(sides.acceptor.accept(ours, address()), dialling);
-        let error = accepted.err().expect(name).to_string();
+        let error = accepted.map(|(_, peer)| peer).expect_err(name).to_string();
         assert!(error.to_lowercase().contains(want), "{name}: {error}");
     }
 }

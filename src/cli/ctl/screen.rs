@@ -2,7 +2,7 @@
 //!
 //! What does not fit goes by importance: the state of the data and what to do about it are always there.
 
-use super::words::{COLUMNS, count, number, plain, time, wrap};
+use super::words::{COLUMNS, count, plain, time, wrap};
 use crate::store::status::store::{HoldStatus, SnapshotStatus, State};
 use crate::store::status::{Advice, Level, Ready, Section, Status, StoreStatus};
 use crate::zone::object::Kind;
@@ -20,6 +20,8 @@ enum Worth {
     Detail,
     /// Goes if it has to.
     Useful,
+    /// Goes where there is much that is out of order.
+    Fact,
     /// Stays.
     Needed,
 }
@@ -30,6 +32,8 @@ struct Line {
     /// Its colour, if it has one.
     level: Option<Level>,
     worth: Worth,
+    /// Lines of one number belong together.
+    group: usize,
 }
 
 /// The screen so far.
@@ -98,11 +102,11 @@ fn data(store: &StoreStatus, screen: &mut Screen) {
     let age = if store.verified { age } else { format!("{age}, not confirmed since the start") };
     let state = store.state.as_str().to_uppercase();
     screen.wrapped(Worth::Needed, Some(level), "", INDENT, &format!("DATA {} {state} {age}", store.zone));
-    screen.fact(Worth::Needed, "from", &from(store));
+    screen.fact(Worth::Fact, "from", &from(store));
     if let Some(lost) = &store.lost {
         screen.wrapped(Worth::Needed, Some(Level::Warn), &label("lost"), INDENT, lost);
     }
-    screen.fact(Worth::Needed, "knows", &knows(store));
+    screen.fact(Worth::Fact, "knows", &knows(store));
     cluster(store, screen);
     for hold in &store.holds {
         held(hold, screen);
@@ -117,7 +121,8 @@ fn data(store: &StoreStatus, screen: &mut Screen) {
         screen.wrapped(Worth::Needed, Some(Level::Warn), &label("frozen"), INDENT, &text);
     }
     let (text, level) = on_disk(&store.snapshot);
-    screen.wrapped(Worth::Needed, level, &label("disk"), INDENT, &text);
+    let worth = if level.is_some() { Worth::Needed } else { Worth::Fact };
+    screen.wrapped(worth, level, &label("disk"), INDENT, &text);
 }
 
 /// Where the data comes from.
@@ -213,44 +218,48 @@ fn role(section: &Section, screen: &mut Screen) {
 
 /// What stands before a value.
 fn label(name: &str) -> String {
-    let name: String = name.chars().take(INDENT - 2).collect();
+    let name: String = name.chars().take(INDENT - 1).collect();
     format!("{name:<INDENT$}")
 }
 
 impl Screen {
     fn row(&mut self, worth: Worth, level: Option<Level>, text: &str) {
-        self.0.push(Line { text: text.to_owned(), level, worth });
+        let group = self.next_group();
+        self.0.push(Line { text: text.to_owned(), level, worth, group });
     }
 
     fn wrapped(&mut self, worth: Worth, level: Option<Level>, head: &str, indent: usize, text: &str) {
-        for text in wrap(head, indent, text) {
-            self.0.push(Line { text, level, worth });
-        }
+        let group = self.next_group();
+        self.0.extend(wrap(head, indent, text).into_iter().map(|text| Line { text, level, worth, group }));
     }
 
     fn fact(&mut self, worth: Worth, name: &str, value: &str) {
         self.wrapped(worth, None, &label(name), INDENT, value);
     }
 
+    fn next_group(&self) -> usize {
+        self.0.last().map_or(0, |line| line.group + 1)
+    }
+
     /// Leaves out what there is no room for, and says so.
     fn fit(&mut self) {
-        if self.0.len() <= LINES {
+        let all = self.0.len();
+        if all <= LINES {
             return;
         }
-        let mut out = 0;
-        for worth in [Worth::Detail, Worth::Useful] {
-            // One line more, to say it.
-            while self.0.len() + 1 > LINES
-                && let Some(last) = self.0.iter().rposition(|line| line.worth == worth)
+        // One of them is to say it.
+        let room = LINES - 1;
+        for worth in [Worth::Detail, Worth::Useful, Worth::Fact] {
+            while self.0.len() > room
+                && let Some(last) = self.0.iter().rfind(|line| line.worth == worth).map(|line| line.group)
             {
-                self.0.remove(last);
-                out += 1;
+                self.0.retain(|line| line.group != last);
             }
         }
-        if out > 0 {
-            let more = format!("({} left out: outlast ctl status --json has all)", number(out));
-            self.row(Worth::Needed, None, &more);
-        }
+        // The least urgent advice comes last.
+        self.0.truncate(room);
+        let more = count((all - self.0.len()) as u64, "line is", "lines are");
+        self.row(Worth::Needed, None, &format!("({more} left out: outlast ctl status --json has it all)"));
     }
 }
 
@@ -279,7 +288,7 @@ mod tests {
         let screen = render(&status, &advice, false);
         assert_eq!(screen.lines().count(), LINES, "{screen}");
         assert!(screen.contains("row 0\n") && screen.contains("!! Do something."), "{screen}");
-        assert!(screen.ends_with("left out: outlast ctl status --json has all)\n"), "{screen}");
+        assert!(screen.ends_with("left out: outlast ctl status --json has it all)\n"), "{screen}");
     }
 
     #[test]

@@ -170,6 +170,18 @@ async fn a_file_that_is_removed_comes_back() {
 }
 
 #[tokio::test]
+async fn a_process_that_is_stopped_is_not_waited_for_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.sock");
+    // The kernel takes connections for it, and nobody reads.
+    let _stopped = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert!(is_answered(&path).unwrap());
+    tokio::time::pause();
+    let silent = ask(&path, &Command::Status).await;
+    assert!(matches!(silent, Err(AskError::Silent)), "{silent:?}");
+}
+
+#[tokio::test]
 async fn who_hangs_up_early_is_no_trouble() {
     let server = Server::start().await;
     for _ in 0..20 {

@@ -320,6 +320,18 @@ fn what_was_accepted_counts_neither_as_lost_nor_as_there() {
 }
 
 #[test]
+fn services_of_an_accepted_namespace_do_not_count_either() {
+    let inside = |namespace: &str, range: Range<usize>| range.map(|n| svc(namespace, n)).collect::<Vec<_>>();
+    let before =
+        all([vec![ns("a"), ns("b"), ns("c")], inside("a", 0..80), inside("b", 0..14), inside("c", 0..26)]);
+    let table = Table::build(before, Kinds::ALL, 1);
+    let list = relist(&table, NAMESPACES, &[ns("c")]);
+    let why = "a list of namespaces lacks those of 14 of 40 services".to_owned();
+    let verdict = judge(&table, &list, &Policy::default(), |key| *key == ns("a").key());
+    assert_eq!(verdict, Verdict::Hold { why, withheld: keys(&[ns("b")]) });
+}
+
+#[test]
 fn all_but_the_loss_is_applied() {
     let mut table = Table::build(services(0..100), Kinds::ALL, 1);
     let list = relist(&table, SERVICES, &all([services(0..50), services(200..201)]));

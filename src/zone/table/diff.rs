@@ -147,7 +147,7 @@ mod tests {
             let differ = before.keys().filter(|k| !kept(k)).count()
                 + model.keys().filter(|k| !before.contains_key(*k)).count();
             prop_assert_eq!(changes.len(), differ, "nothing but what differs, each once");
-            let mut table = old.clone();
+            let mut table = old;
             table.apply(changes, 1);
             check(&table, &model);
             prop_assert_eq!(new.diff(&new.clone()), []);
