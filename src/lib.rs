@@ -15,6 +15,8 @@
 //!                                                  kubernetes ── store ── zone
 //!                                                  forward ───── forward
 //!
+//! HUB     source > store > hub::index > hub::line > hub::serve > followers
+//!
 //! UPDATE  source > store::writer > Table, a new generation (zone) > what the plugins read
 //!                                      > store::keeper > snapshot > disk
 //!
@@ -29,8 +31,9 @@
 //! 4. [`node::running`]: how it is all put together and started.
 //! 5. [`snapshot`] and [`feed`]: how a table gets to the disk and back.
 //! 6. [`source`]: where objects come from.
-//! 7. [`corefile`], [`forward`], [`ops`], [`cli`]: configuration, other names, operation, the command.
-//! 8. [`drill`]: an API server that can be told to fail, for drills and tests.
+//! 7. [`hub`]: one that watches for all nodes.
+//! 8. [`corefile`], [`forward`], [`ops`], [`cli`]: configuration, other names, operation, the command.
+//! 9. [`drill`]: an API server that can be told to fail, for drills and tests.
 //!
 //! Dependencies point one way: `zone` imports no other module; `feed` and `snapshot` import `zone`; `source`
 //! and `node` import those. `tests/architecture.rs` checks it.

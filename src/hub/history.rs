@@ -223,7 +223,10 @@ impl History {
             mark.settled
                 && mark.cluster_uid == head.cluster_uid
                 && mark.position.epoch == follower.position.epoch
-                && kinds.iter().all(|kind| mark.position.version(kind) <= follower.position.version(kind))
+                // 0 is no version: how far that kind has come is not known.
+                && kinds.iter().all(|kind| {
+                    (1..=follower.position.version(kind)).contains(&mark.position.version(kind))
+                })
         });
         let Some((seq, mark)) = found else { return Resumed::Whole(Reason::TooOld) };
         // Where nothing changed from one version to the other, any between them is this very state. All kinds have to
@@ -386,6 +389,16 @@ mod tests {
         history.moved(at(1, 41), true);
         assert_eq!(history.resume(&follower(1, 40), Kinds::CORE), Resumed::From(103));
         assert_eq!(history.resume(&follower(1, 41), Kinds::CORE), Resumed::From(104));
+    }
+
+    #[test]
+    fn nobody_goes_on_from_a_state_that_nobody_knows_the_position_of() {
+        let mut history = history();
+        let unknown = Position { epoch: 1, versions: [50, 0, 50, 0] };
+        history.append(vec![packet(1)], Mark { position: unknown, until: unknown, ..mark(1, 50) });
+        assert_eq!(history.resume(&follower(1, 60), Kinds::CORE), Resumed::From(103));
+        let anew = History::new(1, Mark { position: unknown, until: unknown, ..mark(1, 50) }, 1 << 20);
+        assert_eq!(anew.resume(&follower(1, 60), Kinds::CORE), Resumed::Whole(Reason::TooOld));
     }
 
     #[test]

@@ -213,3 +213,79 @@ fn packet(state: &State, batch: wire::Batch) -> Packet {
     let batch = wire::Batch { cluster_uid: state.reached.cluster_uid.clone(), ..batch };
     Packet::of(&wire::Frame { frame: Some(wire::frame::Frame::Batch(batch)) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::frame::{Frame, Reply};
+    use crate::feed::position::Position;
+    use crate::hub::history::Next;
+    use crate::ops::metrics::Metrics;
+    use crate::source::Resume;
+    use crate::zone::Table;
+    use crate::zone::change::Change;
+    use crate::zone::object::{Kinds, Namespace, Object};
+
+    const VIEW: View = View { headless_only: false, pods: false };
+
+    fn namespace(name: &str) -> Change {
+        Change::Upsert(Object::Namespace(Namespace { name: name.into(), labels: [].into() }))
+    }
+
+    /// A complete state of these namespaces, told up to a version.
+    fn state(names: &[String], version: u64, ahead: Kinds) -> State {
+        let mut table = Table::build([], Kinds::CORE, 1);
+        let _ = table.apply(names.iter().map(|name| namespace(name)), 1);
+        let told = Position { epoch: 1, versions: [version, 1, 1, 0] };
+        let reached = Resume { cluster_uid: "c".to_owned(), told, ahead, ..Resume::default() };
+        State { table, reached: Arc::new(reached), ..State::default() }
+    }
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|n| format!("{:016x}", (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect()
+    }
+
+    fn batch(line: &Line, seq: u64) -> crate::feed::frame::Batch {
+        let Next::Packet(packet) = line.after(seq) else { unreachable!("a packet") };
+        match Reply::try_from(wire::FollowReply::from(packet)) {
+            Ok(Reply::Frame(Frame::Batch(batch))) => batch,
+            other => unreachable!("a batch, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_state_that_follows_another() {
+        let metrics = IndexMetrics::new(&Metrics::new());
+        let line = Arc::new(Line::new(VIEW, 1 << 30));
+        let mut recorder = Recorder::new(line.clone());
+        let mut tell = |state: &State| recorder.advance(state, &HashMap::new(), &metrics);
+        tell(&State { table: Table::default(), ..state(&names(1), 1, Kinds::NONE) });
+        assert!(line.now().is_none(), "half a state is told to nobody");
+        tell(&state(&names(1), 10, Kinds::NONE));
+        assert_eq!(*line.head().borrow(), 1);
+        tell(&state(&names(1), 12, Kinds::NONE));
+        assert_eq!(
+            (line.after(1), line.stand(1).map(|(p, _)| p.versions[0])),
+            (Next::Wait, Some(12)),
+            "no batch"
+        );
+        tell(&state(&names(2), 13, Kinds::NONE));
+        let said = batch(&line, 1);
+        assert_eq!((said.entries.len(), said.position.map(|p| p.versions[0])), (1, Some(13)));
+        // A change of everything comes in several packets, of which the last one says where it has led to.
+        tell(&state(&names(40_000), 14, Kinds::NONE));
+        let head = *line.head().borrow();
+        assert!(head > 3, "{head}");
+        let parts: Vec<_> = (2..head).map(|seq| batch(&line, seq)).collect();
+        assert_eq!(parts.iter().map(|part| part.entries.len()).sum::<usize>(), 39_998);
+        let (last, others) = parts.split_last().expect("some");
+        assert!(last.position.is_some() && others.iter().all(|part| part.position.is_none()));
+        assert!(line.stand(head).is_some() && line.stand(3).is_none(), "nobody stands in the middle");
+        // Another epoch is news, though nothing else differs.
+        let mut restored = state(&names(40_000), 5, Kinds::NONE);
+        Arc::make_mut(&mut restored.reached).told.epoch = 2;
+        tell(&restored);
+        let said = batch(&line, head);
+        assert_eq!((said.entries.len(), said.position.map(|p| p.epoch)), (0, Some(2)));
+    }
+}

@@ -27,7 +27,7 @@ pub struct State {
     /// How far the source had come with it.
     pub reached: Arc<Resume>,
     /// When it was looked at, and how long ago it had been proved then.
-    seen: Option<(Instant, Duration)>,
+    pub(super) seen: Option<(Instant, Duration)>,
 }
 
 impl State {

@@ -122,4 +122,20 @@ mod tests {
         lineage.reached(Kind::Service, 9);
         assert_eq!((lineage.known().position.versions, lineage.is_whole()), ([9, 9, 7, 8], true));
     }
+
+    #[test]
+    fn what_is_not_yet_told_is_ahead() {
+        let mut lineage = Lineage::default();
+        lineage.told(Kind::Service, 5);
+        lineage.changed(Kind::Service);
+        lineage.changed(Kind::Pod);
+        assert_eq!(lineage.known().ahead, Kinds::NONE.with(Kind::Service).with(Kind::Pod));
+        lineage.told(Kind::Service, 6);
+        lineage.reached(Kind::Pod, 6);
+        assert_eq!(lineage.known().ahead, Kinds::NONE);
+        lineage.listed(Kinds::CORE);
+        assert_eq!(lineage.known().ahead, Kinds::CORE);
+        lineage.begin("c".to_owned(), 1);
+        assert_eq!(lineage.known().ahead, Kinds::NONE);
+    }
 }

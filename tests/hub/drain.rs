@@ -43,7 +43,7 @@ async fn a_hub_that_comes_back_without_the_api_server_serves_its_snapshot() {
     let mut follower = Follower::fresh(hub.address, PLAIN).await;
     follower.whole().await;
     hub.stop().await;
-    server.faults().set_network(outlast::drill::standin::Network::Refuse);
+    server.faults().set_network(outlast::drill::standin::faults::Network::Refuse);
     let hub = Builder::new(&server).snapshot(folder.path().to_owned()).start();
     let mut back = Follower::connect(hub.address, follower.leave()).await;
     let heartbeat = back.heartbeat(1).await;

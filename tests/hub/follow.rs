@@ -99,13 +99,13 @@ async fn views_have_what_they_are_of() {
 #[tokio::test]
 async fn a_hub_without_data_says_so_and_sends_it_once_it_has_some() {
     let server = cluster().await;
-    server.faults().set_network(outlast::drill::standin::Network::Refuse);
+    server.faults().set_network(outlast::drill::standin::faults::Network::Refuse);
     let hub = Builder::new(&server).start();
     let mut follower = Follower::connect(hub.address, Kept::nothing(PLAIN)).await;
     let heartbeat = follower.heartbeat(1).await;
     assert_eq!((heartbeat.state, heartbeat.position), (State::Empty, None));
     assert_eq!(follower.welcome.as_ref().unwrap().plan, Plan::Wait);
-    server.faults().set_network(outlast::drill::standin::Network::Open);
+    server.faults().set_network(outlast::drill::standin::faults::Network::Open);
     follower.whole().await;
     assert_eq!(follower.table.count(Kind::Namespace), 4);
 }

@@ -46,11 +46,12 @@ async fn one_that_comes_back_too_late_gets_the_whole_state() {
     follower.whole().await;
     let kept = follower.leave();
     let mut other = Follower::fresh(hub.address, PLAIN).await;
-    many(&server, "a", 3000);
-    many(&server, "b", 3000);
+    many(&server, "a", 6000);
     other.count(Kind::Service, 6000).await;
+    many(&server, "b", 6000);
+    other.count(Kind::Service, 12_000).await;
     let mut back = Follower::connect(hub.address, kept).await;
     back.whole().await;
-    assert_eq!(back.table.count(Kind::Service), 6000);
+    assert_eq!(back.table.count(Kind::Service), 12_000);
     assert_eq!(hub.metric("outlast_hub_whole_states_begun_total{why=\"too_old\"}"), 1.0);
 }

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::session::Session;
@@ -63,6 +64,8 @@ pub(in crate::hub) struct Serving {
     commands: Commands,
     /// Room for followers.
     seats: Arc<Semaphore>,
+    /// Whether there was none when somebody asked last: said once.
+    full: AtomicBool,
     /// Spreads what many would do at once.
     jitter: Jitter,
     /// Says when to stop.
@@ -84,8 +87,8 @@ impl Serving {
         metrics: ServeMetrics,
     ) -> Arc<Self> {
         let seats = Arc::new(Semaphore::new(config.max_subscribers));
-        let jitter = Jitter::for_process();
-        Arc::new(Self { config, store, lines, gate, hubs, commands, seats, jitter, drain, metrics })
+        let (jitter, full) = (Jitter::for_process(), AtomicBool::new(false));
+        Arc::new(Self { config, store, lines, gate, hubs, commands, seats, full, jitter, drain, metrics })
     }
 
     /// How the data is, at a line whose newest state is this; with the age of what that line has been told.
@@ -107,6 +110,21 @@ impl Serving {
         };
         let state = if told.is_none() { frame::State::Empty } else { state };
         Pulse { state, age: facts.age, at: tokio::time::Instant::now() }
+    }
+
+    /// Room for one more follower.
+    fn seat(&self) -> Option<OwnedSemaphorePermit> {
+        let seat = self.seats.clone().try_acquire_owned().ok();
+        let was_full = self.full.swap(seat.is_none(), Ordering::Relaxed);
+        match &seat {
+            None if !was_full => {
+                let most = self.config.max_subscribers;
+                tracing::warn!(most, "there is no room for more followers: they are told to come back later");
+            }
+            Some(_) if was_full => tracing::info!("there is room for followers again"),
+            None | Some(_) => {}
+        }
+        seat
     }
 
     /// The first reply to a subscription.
@@ -198,7 +216,7 @@ impl Hub for Service {
         request: Request<Streaming<wire::FollowRequest>>,
     ) -> Result<Response<Self::FollowStream>, Status> {
         let serving = self.0.clone();
-        let Ok(seat) = serving.seats.clone().try_acquire_owned() else {
+        let Some(seat) = serving.seat() else {
             let full = serving.later(FULL_AFTER, "this hub has as many followers as it may have");
             return Ok(Response::new(Box::pin(stream::iter([Ok(full.into())]))));
         };
