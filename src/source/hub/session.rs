@@ -36,7 +36,7 @@ const MAX_MOVE: Duration = Duration::from_secs(120);
 
 /// Why a hub was left.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(crate) enum Left {
     /// Nobody takes updates any more.
     Gone,
     /// It could not be reached.
