@@ -764,6 +764,15 @@ pub struct Greeting {
     /// What operators have accepted: hashes of the keys of objects whose loss is meant.
     #[prost(message, repeated, tag = "7")]
     pub accepted: ::prost::alloc::vec::Vec<Accepted>,
+    /// How far it has gone over everything: what it has told beyond that may lack something. Zero: unknown.
+    #[prost(message, optional, tag = "8")]
+    pub proved: ::core::option::Option<Position>,
+    /// Which acceptances it knows, by the hashes of their keys: nobody has to tell it those.
+    #[prost(fixed64, repeated, tag = "9")]
+    pub known: ::prost::alloc::vec::Vec<u64>,
+    /// Whether it compares itself with a list of everything: one hub at a time does.
+    #[prost(bool, tag = "10")]
+    pub auditing: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Accepted {

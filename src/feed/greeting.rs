@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::frame::State;
 use super::position::Position;
 use super::wire;
@@ -23,6 +25,12 @@ pub struct Greeting {
     pub age: Duration,
     /// What operators have accepted.
     pub accepted: Vec<Accepted>,
+    /// How far it has gone over everything; what it has told beyond that may lack something.
+    pub proved: Position,
+    /// Which acceptances it knows, see [`Accepted::digest`].
+    pub known: Vec<u64>,
+    /// Whether it compares itself with a list of everything.
+    pub auditing: bool,
 }
 
 /// One word of an operator: the loss of these is meant.
@@ -32,6 +40,16 @@ pub struct Accepted {
     pub ago: Duration,
     /// Hashes of the keys of objects.
     pub keys: Vec<u64>,
+}
+
+impl Accepted {
+    /// Tells one acceptance from another, in whatever order its keys are.
+    pub fn digest(&self) -> u64 {
+        let mut keys = self.keys.clone();
+        keys.sort_unstable();
+        let bytes: Vec<u8> = keys.iter().flat_map(|key| key.to_le_bytes()).collect();
+        xxh3_64(&bytes)
+    }
 }
 
 impl From<Greeting> for wire::Greeting {
@@ -45,6 +63,9 @@ impl From<Greeting> for wire::Greeting {
             state: wire::heartbeat::State::from(g.state).into(),
             age_ms: super::frame::millis_u64(g.age),
             accepted: g.accepted.into_iter().map(accepted).collect(),
+            proved: Some((&g.proved).into()),
+            known: g.known,
+            auditing: g.auditing,
         }
     }
 }
@@ -60,6 +81,38 @@ impl From<wire::Greeting> for Greeting {
             position: g.position.as_ref().map(Into::into).unwrap_or_default(),
             age: Duration::from_millis(g.age_ms),
             accepted: g.accepted.into_iter().map(accepted).collect(),
+            proved: g.proved.as_ref().map(Into::into).unwrap_or_default(),
+            known: g.known,
+            auditing: g.auditing,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_greeting_is_read_as_it_was_written() {
+        let greeting = Greeting {
+            hub: "hub-1".to_owned(),
+            release: "0.1.0".to_owned(),
+            cluster_uid: "c".to_owned(),
+            position: Position { epoch: 2, versions: [1, 2, 3, 0] },
+            state: State::Stale,
+            age: Duration::from_secs(7),
+            accepted: vec![Accepted { ago: Duration::from_secs(1), keys: vec![5, 3] }],
+            proved: Position { epoch: 2, versions: [1, 1, 1, 0] },
+            known: vec![9],
+            auditing: true,
+        };
+        assert_eq!(Greeting::from(wire::Greeting::from(greeting.clone())), greeting);
+    }
+
+    #[test]
+    fn an_acceptance_is_the_same_in_any_order() {
+        let of = |keys: &[u64]| Accepted { keys: keys.to_vec(), ..Accepted::default() }.digest();
+        assert_eq!(of(&[1, 2, 3]), of(&[3, 1, 2]));
+        assert_ne!(of(&[1, 2, 3]), of(&[1, 2]));
     }
 }

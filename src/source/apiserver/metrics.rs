@@ -35,6 +35,8 @@ pub(super) enum Verb {
     Identity,
     /// Of which release the server is.
     Version,
+    /// Whether it is ready.
+    Ready,
 }
 
 impl Verb {
@@ -46,6 +48,7 @@ impl Verb {
             Self::SmallList => "small_list",
             Self::Identity => "identity",
             Self::Version => "version",
+            Self::Ready => "readyz",
         }
     }
 }

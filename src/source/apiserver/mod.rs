@@ -23,6 +23,7 @@ mod limiter;
 mod list;
 mod metrics;
 mod page;
+pub mod probe;
 mod report;
 mod resource;
 mod seen;

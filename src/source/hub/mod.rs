@@ -5,6 +5,7 @@
 //! * `transport`: a connection to one hub. `session`: one hub, from the first word to the last.
 //! * `apply`: what a hub says, as updates of the store. `verify`: what a wrong digest leads to. `pulse`: pings and
 //!   heartbeats, of which freshness is made.
+//! * [`meet`]: what hubs tell each other.
 //!
 //! Architecture invariant: nothing here ever contacts the API server, and no name is ever looked up.
 //!
@@ -18,6 +19,7 @@ pub mod access;
 mod apply;
 mod choose;
 pub mod known;
+pub mod meet;
 mod metrics;
 mod pulse;
 pub(crate) mod session;

@@ -87,6 +87,13 @@ impl Dialler {
 #[async_trait]
 impl Dial for Dialler {
     async fn dial(&self, hub: SocketAddr) -> Result<Link, NotDialled> {
+        self.channel(hub).await.map(follow)
+    }
+}
+
+impl Dialler {
+    /// A connection to the hub at this address.
+    pub(super) async fn channel(&self, hub: SocketAddr) -> Result<Channel, NotDialled> {
         let unreachable = |why: String| NotDialled::Unreachable(why);
         let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(hub)).await;
         let tcp = connect
@@ -94,24 +101,24 @@ impl Dial for Dialler {
         let tcp = tcp.map_err(|e| unreachable(format!("connecting: {e}")))?;
         // Pings are small and wait for nobody.
         tcp.set_nodelay(true).map_err(|e| unreachable(format!("connecting: {e}")))?;
-        let begin = async {
+        let begun = async {
             match &self.connector {
-                None => link(tcp).await,
+                None => begin(tcp).await,
                 Some(connector) => {
                     let (tls, _peer) = connector
                         .connect(tcp, hub)
                         .await
                         .map_err(|e| NotDialled::Untrusted(format!("within TLS: {e}")))?;
-                    link(tls).await
+                    begin(tls).await
                 }
             }
         };
-        begin.await
+        begun.await
     }
 }
 
 /// Speaks HTTP/2 on a connection.
-async fn link<S>(io: S) -> Result<Link, NotDialled>
+async fn begin<S>(io: S) -> Result<Channel, NotDialled>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -126,12 +133,11 @@ where
         async move { io.map(TokioIo::new).ok_or_else(|| std::io::Error::other("the connection has ended")) }
     });
     let channel = tokio::time::timeout(BEGIN_TIMEOUT, endpoint.connect_with_connector(connector)).await;
-    let channel = channel
+    channel
         .map_err(|_| {
             NotDialled::Unreachable(format!("beginning HTTP/2: nothing came back within {BEGIN_TIMEOUT:?}"))
         })?
-        .map_err(|e| NotDialled::Unreachable(format!("beginning HTTP/2: {e}")))?;
-    Ok(follow(channel))
+        .map_err(|e| NotDialled::Unreachable(format!("beginning HTTP/2: {e}")))
 }
 
 /// Opens the stream. The hub's first reply may wait for the first request, which therefore is not waited for here.

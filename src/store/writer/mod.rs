@@ -356,13 +356,11 @@ impl Writer {
                 self.lineage.reached(kind, version);
                 self.change(waited);
                 // What waited is part of what is told with this.
-                self.lineage.settled(kind);
             }),
             Update::Told { kind, version } => guarded(|| {
                 let waited = self.staged.told(kind, version, self.lineage.known().told.version(kind));
                 self.lineage.told(kind, version);
                 self.change(waited);
-                self.lineage.settled(kind);
             }),
             Update::Holds(holds) => guarded(|| self.told_holds(holds)),
             Update::Compare { digests, answer } => guarded(|| {

@@ -80,7 +80,14 @@ struct Progress {
 
 impl Follower {
     /// Watches until the server ends the watch.
-    pub(super) async fn live(&mut self, mut watch: Watch) -> Result<(), Interrupt> {
+    pub(super) async fn live(&mut self, watch: Watch) -> Result<(), Interrupt> {
+        let ended = self.stay(watch).await;
+        self.measure.watch_age(Duration::ZERO);
+        ended
+    }
+
+    async fn stay(&mut self, mut watch: Watch) -> Result<(), Interrupt> {
+        let opened = Instant::now();
         let mut lineage = self.report.lineage();
         let mut check = Check::new(self.client.clone(), self.kind, self.wanted);
         let mut progress =
@@ -90,6 +97,7 @@ impl Follower {
         self.failed_checks = 0;
         self.backoff.healthy(Instant::now());
         loop {
+            self.measure.watch_age(opened.elapsed());
             let (verified, highest, ours) = (self.freshness.version(), self.highest(), self.lineage);
             tokio::select! {
                 biased;

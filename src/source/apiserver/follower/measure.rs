@@ -1,6 +1,8 @@
 //! What a follower counts.
 
-use metrics::Counter;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge};
 
 use super::Why;
 use crate::ops::metrics::Metrics;
@@ -15,6 +17,8 @@ pub(super) const FAULTS: &str = "outlast_apiserver_faults_total";
 pub(super) const MISSED: &str = "outlast_apiserver_missed_events_total";
 /// Watches given up because they did not say what another one did.
 pub(super) const DEAD: &str = "outlast_apiserver_dead_watches_total";
+/// How long the main watch has been open.
+pub(super) const WATCH_AGE: &str = "outlast_apiserver_watch_age_seconds";
 
 /// Counters of one kind.
 pub(super) struct Measure {
@@ -26,6 +30,8 @@ pub(super) struct Measure {
     missed: Counter,
     /// See [`DEAD`].
     dead: Counter,
+    /// See [`WATCH_AGE`].
+    watch_age: Gauge,
 }
 
 /// Faults as metrics name them.
@@ -39,12 +45,17 @@ impl Measure {
         metrics.describe_counter(FAULTS, "Interruptions of following the API server, by kind and fault.");
         metrics.describe_counter(MISSED, "Events that a watch left out and a verifying watch found.");
         metrics.describe_counter(DEAD, "Watches that were open and did not say any more what happened.");
+        metrics.describe_gauge(
+            WATCH_AGE,
+            "How long the watch of a kind had been open when it was last looked at, at most 12 s ago; 0 while there is none.",
+        );
         let kind = kind.as_str();
         Self {
             lists: Why::ALL.map(|why| metrics.counter(LISTS, &[("kind", kind), ("reason", why.as_str())])),
             faults: FAULT_NAMES.map(|fault| metrics.counter(FAULTS, &[("kind", kind), ("fault", fault)])),
             missed: metrics.counter(MISSED, &[("kind", kind)]),
             dead: metrics.counter(DEAD, &[("kind", kind)]),
+            watch_age: metrics.gauge(WATCH_AGE, &[("kind", kind)]),
         }
     }
 
@@ -70,6 +81,11 @@ impl Measure {
     /// So many events were left out.
     pub(super) fn missed(&self, events: u64) {
         self.missed.increment(events);
+    }
+
+    /// The main watch has been open for so long.
+    pub(super) fn watch_age(&self, age: Duration) {
+        self.watch_age.set(age.as_secs_f64());
     }
 
     /// A watch was given up.
