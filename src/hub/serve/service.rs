@@ -167,6 +167,7 @@ impl Serving {
             state: pulse.state,
             age: pulse.age,
             accepted: Vec::new(),
+            ..Greeting::default()
         }
     }
 
