@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::corefile::{Error, Line, Statement, Token};
-use crate::node::setup::{DEFAULT_GUARD_HOLD, GuardConfig, MAX_GUARD_HOLD, MIN_GUARD_HOLD};
+use crate::store::guard_config::{DEFAULT_GUARD_HOLD, GuardConfig, hold_within};
 
 /// What flags and environment variables say of the guard, ahead of the Corefile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,19 +53,6 @@ impl GuardLines {
             hold: overrides.hold.or(self.said.hold).unwrap_or(DEFAULT_GUARD_HOLD),
         }
     }
-}
-
-/// Refuses what is no time to hold.
-///
-/// # Errors
-/// It is outside [`MIN_GUARD_HOLD`] to [`MAX_GUARD_HOLD`].
-pub fn hold_within(hold: Duration) -> Result<Duration, String> {
-    if (MIN_GUARD_HOLD..=MAX_GUARD_HOLD).contains(&hold) {
-        return Ok(hold);
-    }
-    Err("'guard_hold' is from 1m to 168h: less is no time to look into it, more than a week nobody remembers; \
-         'guard off' has nothing held"
-        .to_owned())
 }
 
 #[cfg(test)]
