@@ -84,7 +84,7 @@ async fn kubernetes_hub() {
         follows(&format!("hub 127.0.0.1:1 {}\n endpoint {}", one.address, other.server.url), "10.0.0.7")
             .await;
     assert!(
-        node.log().contains("'endpoint' at Corefile:4 has no effect: the source is hub:"),
+        node.log().contains("'endpoint' at Corefile:5 has no effect: the source is hub:"),
         "{}",
         node.log()
     );
