@@ -132,6 +132,13 @@ fn each_foreign_world_has_its_place() {
 }
 
 #[test]
+fn who_follows_hubs_looks_up_no_name_and_never_asks_the_api_server() {
+    for word in ["lookup_host", "ToSocketAddrs", "apiserver", "hickory"] {
+        none("hubs are dialled by address, and nobody else is", &offenders(within("source/hub/"), word));
+    }
+}
+
+#[test]
 fn files_are_written_in_one_place() {
     let outside = |path: &str| path != "snapshot/disk.rs" && !path.starts_with("testkit/");
     for word in ["File::create", "OpenOptions", "fs::write", "fs::rename", "fs::create_dir"] {

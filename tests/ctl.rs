@@ -6,7 +6,11 @@
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod process;
 
+#[path = "ctl/hub.rs"]
+mod hub;
 #[path = "ctl/node.rs"]
 mod node;
+#[path = "ctl/orders.rs"]
+mod orders;
 #[path = "ctl/screens.rs"]
 mod screens;

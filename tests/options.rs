@@ -19,6 +19,8 @@ mod flags;
 mod forward;
 #[path = "options/http.rs"]
 mod http;
+#[path = "options/hub.rs"]
+mod hub;
 #[path = "options/kubernetes.rs"]
 mod kubernetes;
 #[path = "common/process.rs"]

@@ -23,7 +23,7 @@ const MAX_THREADS: usize = 4;
 
 /// Serves until a signal ends it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (format, control) = (args.log_format, args.control.clone());
+    let (format, at) = (args.log_format, args.control.clone());
     let config = match args.config(&|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => return Ok(super::wrong(&error)),
@@ -32,7 +32,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error @ InitError::Filter { .. }) => return Ok(super::wrong(&error)),
         other => other?,
     };
-    let result = serve(config, &control);
+    let result = serve(config, &at);
     telemetry.flush(LAST_LINES);
     result
 }

@@ -88,7 +88,8 @@ impl Audit {
              skipped because the API server is in trouble.",
         );
         let count = |outcome| metrics.counter(name, &[("outcome", outcome)]);
-        let counts = Counts { begun: count("begun"), postponed: count("postponed"), skipped: count("skipped") };
+        let counts =
+            Counts { begun: count("begun"), postponed: count("postponed"), skipped: count("skipped") };
         let _ = stop.run_until_cancelled(self.keep_auditing(&counts)).await;
     }
 

@@ -29,11 +29,10 @@ use crate::source::hub::meet::Meetings;
 use crate::source::start::{self, Beginning};
 use crate::source::{Resume, SourceConfig, UPDATE_QUEUE, Wanted};
 use crate::store::Store;
-use crate::store::guard::Guard;
+use crate::store::guard_config::GuardConfig;
 use crate::store::state::Limits;
 use crate::store::writer::Writer;
 use crate::trust::config::TrustConfig;
-use crate::zone::guard::Policy;
 use crate::zone::object::Kinds;
 
 /// How long siblings have to say whether they have data.
@@ -71,8 +70,8 @@ pub(super) struct Following {
     pub(super) limits: Limits,
     /// Between two snapshots.
     pub(super) interval: Duration,
-    /// For how long the guard holds something back; `None` for no guard.
-    pub(super) guard: Option<Duration>,
+    /// Whether lists are judged.
+    pub(super) guard: GuardConfig,
     /// Other hubs by address.
     pub(super) siblings: Vec<SocketAddr>,
     /// What is known of them.
@@ -102,12 +101,7 @@ impl Following {
             {
                 resume = self.fill(hub, &greeting, &stop).await;
             }
-            let guard = self.guard.map(|hold| Guard {
-                policy: Policy::default(),
-                hold,
-                jitter: self.jitter.fork(),
-            });
-            self.writer.guards(guard);
+            self.writer.guards(self.guard.guard(self.jitter.fork()));
             self.follow(resume, &stop).await;
             resume = self.writer.reconfigure(self.wanted, self.limits, self.interval);
         }

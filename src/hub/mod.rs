@@ -23,7 +23,7 @@
 pub mod admission;
 pub mod audit;
 pub mod config;
-mod control;
+pub mod control;
 mod following;
 mod gate;
 pub mod history;
@@ -34,6 +34,7 @@ pub mod orders;
 mod probe;
 mod roster;
 pub mod running;
+mod sections;
 mod serve;
 mod siblings;
 pub mod state;

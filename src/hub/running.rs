@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::audit::{Audit, Last};
 use super::config::HubConfig;
-use super::control::HubControl;
+use super::control::{HubControl, Tells};
 use super::following::Following;
 use super::gate::Gate;
 use super::index::Index;
@@ -33,6 +33,7 @@ use crate::source::apiserver::probe::Probe;
 use crate::source::hub::meet::Meetings;
 use crate::store::Store;
 use crate::store::keeper::{Keeper, KeeperConfig};
+use crate::store::orders::Ordered;
 use crate::store::triggers::Triggers;
 use crate::store::writer::Writer;
 use crate::trust::config::TrustConfig;
@@ -54,7 +55,7 @@ pub struct Running {
     pub store: Arc<Store>,
     /// To its source.
     pub commands: ToSource,
-    /// Carries out what operators ask for.
+    /// What carries out an operator's commands.
     pub control: Arc<HubControl>,
     /// The writer.
     writer: JoinHandle<()>,
@@ -164,24 +165,22 @@ pub fn start(
         drain.clone(),
         ServeMetrics::new(metrics),
     );
-    let orders = Arc::new(HubControl {
+    let tells: Vec<Arc<dyn Tells>> = vec![serving.followers(), family.clone(), probed, audited];
+    let operated = HubControl {
         name,
         began: Instant::now(),
-        source: source.to_string(),
-        snapshot: config.snapshot.as_ref().map(|dir| dir.display().to_string()),
-        zone: ZONE.to_owned(),
-        listening: addresses.clone(),
-        control: orders,
+        addresses: addresses.clone(),
+        store: Ordered { zone: ZONE.to_owned(), source, snapshot: config.snapshot.clone(), control: orders },
         readiness,
-        followers: serving.followers(),
+        trust: config.trust.clone(),
+        clock: clock.clone(),
         family,
-        probed,
-        audited,
-    });
+        tells,
+    };
     serve(listeners, &serving, &config.trust, clock, metrics, drain);
     let faces = [Face::Health, Face::Ready, Face::Metrics].into_iter();
     let faces = faces.flat_map(|f| admin.addresses(f).map(move |a| (f, a)).collect::<Vec<_>>()).collect();
-    Ok(Running { addresses, faces, store, commands, control: orders, writer, _admin: admin })
+    Ok(Running { addresses, faces, store, commands, control: Arc::new(operated), writer, _admin: admin })
 }
 
 fn serve(

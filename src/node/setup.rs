@@ -33,7 +33,7 @@ use crate::ops::readiness::Monitor;
 use crate::source::choice::SourceChoice;
 use crate::source::{SourceConfig, Wanted};
 use crate::store::Store;
-pub use crate::store::guard::{DEFAULT_GUARD_HOLD, MAX_GUARD_HOLD, MIN_GUARD_HOLD};
+use crate::store::guard_config::GuardConfig;
 use crate::store::state::Limits;
 use crate::zone::name::Labels;
 
@@ -76,28 +76,6 @@ pub struct Overrides {
     pub persist: Option<cache::Persist>,
     /// `fallback`; empty leaves it to the Corefile.
     pub fallback: Vec<SocketAddr>,
-}
-
-/// Whether lists of the origin are judged before what they lack is removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GuardConfig {
-    /// Whether they are. Of no effect where a hub has judged.
-    pub on: bool,
-    /// For how long removals are held back at most.
-    pub hold: Duration,
-}
-
-impl Default for GuardConfig {
-    fn default() -> Self {
-        Self { on: true, hold: DEFAULT_GUARD_HOLD }
-    }
-}
-
-impl GuardConfig {
-    /// What holds for blocks that share a store: a block that wants no guard does not take it from the other.
-    fn union(self, other: Self) -> Self {
-        Self { on: self.on || other.on, hold: self.hold.max(other.hold) }
-    }
 }
 
 /// A store and everything that feeds and keeps it.

@@ -5,6 +5,9 @@
 //! * Nobody waits for ever: a writer that does not answer within [`ANSWER_WITHIN`] has failed.
 //! * What is ordered works without the source.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,15 +24,6 @@ use crate::zone::hold::Hold;
 use crate::zone::object::{Key, Kinds, Object, ObjectRef};
 use crate::zone::table::{Difference, Fate, Relist, Withheld};
 
-/// For how long the guard holds removals back without `guard_hold`: an hour is time for somebody to look.
-pub const DEFAULT_GUARD_HOLD: Duration = Duration::from_secs(3600);
-
-/// The shortest `guard_hold`: several more lists are fetched in it.
-pub const MIN_GUARD_HOLD: Duration = Duration::from_secs(60);
-
-/// The longest: after a week what is held is the state that everybody is used to.
-pub const MAX_GUARD_HOLD: Duration = Duration::from_secs(7 * 24 * 3600);
-
 /// The first look at what is held: a list that was cut short by a fault is right again by then.
 const FIRST_LOOK: Duration = Duration::from_secs(30);
 

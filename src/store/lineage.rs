@@ -48,7 +48,7 @@ impl Lineage {
 
     /// The source has told everything up to this version, as far as it knows.
     pub(super) fn told(&mut self, kind: Kind, version: u64) {
-        self.known.ahead = self.known.ahead.without(kind);
+        self.settled(kind);
         if !self.broken.has(kind) {
             let known = &mut self.known.told.versions[kind.index()];
             *known = version.max(*known);
@@ -58,6 +58,11 @@ impl Lineage {
     /// Something of this kind has come that the source has not yet said the version of.
     pub(super) fn changed(&mut self, kind: Kind) {
         self.known.ahead = self.known.ahead.with(kind);
+    }
+
+    /// The source has said the version of everything of this kind.
+    pub(super) fn settled(&mut self, kind: Kind) {
+        self.known.ahead = self.known.ahead.without(kind);
     }
 
     /// Positions count within this from now on.

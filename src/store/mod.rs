@@ -17,10 +17,12 @@
 pub mod accepted;
 pub mod control;
 pub mod guard;
+pub mod guard_config;
 pub mod keeper;
 mod latency;
 mod lineage;
 mod lists;
+pub mod orders;
 mod report;
 mod staged;
 pub mod state;

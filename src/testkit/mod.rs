@@ -10,6 +10,7 @@ pub mod client;
 pub mod cluster;
 pub mod disk;
 pub mod fleet;
+pub mod followers;
 pub mod hub;
 pub mod node;
 pub mod upstream;

@@ -35,4 +35,5 @@ pub mod name;
 pub mod peer;
 pub mod pem;
 pub mod server;
+pub mod validity;
 mod verify;

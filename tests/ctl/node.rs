@@ -15,12 +15,12 @@ const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cluster.yam
 const STOREFRONT: &str = "storefront.bakery.svc.cluster.local.";
 
 /// A folder with a Corefile, a cluster's objects, room for snapshots and for a socket.
-struct Node {
+pub(super) struct Node {
     folder: TempDir,
 }
 
 impl Node {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let node = Self { folder: tempfile::tempdir().unwrap() };
         fs::copy(CLUSTER, node.path("cluster.yaml")).unwrap();
         node.serve("cluster.local");
@@ -29,6 +29,12 @@ impl Node {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// From now on these are the cluster's objects.
+    pub(super) fn set(&self, objects: &str) {
+        fs::write(self.path("new"), objects).unwrap();
+        fs::rename(self.path("new"), self.path("cluster.yaml")).unwrap();
     }
 
     /// A Corefile for this zone.
@@ -47,18 +53,18 @@ impl Node {
         self.path("node.sock")
     }
 
-    fn start(&self) -> Process {
+    pub(super) fn start(&self) -> Process {
         let mut command = outlast();
         command.args(["node", "--dns-port", "0", "--node-name", "n1", "--conf"]).arg(self.path("Corefile"));
         Process::start(command.arg("--control").arg(self.socket()))
     }
 
-    fn ctl(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub(super) fn ctl(&self, arguments: &[&str]) -> (i32, String, String) {
         ctl(&self.socket(), arguments)
     }
 
     /// The status as JSON, once `holds` holds of it.
-    fn status(&self, process: &Process, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub(super) fn status(&self, process: &Process, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         process.wait_for(what, |_| {
             let (code, out, _) = self.ctl(&["status", "--json"]);
             let status: Value = (code == 0).then(|| serde_json::from_str(&out).ok())??;
@@ -71,7 +77,7 @@ fn ctl(socket: &Path, arguments: &[&str]) -> (i32, String, String) {
     run(outlast().args(["ctl", "--socket"]).arg(socket).args(arguments))
 }
 
-fn is_live(status: &Value) -> bool {
+pub(super) fn is_live(status: &Value) -> bool {
     status["stores"][0]["state"] == "live"
 }
 

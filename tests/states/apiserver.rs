@@ -169,11 +169,9 @@ impl ApiServer {
             self.oracle = Oracle::new(wanted);
         }
         self.oracle.read(self.standin.etcd());
-        // What a guard holds on to is said to be held, not to be current.
         let current = store.current();
-        let mut table = current.table.clone();
-        table.apply(current.held.iter().map(|held| held.change()), 0);
-        self.oracle.check(&table, wanted.kinds().intersection(table.complete()), store.age());
+        let kinds = wanted.kinds().intersection(current.table.complete());
+        self.oracle.check(&current.table, &current.held, kinds, store.age());
     }
 }
 

@@ -11,6 +11,7 @@ use outlast::drill::standin::etcd::{Etcd, Stored, What, Write};
 use outlast::source::Wanted;
 use outlast::source::kubectl::{Decoder, Format};
 use outlast::zone::Table;
+use outlast::zone::held::HeldSet;
 use outlast::zone::object::{Kind, Kinds, Object, ObjectRef};
 use tokio::time::Instant;
 
@@ -74,12 +75,17 @@ impl Oracle {
         }
     }
 
-    /// Asserts that each object of `kinds` in `table` is what it was at some moment of the last `age`.
-    pub(super) fn check(&self, table: &Table, kinds: Kinds, age: Duration) {
+    /// Asserts that each object of `kinds` in `table` is what it was at some moment of the last `age`. What is `held` is
+    /// said to be held, and not to be current.
+    pub(super) fn check(&self, table: &Table, held: &HeldSet, kinds: Kinds, age: Duration) {
         let since = Instant::now().checked_sub(age);
         let has = places(table);
         let all: BTreeSet<&Place> = self.lives.keys().chain(has.keys()).collect();
-        for place in all.into_iter().filter(|(kind, _)| kinds.has(*kind)) {
+        let is_held = |(kind, name): &Place| {
+            let (namespace, name) = name.split_once('/').unwrap_or(("", name));
+            held.get(*kind, namespace.as_bytes(), name.as_bytes()).is_some()
+        };
+        for place in all.into_iter().filter(|place| kinds.has(place.0) && !is_held(place)) {
             let (has, life) = (has.get(place), self.lives.get(place).map(Vec::as_slice).unwrap_or_default());
             // What it was when the window begins, and all that came after.
             let first = life.partition_point(|(at, _)| since.is_some_and(|since| *at < since));

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::control::ControlAt;
+use crate::cli::control::ControlAt;
 use crate::corefile;
 use crate::hub::admission::{self, AT_ONCE, RATE};
 use crate::hub::audit::AUDIT_INTERVAL;
@@ -17,7 +17,7 @@ use crate::snapshot::schedule::{DEFAULT_INTERVAL, MAX_INTERVAL, MIN_INTERVAL};
 use crate::source::Wanted;
 use crate::source::apiserver::access::{self, Access, IN_CLUSTER_VARIABLES, Place, check_url, is_in_cluster};
 use crate::source::hub::access::DEFAULT_PORT;
-use crate::store::guard::{DEFAULT_GUARD_HOLD, MAX_GUARD_HOLD, MIN_GUARD_HOLD};
+use crate::store::guard_config::{DEFAULT_GUARD_HOLD, GuardConfig, hold_within};
 use crate::store::state::{DEFAULT_STALE_AFTER, Limits};
 use crate::trust::config::{DEFAULT_GRACE, TlsFiles, TrustConfig, check_grace, check_plain};
 
@@ -49,6 +49,12 @@ pub(in crate::cli) struct Args {
     /// Data not proved for this long is stale [default: 30s]
     #[arg(long, env = "OUTLAST_HUB_STALE_AFTER", value_name = "DURATION", value_parser = corefile::parse_duration)]
     stale_after: Option<Duration>,
+    /// Whether lists that would empty the zone are held back: on or off [default: on]
+    #[arg(long, env = "OUTLAST_HUB_GUARD", value_name = "ON|OFF", value_parser = crate::cli::config::on_or_off)]
+    guard: Option<bool>,
+    /// For how long they are held back, 1m to 168h [default: 1h]
+    #[arg(long, env = "OUTLAST_HUB_GUARD_HOLD", value_name = "DURATION", value_parser = guard_hold)]
+    guard_hold: Option<Duration>,
     /// How the API server is reached, as kubectl has it
     #[arg(long, env = "OUTLAST_HUB_KUBECONFIG", value_name = "FILE", conflicts_with = "endpoint")]
     kubeconfig: Option<PathBuf>,
@@ -82,18 +88,9 @@ pub(in crate::cli) struct Args {
     /// The service whose endpoints are the hubs of the cluster
     #[arg(long, env = "OUTLAST_HUB_SERVICE", value_name = "NAMESPACE/NAME", value_parser = service)]
     service: Option<(String, String)>,
-    /// Hold back what a list would take away if that is too much: on or off
-    #[arg(long, env = "OUTLAST_HUB_GUARD", default_value = "on", value_name = "on|off", value_parser = on_or_off)]
-    guard: bool,
-    /// How long it is held back, 1m to 168h [default: 1h]
-    #[arg(long, env = "OUTLAST_HUB_GUARD_HOLD", value_name = "DURATION", value_parser = guard_hold)]
-    guard_hold: Option<Duration>,
     /// Time between two comparisons with everything that the API server has, 1m to 24h [default: 30m]
     #[arg(long, env = "OUTLAST_HUB_AUDIT_INTERVAL", value_name = "DURATION", value_parser = audit_interval)]
     audit_interval: Option<Duration>,
-    /// Unix socket for outlast ctl: an absolute path, or off
-    #[arg(long, env = "OUTLAST_CONTROL", default_value = HUB_SOCKET, value_name = "PATH")]
-    pub(super) control: ControlAt,
     /// Bytes of changes that are kept for followers that come back, for each view
     #[arg(long, env = "OUTLAST_HUB_HISTORY_BYTES", value_name = "BYTES", default_value_t = HISTORY_BYTES.0,
         value_parser = within(HISTORY_BYTES))]
@@ -122,6 +119,9 @@ pub(in crate::cli) struct Args {
     /// Where /ready is served, or off [default: :8181]
     #[arg(long, env = "OUTLAST_HUB_READY_ADDRESS", value_name = "ADDRESS", value_parser = face)]
     ready_address: Option<FaceAddress>,
+    /// Unix socket for outlast ctl: an absolute path, or off
+    #[arg(long, env = "OUTLAST_CONTROL", default_value = HUB_SOCKET, value_name = "PATH")]
+    pub(super) control: ControlAt,
     /// Form of the log: text or json
     #[arg(long, env = "OUTLAST_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub(super) log_format: LogFormat,
@@ -195,12 +195,15 @@ impl Args {
             access: Access { place, limits: access::Limits::default() },
             wanted: Wanted { labels: self.labels, pods: self.pods },
             limits: Limits { stale_after: self.stale_after.unwrap_or(DEFAULT_STALE_AFTER), max_stale: None },
+            guard: GuardConfig {
+                on: self.guard.unwrap_or(true),
+                hold: self.guard_hold.unwrap_or(DEFAULT_GUARD_HOLD),
+            },
             snapshot: self.snapshot,
             interval: self.snapshot_interval.unwrap_or(DEFAULT_INTERVAL),
             trust,
             siblings: self.sibling,
             service: self.service,
-            guard: self.guard.then(|| self.guard_hold.unwrap_or(DEFAULT_GUARD_HOLD)),
             audit_interval: self.audit_interval.unwrap_or(AUDIT_INTERVAL.0),
             history_bytes: self.history_bytes,
             max_subscribers: self.max_subscribers,
@@ -224,18 +227,8 @@ fn interval(text: &str) -> Result<Duration, String> {
     if allowed.contains(&interval) { Ok(interval) } else { Err("write a duration from 1s to 1h".to_owned()) }
 }
 
-fn on_or_off(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("write on or off".to_owned()),
-    }
-}
-
 fn guard_hold(text: &str) -> Result<Duration, String> {
-    let hold = corefile::parse_duration(text)?;
-    let allowed = MIN_GUARD_HOLD..=MAX_GUARD_HOLD;
-    if allowed.contains(&hold) { Ok(hold) } else { Err("write a duration from 1m to 168h".to_owned()) }
+    hold_within(corefile::parse_duration(text)?)
 }
 
 fn audit_interval(text: &str) -> Result<Duration, String> {
@@ -306,9 +299,9 @@ mod tests {
         assert_eq!(hub.listen, ["[::]:9953".parse().expect("an address")]);
         assert_eq!((hub.history_bytes, hub.max_subscribers), (HISTORY_BYTES.0, MAX_SUBSCRIBERS.0));
         assert_eq!(hub.transfers, admission::Limits::default());
-        assert_eq!((hub.guard, hub.audit_interval), (Some(DEFAULT_GUARD_HOLD), AUDIT_INTERVAL.0));
+        assert_eq!((hub.guard, hub.audit_interval), (GuardConfig::default(), AUDIT_INTERVAL.0));
         let off = config("--kubeconfig k --plain --guard off").unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(off.guard, None);
+        assert!(!off.guard.on);
         let faces: Vec<_> = hub.faces.iter().map(|(face, at)| format!("{}{at}", face.path())).collect();
         assert_eq!(faces, ["/metrics:9153", "/health:8080", "/ready:8181"]);
         assert_eq!(hub.wanted, Wanted::default());
@@ -343,7 +336,7 @@ mod tests {
         assert_eq!(hub.trust, TrustConfig::Tls(files));
         assert_eq!(hub.service, Some(("outlast".to_owned(), "hub".to_owned())));
         assert_eq!((hub.history_bytes, hub.max_subscribers), (65_536, 7));
-        assert_eq!((hub.guard, hub.audit_interval), (Some(seconds(7200)), seconds(300)));
+        assert_eq!((hub.guard.hold, hub.audit_interval), (seconds(7200), seconds(300)));
         assert_eq!(hub.transfers, admission::Limits { at_once: 3, rate: 4 });
         let faces: Vec<_> = hub.faces.iter().map(|(face, at)| format!("{}{at}", face.path())).collect();
         assert_eq!(faces, ["/health127.0.0.1:0"]);

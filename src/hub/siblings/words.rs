@@ -52,7 +52,8 @@ impl Words {
         let digest = accepted.digest();
         self.0.retain(|word| word.digest != digest);
         self.0.push_back(Word { at, digest, keys: accepted.keys });
-        while self.0.len() > MAX_WORDS || self.0.iter().map(|word| word.keys.len()).sum::<usize>() > MAX_KEYS {
+        while self.0.len() > MAX_WORDS || self.0.iter().map(|word| word.keys.len()).sum::<usize>() > MAX_KEYS
+        {
             self.0.pop_front();
         }
         over
@@ -66,10 +67,8 @@ impl Words {
     /// What somebody has to be told who knows `known`.
     pub(super) fn to_tell(&self, now: Instant, known: &[u64]) -> Vec<Accepted> {
         let news = self.0.iter().filter(|word| !known.contains(&word.digest));
-        let told = news.map(|word| Accepted {
-            ago: now.saturating_duration_since(word.at),
-            keys: word.keys.clone(),
-        });
+        let told = news
+            .map(|word| Accepted { ago: now.saturating_duration_since(word.at), keys: word.keys.clone() });
         told.collect()
     }
 

@@ -12,15 +12,19 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use serde::Serialize;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
 use self::shown::Shown;
-use crate::ops::control::{Command, Handler, Refusal};
+use crate::ops::clock::WallClock;
+use crate::ops::control::{Command, Handler, Refusal, value};
 use crate::ops::metrics::BuildInfo;
-use crate::ops::readiness::{Readiness, State};
-use crate::store::status::{Ready, Role, Status};
+use crate::ops::readiness::Readiness;
+use crate::source::SourceConfig;
+use crate::store::orders;
+use crate::store::status::{Certificate, Ready, Role, Status};
+use crate::trust::config::TrustConfig;
+use crate::trust::validity::validity;
 
 /// Carries out what is asked of a node.
 pub struct NodeControl {
@@ -34,31 +38,36 @@ pub struct NodeControl {
     readiness: Readiness,
     /// Where queries are answered.
     data: Handle,
+    /// The time that certificates are judged by.
+    clock: Arc<WallClock>,
 }
 
 impl NodeControl {
     /// For the node that `shown` is kept up to date of.
-    pub fn new(name: String, shown: Arc<ArcSwap<Shown>>, readiness: Readiness, data: Handle) -> Self {
-        Self { name, began: Instant::now(), shown, readiness, data }
+    pub fn new(
+        name: String,
+        shown: Arc<ArcSwap<Shown>>,
+        readiness: Readiness,
+        data: Handle,
+        clock: Arc<WallClock>,
+    ) -> Self {
+        Self { name, began: Instant::now(), shown, readiness, data, clock }
     }
 
     /// Everything.
     async fn status(&self) -> Status {
         let shown = self.shown.load_full();
-        let mut stores = Vec::new();
-        for store in &shown.stores {
-            stores.push(store.status().await);
-        }
+        let stores = orders::status(&shown.ordered()).await;
         Status {
             role: Role::Node,
             release: BuildInfo::CURRENT.version.to_owned(),
             name: self.name.clone(),
             pid: std::process::id(),
             up_s: self.began.elapsed().as_secs(),
-            ready: ready(&self.readiness),
+            ready: self.readiness.state().into(),
             listening: shown.sites.iter().map(|(identity, at)| format!("{identity} at {at}")).collect(),
             stores,
-            certificate: None,
+            certificate: certificate(&shown, &self.clock).await,
             sections: Vec::new(),
         }
     }
@@ -69,7 +78,7 @@ impl Handler for NodeControl {
     async fn handle(&self, command: Command) -> Result<Value, Refusal> {
         match command {
             Command::Status => value(&self.status().await),
-            Command::Ready => value(&ready(&self.readiness)),
+            Command::Ready => value(&Ready::from(self.readiness.state())),
             Command::Lookup { name, kind } => {
                 // By the threads that answer, whose connections and timers the plugins use.
                 let shown = self.shown.load_full();
@@ -79,22 +88,25 @@ impl Handler for NodeControl {
                     Err(error) => Err(Refusal::failed(format!("answering: {error}"))),
                 }
             }
-            order => shown::carry_out(&self.shown.load().stores, order).await,
+            order => {
+                let stores = self.shown.load().ordered();
+                Ok(orders::carry_out(&stores, order).await?.reply)
+            }
         }
     }
 }
 
-/// What `/ready` says.
-fn ready(readiness: &Readiness) -> Ready {
-    match readiness.state() {
-        State::Ready => Ready { ready: true, ..Ready::default() },
-        State::Pending(names) => {
-            Ready { pending: names.into_iter().map(str::to_owned).collect(), ..Ready::default() }
-        }
-        State::ShuttingDown => Ready { shutting_down: true, ..Ready::default() },
-    }
-}
-
-fn value(result: &impl Serialize) -> Result<Value, Refusal> {
-    serde_json::to_value(result).map_err(|error| Refusal::failed(error.to_string()))
+/// The certificate that hubs know the node by: of several stores the first that has one.
+async fn certificate(shown: &Shown, clock: &WallClock) -> Option<Certificate> {
+    let now = i64::try_from(clock.now_unix_ms() / 1000).unwrap_or(i64::MAX);
+    let trust = shown.stores.iter().find_map(|store| match &store.config.source {
+        SourceConfig::Hub(access) if access.trust != TrustConfig::Plain => Some(access.trust.clone()),
+        _ => None,
+    })?;
+    let read = tokio::task::spawn_blocking(move || validity(&trust, now)).await.ok()??;
+    let (expires_in_s, why) = match read.left_s {
+        Ok(left) => (left, None),
+        Err(why) => (0, Some(why)),
+    };
+    Some(Certificate { path: read.path.display().to_string(), expires_in_s, grace_s: read.grace_s, why })
 }

@@ -4,17 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::node::listen::Live;
 use crate::node::router::Router;
 use crate::node::setup::StoreConfig;
-use crate::ops::control::{Command, Refusal};
-use crate::source::SourceConfig;
 use crate::store::Store;
+use crate::store::orders::Ordered;
 use crate::store::state::DataState;
-use crate::store::status::StoreStatus;
-use crate::store::status::store::{Follows, State};
+use crate::store::status::store::State;
 use crate::zone::name::Labels;
 
 /// What runs.
@@ -34,6 +30,8 @@ pub struct ShownStore {
     pub config: StoreConfig,
     /// The data.
     pub store: Arc<Store>,
+    /// What operators may do with it.
+    pub ordered: Ordered,
 }
 
 impl Shown {
@@ -45,6 +43,11 @@ impl Shown {
         zones.max_by_key(|(zone, _)| *zone).map(|(_, router)| router)
     }
 
+    /// What operators may do with each store.
+    pub fn ordered(&self) -> Vec<Ordered> {
+        self.stores.iter().map(|store| store.ordered.clone()).collect()
+    }
+
     /// State and age of the data that a name belongs to, if it is the cluster's.
     pub fn state_of(&self, name: &Labels) -> Option<(State, Duration)> {
         let within =
@@ -54,26 +57,4 @@ impl Shown {
         let state = DataState::judge(facts, of.config.wanted.kinds(), of.config.limits);
         Some((state.into(), facts.age))
     }
-}
-
-impl ShownStore {
-    /// What is known of it.
-    pub async fn status(&self) -> StoreStatus {
-        let StoreConfig { source, snapshot, zone, wanted, limits, .. } = &self.config;
-        let mut status = StoreStatus::read(&self.store, wanted.kinds(), *limits);
-        status.zone.clone_from(zone);
-        status.source = source.to_string();
-        status.follows = match source {
-            SourceConfig::File(_) => Follows::File,
-            SourceConfig::ApiServer(_) => Follows::ApiServer,
-            SourceConfig::Hub(_) => Follows::Hub,
-        };
-        status.snapshot.dir = snapshot.as_ref().map(|dir| dir.display().to_string());
-        status
-    }
-}
-
-/// Carries out an order.
-pub(super) async fn carry_out(_stores: &[ShownStore], order: Command) -> Result<Value, Refusal> {
-    Err(Refusal::failed(format!("{} cannot be done yet", order.name())))
 }

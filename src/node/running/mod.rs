@@ -29,6 +29,7 @@ use super::control::shown::Shown;
 use super::setup::{Environment, Plan, Process, ReloadEvery};
 use super::task::{Scope, Start};
 use crate::ops::admin::{Admin, Face};
+use crate::ops::clock::WallClock;
 use crate::ops::dns_metrics::{PluginUse, set_plugins_enabled};
 use crate::ops::drain::Drain;
 use crate::ops::metrics::Metrics;
@@ -70,6 +71,8 @@ pub struct Running {
     shown: Arc<ArcSwap<Shown>>,
     /// Where queries are answered.
     data: Handle,
+    /// Unix time.
+    clock: Arc<WallClock>,
 }
 
 /// Why a configuration was not taken over. Nothing has changed.
@@ -149,6 +152,7 @@ pub fn start(
         name: environment.node_name.clone(),
         shown: Arc::default(),
         data: Handle::current(),
+        clock: environment.clock.clone(),
     };
     running.taken_over(process, &enabled);
     Ok(running)
@@ -246,7 +250,8 @@ impl Running {
 
     /// What carries out an operator's commands, whatever is reloaded meanwhile.
     pub fn control(&self) -> NodeControl {
-        NodeControl::new(self.name.clone(), self.shown.clone(), self.readiness.clone(), self.data.clone())
+        let (shown, readiness) = (self.shown.clone(), self.readiness.clone());
+        NodeControl::new(self.name.clone(), shown, readiness, self.data.clone(), self.clock.clone())
     }
 
     /// Stops the sources and waits until the last snapshots are written.

@@ -19,7 +19,7 @@ use super::ReloadError;
 use crate::node::control::shown::ShownStore;
 use crate::node::hub_memory::HubMemory;
 use crate::node::plugins::kubernetes;
-use crate::node::setup::{Environment, GuardConfig, StoreConfig};
+use crate::node::setup::{Environment, StoreConfig};
 use crate::ops::clock::WallClock;
 use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
@@ -31,10 +31,11 @@ use crate::source::hub::known::Memory;
 use crate::source::start::{self, Beginning};
 use crate::source::{Resume, SourceConfig, UPDATE_QUEUE, Wanted};
 use crate::store::Store;
+use crate::store::control::Control;
 use crate::store::guard::Guard;
 use crate::store::keeper::{Keeper, KeeperConfig};
+use crate::store::orders::Ordered;
 use crate::store::writer::Writer;
-use crate::zone::guard::Policy;
 use crate::zone::object::{Kind, Kinds};
 
 /// How long a reload waits for what a new source has to list: a large cluster is listed in a few seconds. What takes
@@ -65,6 +66,8 @@ struct LiveStore {
     config: StoreConfig,
     /// The data.
     store: Arc<Store>,
+    /// The way to its writer.
+    control: Control,
     /// Whether `/ready` waits for it.
     membership: Membership,
     /// The kinds that are held with everything that is wanted of them.
@@ -152,10 +155,21 @@ impl Stores {
     fn begin(&self, booted: Booted) -> anyhow::Result<LiveStore> {
         let Booted { config, store, membership, writer, resume } = booted;
         let stop = self.drain.draining().child_token();
-        let progress = writer.progress();
+        let (progress, control) = (writer.progress(), writer.control());
         let (pause, task) = self.follow(&config, writer, resume, &stop)?;
         let (unlabelled, unlisted) = (Kinds::NONE, Kinds::NONE);
-        Ok(LiveStore { config, store, membership, progress, unlabelled, unlisted, stop, pause, task })
+        Ok(LiveStore {
+            config,
+            store,
+            control,
+            membership,
+            progress,
+            unlabelled,
+            unlisted,
+            stop,
+            pause,
+            task,
+        })
     }
 
     /// Starts a source and has a writer follow it.
@@ -303,7 +317,12 @@ impl Stores {
 
     /// The same, for operators.
     pub(super) fn shown(&self) -> Vec<ShownStore> {
-        let shown = |live: &LiveStore| ShownStore { config: live.config.clone(), store: live.store.clone() };
+        let shown = |live: &LiveStore| {
+            let (config, store, control) = (live.config.clone(), live.store.clone(), live.control.clone());
+            let (zone, source) = (config.zone.clone(), config.source.clone());
+            let ordered = Ordered { zone, source, snapshot: config.snapshot.clone(), control };
+            ShownStore { config, store, ordered }
+        };
         self.live.iter().map(shown).collect()
     }
 
@@ -346,8 +365,7 @@ const fn union(one: Wanted, other: Wanted) -> Wanted {
 /// Judges lists where they come from their origin. A hub has judged what it tells.
 fn guard(config: &StoreConfig, jitter: Jitter) -> Option<Guard> {
     let is_origin = !matches!(config.source, SourceConfig::Hub(_));
-    let GuardConfig { on, hold } = config.guard;
-    (on && is_origin).then(|| Guard { policy: Policy::default(), hold, jitter })
+    if is_origin { config.guard.guard(jitter) } else { None }
 }
 
 /// Keeps a store's snapshots, if there is a folder for them.

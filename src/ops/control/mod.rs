@@ -27,7 +27,7 @@ mod wire;
 pub use client::{AskError, ask, is_answered};
 pub use command::Command;
 pub use serve::serve;
-pub use wire::{Refusal, RefusalKind, VERSION};
+pub use wire::{Refusal, RefusalKind, VERSION, value};
 
 use async_trait::async_trait;
 

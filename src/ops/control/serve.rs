@@ -24,6 +24,9 @@ const MAX_CONNECTIONS: usize = 8;
 /// How long a request may take, from its connection to its result.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long what was too late for its asker may still take.
+const FINISH_LIMIT: Duration = Duration::from_secs(60);
+
 /// How long a reply may take to leave: a client that does not read loses it.
 const WRITE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -163,14 +166,19 @@ fn turn_away(stream: &UnixStream) {
 /// Answers one request.
 async fn answer(mut stream: UnixStream, shared: Arc<Shared>) {
     let deadline = Instant::now() + DEADLINE;
+    let mut unfinished = None;
     let (name, result) = match timeout_at(deadline, request(&mut stream, &shared)).await {
         // Who is gone is told nothing.
         Ok(None) => return,
         Ok(Some(Err(refusal))) => ("none", Err(refusal)),
         Ok(Some(Ok(command))) => {
             let name = command.name();
-            let handled = timeout_at(deadline, shared.handler.handle(command)).await;
-            (name, handled.unwrap_or_else(|_| Err(late("no result"))))
+            let mut handling = shared.handler.handle(command);
+            let handled = timeout_at(deadline, &mut handling).await.unwrap_or_else(|_| {
+                unfinished = Some(handling);
+                Err(late("no result"))
+            });
+            (name, handled)
         }
         Err(_) => ("none", Err(late("no whole request"))),
     };
@@ -179,6 +187,10 @@ async fn answer(mut stream: UnixStream, shared: Arc<Shared>) {
     let reply = wire::reply(result);
     // A client that has gone has no use for it.
     let _ = timeout(WRITE_LIMIT, async { stream.write_all(&reply).await }).await;
+    // An order is not left half done because somebody has lost patience. It keeps its place among the connections.
+    if let Some(handling) = unfinished {
+        let _ = timeout(FINISH_LIMIT, handling).await;
+    }
 }
 
 fn late(what: &str) -> Refusal {

@@ -65,6 +65,14 @@ impl Refusal {
     }
 }
 
+/// What a command leads to, as it travels.
+///
+/// # Errors
+/// A model that is not JSON, which is a bug and none of the asker's.
+pub fn value(result: &impl Serialize) -> Result<Value, Refusal> {
+    serde_json::to_value(result).map_err(|error| Refusal::failed(error.to_string()))
+}
+
 /// A request as it travels.
 #[derive(Serialize)]
 struct Request<'a> {

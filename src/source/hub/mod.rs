@@ -22,8 +22,8 @@ pub mod known;
 pub mod meet;
 mod metrics;
 mod pulse;
-mod session;
-mod transport;
+pub(crate) mod session;
+pub(crate) mod transport;
 mod verify;
 
 use std::net::SocketAddr;
@@ -99,7 +99,8 @@ impl HubSource {
         Self::with_dial(access, wanted, means.memory, jitter, metrics, dial)
     }
 
-    fn with_dial(
+    /// The same with another way to hubs.
+    pub(crate) fn with_dial(
         access: &HubAccess,
         wanted: Wanted,
         memory: Option<Arc<dyn Memory>>,

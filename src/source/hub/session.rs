@@ -36,7 +36,7 @@ const MAX_MOVE: Duration = Duration::from_secs(120);
 
 /// Why a hub was left.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(crate) enum Left {
     /// Nobody takes updates any more.
     Gone,
     /// It could not be reached.
@@ -353,10 +353,10 @@ impl<'a> Session<'a> {
             return Err(Left::garbage("a state without a welcome"));
         }
         match frame {
-            Frame::Welcome(welcome) => self.welcome(&welcome)?,
+            Frame::Welcome(welcome) => self.welcome(&welcome).await?,
             Frame::WholeBegin(begin) => {
                 if let Err(left) = apply.check_cluster(&begin.cluster_uid, accepted.as_deref()) {
-                    return Err(self.foreign(left));
+                    return Err(self.foreign(left).await);
                 }
                 apply.whole_begin(&begin, self.mended).await?;
                 self.standing.metrics.wholes.increment(1);
@@ -372,7 +372,7 @@ impl<'a> Session<'a> {
                 let digests = batch.digests;
                 let reached = match apply.batch(batch, accepted.as_deref()).await {
                     Ok(reached) => reached,
-                    Err(left) => return Err(self.foreign(left)),
+                    Err(left) => return Err(self.foreign(left).await),
                 };
                 let now = Instant::now();
                 if reached && self.compared.is_none_or(|at| now >= at + COMPARE_EVERY) {
@@ -393,10 +393,10 @@ impl<'a> Session<'a> {
         Ok(Step::Nothing)
     }
 
-    fn welcome(&mut self, welcome: &Welcome) -> Result<(), Left> {
+    async fn welcome(&mut self, welcome: &Welcome) -> Result<(), Left> {
         let Some(apply) = &self.apply else { return Err(Left::garbage("a welcome to nobody")) };
         if let Err(left) = apply.check_cluster(&welcome.cluster_uid, self.standing.accepted.as_deref()) {
-            return Err(self.foreign(left));
+            return Err(self.foreign(left).await);
         }
         let ours = !welcome.cluster_uid.is_empty() && welcome.cluster_uid == apply.uid();
         if ours && welcome.epoch < apply.told().epoch && welcome.plan != Plan::Wait {
@@ -417,8 +417,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Takes note of a cluster that is refused.
-    fn foreign(&mut self, left: Left) -> Left {
+    /// Takes note of a cluster that is refused, once.
+    async fn foreign(&mut self, left: Left) -> Left {
         if let Left::Foreign { uid, ours } = &left
             && self.standing.refused.as_ref() != Some(uid)
         {
@@ -426,6 +426,10 @@ impl<'a> Session<'a> {
                 "the hub is of another cluster and is not followed: check where it belongs, 'outlast ctl accept' \
                  follows it");
             self.standing.refused = Some(uid.clone());
+            let refused = Update::Refused { cluster_uid: uid.clone() };
+            if self.updates.send(refused).await.is_err() {
+                return Left::Gone;
+            }
         }
         left
     }
@@ -440,6 +444,7 @@ impl<'a> Session<'a> {
         if let Some(position) = &heartbeat.position
             && self.welcome_by.is_none()
             && !apply.has_whole()
+            && apply.holds_all(position)
         {
             if !apply.behind(position).is_empty() {
                 unwell = Some(Left::Behind);

@@ -36,7 +36,7 @@ const WINDOW: u32 = 512 << 10;
 
 /// Why a hub was not dialled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotDialled {
+pub(crate) enum NotDialled {
     /// It could not be reached.
     #[error("{0}")]
     Unreachable(String),
@@ -47,17 +47,17 @@ pub(super) enum NotDialled {
 
 /// Dials hubs; another one in tests.
 #[async_trait]
-pub(super) trait Dial: Send + Sync {
+pub(crate) trait Dial: Send + Sync {
     /// A stream to the hub at this address, in which nothing has been said yet.
     async fn dial(&self, hub: SocketAddr) -> Result<Link, NotDialled>;
 }
 
 /// The stream to a hub.
-pub(super) struct Link {
+pub(crate) struct Link {
     /// To the hub.
-    pub(super) requests: mpsc::Sender<wire::FollowRequest>,
+    pub(crate) requests: mpsc::Sender<wire::FollowRequest>,
     /// From it.
-    pub(super) replies: BoxStream<'static, Result<wire::FollowReply, Left>>,
+    pub(crate) replies: BoxStream<'static, Result<wire::FollowReply, Left>>,
 }
 
 impl Link {
@@ -68,14 +68,14 @@ impl Link {
 }
 
 /// Dials hubs by TCP.
-pub(super) struct Dialler {
+pub(crate) struct Dialler {
     /// Whom to believe; `None` for anybody.
     connector: Option<Connector>,
 }
 
 impl Dialler {
     /// To be called within a runtime.
-    pub(super) fn new(trust: &TrustConfig, clock: Arc<WallClock>, metrics: &Metrics) -> Self {
+    pub(crate) fn new(trust: &TrustConfig, clock: Arc<WallClock>, metrics: &Metrics) -> Self {
         let connector = match trust {
             TrustConfig::Plain => None,
             TrustConfig::Tls(files) => Some(Connector::new(files.clone(), clock, metrics)),

@@ -14,6 +14,7 @@ pub mod store;
 use serde::{Deserialize, Serialize};
 
 pub use self::store::StoreStatus;
+use crate::ops::readiness::State;
 
 /// A whole process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -76,6 +77,18 @@ pub struct Ready {
     pub pending: Vec<String>,
     /// Whether it is about to end.
     pub shutting_down: bool,
+}
+
+impl From<State> for Ready {
+    fn from(state: State) -> Self {
+        match state {
+            State::Ready => Self { ready: true, ..Self::default() },
+            State::Pending(names) => {
+                Self { pending: names.into_iter().map(str::to_owned).collect(), ..Self::default() }
+            }
+            State::ShuttingDown => Self { shutting_down: true, ..Self::default() },
+        }
+    }
 }
 
 /// A certificate that others know this process by.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::feed::position::Position;
+use crate::source::SourceConfig;
 use crate::store::Store;
 use crate::store::state::{DataState, Limits};
 use crate::zone::object::{Kind, Kinds};
@@ -86,6 +87,16 @@ pub enum Follows {
     #[default]
     #[serde(other)]
     Other,
+}
+
+impl From<&SourceConfig> for Follows {
+    fn from(source: &SourceConfig) -> Self {
+        match source {
+            SourceConfig::File(_) => Self::File,
+            SourceConfig::ApiServer(_) => Self::ApiServer,
+            SourceConfig::Hub(_) => Self::Hub,
+        }
+    }
 }
 
 /// Who is at the other end.

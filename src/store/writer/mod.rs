@@ -374,7 +374,11 @@ impl Writer {
                 // Who asked may have gone.
                 let _ = answer.send(self.compare(&digests));
             }),
-            Update::Where { answer } => guarded(|| drop(answer.send(self.standing()))),
+            Update::Where { answer } => guarded(|| {
+                // Who begins anew goes on from what was told: what waits was told by another, and may be older.
+                self.staged.forget(Kinds::ALL);
+                drop(answer.send(self.standing()));
+            }),
             Update::Lineage { cluster_uid, epoch } => guarded(|| {
                 self.staged.forget(Kinds::ALL);
                 if cluster_uid != self.lineage.known().cluster_uid {
