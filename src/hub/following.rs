@@ -45,8 +45,11 @@ const ASK_MORE: Duration = Duration::from_millis(300);
 /// good.
 const FILL_LIMIT: Duration = Duration::from_secs(10);
 
-/// A hub that still has nothing looks so often whether a sibling has something.
+/// A hub that still has nothing looks after this time whether a sibling has something.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+/// Each time that is in vain the API server is given twice as long, up to this: it may be busy with our list.
+const MAX_LOOK_AGAIN: Duration = Duration::from_secs(600);
 
 /// Between two tries to start a source: the system has no thread to give.
 const START_AGAIN: Duration = Duration::from_secs(5);
@@ -90,6 +93,17 @@ pub(super) struct Following {
     pub(super) jitter: Jitter,
     /// Where sources run.
     pub(super) control: Handle,
+    /// When a hub that has nothing looks at siblings again.
+    pub(super) look_again: LookAgain,
+}
+
+/// When a hub that has nothing looks at siblings again; ever more rarely.
+pub(super) struct LookAgain(Duration);
+
+impl Default for LookAgain {
+    fn default() -> Self {
+        Self(LOOK_AGAIN)
+    }
 }
 
 impl Following {
@@ -97,7 +111,7 @@ impl Following {
     pub(super) async fn run(mut self, mut resume: Resume, stop: CancellationToken) {
         while !stop.is_cancelled() {
             if self.is_empty()
-                && let Some((hub, greeting)) = self.ask().await
+                && let Some(Some((hub, greeting))) = stop.run_until_cancelled(self.ask()).await
             {
                 resume = self.fill(hub, &greeting, &stop).await;
             }
@@ -131,10 +145,10 @@ impl Following {
             }
         }
         let (store, family, jitter) = (self.store.clone(), self.family.clone(), self.jitter.fork());
-        let kinds = self.wanted.kinds();
+        let (kinds, after) = (self.wanted.kinds(), self.look_again.0);
         let hopeless = async {
             loop {
-                sleep(jitter.spread(LOOK_AGAIN, SWING)).await;
+                sleep(jitter.spread(after, SWING)).await;
                 if kinds.intersection(Kinds::CORE).minus(store.current().table.complete()).is_empty() {
                     return std::future::pending().await;
                 }
@@ -150,6 +164,7 @@ impl Following {
             }
         };
         tokio::join!(self.writer.follow(queue, &pause), watch);
+        self.look_again.0 = (after * 2).min(MAX_LOOK_AGAIN);
     }
 
     // === Filling ===

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::audit::{Audit, Last};
 use super::config::HubConfig;
 use super::control::{HubControl, Tells};
-use super::following::Following;
+use super::following::{Following, LookAgain};
 use super::gate::Gate;
 use super::index::Index;
 use super::line::Lines;
@@ -118,6 +118,7 @@ pub fn start(
         metrics: metrics.clone(),
         jitter: Jitter::for_process(),
         control: control.clone(),
+        look_again: LookAgain::default(),
     };
     let writer = control.spawn(following.run(resume, stop.clone()));
     let (probed, audited) = (Arc::<Seen>::default(), Arc::<Last>::default());

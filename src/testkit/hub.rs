@@ -163,14 +163,13 @@ impl TestHub {
         }
     }
 
-    /// Has its source list everything, for an audit.
+    /// Has its source list everything, for an audit, once there is one.
     ///
     /// # Panics
-    /// When it was stopped.
-    pub fn relist(&self) {
-        let kinds = Kinds::ALL;
-        let asked = self.running().commands.ask(Command::Relist { kinds, why: Why::Audit });
-        assert!(asked, "the source has an ear");
+    /// When there never is one.
+    pub async fn relist(&self) {
+        let order = Command::Relist { kinds: Kinds::ALL, why: Why::Audit };
+        self.until("the source has an ear", |hub| hub.running().commands.ask(order.clone())).await;
     }
 
     /// Orders something over its control socket, without the socket.

@@ -46,6 +46,7 @@ async fn a_hub_that_comes_back_without_the_api_server_serves_its_snapshot() {
     server.faults().set_network(outlast::drill::standin::faults::Network::Refuse);
     let hub = Builder::new(&server).snapshot(folder.path().to_owned()).start();
     let mut back = Follower::connect(hub.address, follower.leave()).await;
+    back.until(|f| f.welcome.as_ref().is_some_and(|w| w.plan != Plan::Wait)).await;
     let heartbeat = back.heartbeat(1).await;
     assert_eq!(heartbeat.state, outlast::feed::frame::State::Stale);
     assert_eq!(heartbeat.digests, back.standing.digests, "in sync without a whole state");

@@ -102,7 +102,7 @@ async fn what_is_accepted_at_one_hub_frees_the_nodes_of_both() {
     follower.whole().await;
     server.faults().add(Rule::new(Fault::Empty).of(Kind::Service));
     for hub in [&one, &other] {
-        hub.relist();
+        hub.relist().await;
         hub.until("the loss is held back", |h| h.metric("outlast_guard_holds") == 1.0).await;
         assert_eq!(hub.metric(SERVICES), 20.0);
     }

@@ -245,6 +245,7 @@ impl Writer {
     /// [`reconfigure`](Self::reconfigure).
     pub fn went_over(&mut self, proved: &Position) {
         self.lineage.went_over(proved);
+        self.moved();
     }
 
     /// From where a source may go on.
