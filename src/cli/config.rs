@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::corefile::{self, Corefile, LoadOptions};
 use crate::node::plugins::cache::Persist;
-use crate::node::plugins::kubernetes::options::guard::{self, GuardOverrides};
+use crate::node::plugins::kubernetes::options::guard::GuardOverrides;
 use crate::node::plugins::kubernetes::options::hub::HubOverrides;
 use crate::node::reload::Load;
 use crate::node::setup::{Environment, Overrides, directive_names};
@@ -17,6 +17,7 @@ use crate::ops::metrics::Metrics;
 use crate::source::apiserver::access::is_in_cluster;
 use crate::source::choice::SourceChoice;
 use crate::source::hub::access;
+use crate::store::guard_config::hold_within;
 use crate::trust::config::check_grace;
 
 /// The Corefile, and what is ahead of it.
@@ -145,7 +146,7 @@ fn persist(text: &str) -> Result<Persist, String> {
     if text.is_empty() { Err("write a folder, or off".to_owned()) } else { Ok(Persist::from(text)) }
 }
 
-fn on_or_off(text: &str) -> Result<bool, String> {
+pub(super) fn on_or_off(text: &str) -> Result<bool, String> {
     match text {
         "on" => Ok(true),
         "off" => Ok(false),
@@ -162,7 +163,7 @@ fn headless_only(text: &str) -> Result<bool, String> {
 }
 
 fn guard_hold(text: &str) -> Result<Duration, String> {
-    guard::hold_within(duration(text)?)
+    hold_within(duration(text)?)
 }
 
 fn cert_grace(text: &str) -> Result<Duration, String> {

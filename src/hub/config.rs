@@ -8,6 +8,7 @@ use super::admission;
 use crate::ops::admin::{Face, ListenAddress};
 use crate::source::Wanted;
 use crate::source::apiserver::access::Access;
+use crate::store::guard_config::GuardConfig;
 use crate::store::state::Limits;
 use crate::trust::config::TrustConfig;
 
@@ -35,6 +36,8 @@ pub struct HubConfig {
     pub wanted: Wanted,
     /// How long data may go unproved.
     pub limits: Limits,
+    /// Whether lists that would empty the zone are held back, for all followers.
+    pub guard: GuardConfig,
     /// Where snapshots are kept.
     pub snapshot: Option<PathBuf>,
     /// Time between two of them.

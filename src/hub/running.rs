@@ -77,6 +77,7 @@ pub fn start(
     let keeper = keeper(&config, &source, clock, metrics);
     let writer = Writer::new(store.clone(), keeper, config.wanted, config.limits, clock.clone(), metrics);
     let mut writer = writer.with_readiness(readiness.register(DATA)).with_triggers(triggers.clone());
+    writer.guards(config.guard.guard(Jitter::for_process()));
     let resume = writer.boot();
 
     let listeners = config.listen.iter().map(|address| bind(*address)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -88,6 +89,7 @@ pub fn start(
     let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
     let beginning = Beginning { wanted: config.wanted, resume, updates, stop: stop.clone() };
     let commands = start::start(&source, beginning, metrics, control)?;
+    writer.asks(commands.clone());
     let orders = writer.control();
     let writer = control.spawn(writer.run(queue, stop.clone()));
 

@@ -41,8 +41,8 @@ impl State {
     fn of_generation(generation: &Generation) -> Self {
         Self {
             table: generation.table.clone(),
-            held: Arc::default(),
-            holds: [].into(),
+            held: generation.held.clone(),
+            holds: generation.holds.clone(),
             reached: generation.reached.clone(),
             seen: None,
         }

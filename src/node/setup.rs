@@ -33,6 +33,7 @@ use crate::ops::readiness::Monitor;
 use crate::source::choice::SourceChoice;
 use crate::source::{SourceConfig, Wanted};
 use crate::store::Store;
+use crate::store::guard_config::GuardConfig;
 use crate::store::state::Limits;
 use crate::zone::name::Labels;
 
@@ -75,37 +76,6 @@ pub struct Overrides {
     pub persist: Option<cache::Persist>,
     /// `fallback`; empty leaves it to the Corefile.
     pub fallback: Vec<SocketAddr>,
-}
-
-/// For how long the guard holds removals back without `guard_hold`: an hour is time for somebody to look.
-pub const DEFAULT_GUARD_HOLD: Duration = Duration::from_secs(3600);
-
-/// The shortest `guard_hold`: several more lists are fetched in it.
-pub const MIN_GUARD_HOLD: Duration = Duration::from_secs(60);
-
-/// The longest: after a week what is held is the state that everybody is used to.
-pub const MAX_GUARD_HOLD: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// Whether lists of the origin are judged before what they lack is removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GuardConfig {
-    /// Whether they are. Of no effect where a hub has judged.
-    pub on: bool,
-    /// For how long removals are held back at most.
-    pub hold: Duration,
-}
-
-impl Default for GuardConfig {
-    fn default() -> Self {
-        Self { on: true, hold: DEFAULT_GUARD_HOLD }
-    }
-}
-
-impl GuardConfig {
-    /// What holds for blocks that share a store: a block that wants no guard does not take it from the other.
-    fn union(self, other: Self) -> Self {
-        Self { on: self.on || other.on, hold: self.hold.max(other.hold) }
-    }
 }
 
 /// A store and everything that feeds and keeps it.

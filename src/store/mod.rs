@@ -17,6 +17,7 @@
 pub mod accepted;
 pub mod control;
 pub mod guard;
+pub mod guard_config;
 pub mod keeper;
 mod latency;
 mod lineage;

@@ -79,6 +79,7 @@ impl Builder {
             access: Access { place, limits: access::Limits::default() },
             wanted: Wanted { labels: false, pods: true },
             limits: crate::store::state::Limits::default(),
+            guard: crate::store::guard_config::GuardConfig::default(),
             snapshot: None,
             interval: Duration::from_secs(60),
             trust: TrustConfig::Plain,

@@ -32,6 +32,9 @@ impl Hub {
         let server = ApiServer::start(web).await;
         let mut command = outlast();
         command.args(["hub", "--listen", "127.0.0.1:0", "--endpoint", &server.url]).args(arguments);
+        for face in ["--health-address", "--ready-address", "--metrics-address"] {
+            command.args([face, "127.0.0.1:0"]);
+        }
         let process = Process::start(&mut command);
         let address = process.address("serving followers");
         Self { process, address, server }
@@ -70,7 +73,7 @@ async fn is_left_alone(lines: &str, why: &str) {
     assert_eq!(a(&node, WEB).await, "ServFail", "{lines}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn kubernetes_hub() {
     let (one, other) = (Hub::plain("10.0.0.7").await, Hub::plain("10.0.0.8").await);
     follows(&format!("hub {}", one.address), "10.0.0.7").await;
@@ -81,7 +84,7 @@ async fn kubernetes_hub() {
         follows(&format!("hub 127.0.0.1:1 {}\n endpoint {}", one.address, other.server.url), "10.0.0.7")
             .await;
     assert!(
-        node.log().contains("'endpoint' at Corefile:4 has no effect: the source is hub:"),
+        node.log().contains("'endpoint' at Corefile:5 has no effect: the source is hub:"),
         "{}",
         node.log()
     );
@@ -93,7 +96,7 @@ async fn kubernetes_hub() {
     assert!(other.server.requests() <= before + 20);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn kubernetes_hub_tls() {
     let (ours, theirs) = (Ca::new(), Ca::new());
     let hub = Hub::tls("10.0.0.7", &IdentityFolder::real(&ours, Role::Hub)).await;
@@ -111,7 +114,7 @@ async fn kubernetes_hub_tls() {
 }
 
 /// Hubs beyond loopback: the address leads to nobody, but a node starts with it.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn kubernetes_hub_plain() {
     let cluster = Cluster::new();
     let check = |lines: &str| {
@@ -124,7 +127,7 @@ async fn kubernetes_hub_plain() {
     assert_eq!(check("hub 192.0.2.1\n hub_plain").0, 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn kubernetes_cert_grace() {
     let ca = Ca::new();
     // Over for three days.
@@ -137,7 +140,7 @@ async fn kubernetes_cert_grace() {
     follows(&lines, "10.0.0.7").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn kubernetes_endpoints() {
     let hub = Hub::plain("10.0.0.7").await;
     for (line, want) in [
@@ -291,4 +294,31 @@ async fn flag_endpoints() {
     assert_eq!(endpoint(by_flag), "NoError 10-244-0-7.web.shop.svc.cluster.local.");
     let (code, _, error) = run(command(&cluster, &lines).args(["--endpoints", "some"]));
     assert!(code == 2 && error.contains("write all or headless"), "{error}");
+}
+
+/// Whether a value is taken: what the guard does is shown where it judges.
+fn takes(flag: &str, variable: &str, good: &str, bad: &str, want: &str) {
+    let cluster = Cluster::new();
+    let corefile = cluster.path("Corefile");
+    std::fs::write(&corefile, cluster.corefile("")).unwrap();
+    let check = || {
+        let mut command = outlast();
+        command.args(["check", "--conf"]).arg(&corefile);
+        command
+    };
+    assert_eq!(run(check().args([flag, good])).0, 0);
+    assert_eq!(run(check().env(variable, good)).0, 0);
+    for (code, _, error) in [run(check().args([flag, bad])), run(check().env(variable, bad))] {
+        assert!(code == 2 && error.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn flag_guard() {
+    takes("--guard", "OUTLAST_GUARD", "off", "half", "write on or off");
+}
+
+#[test]
+fn flag_guard_hold() {
+    takes("--guard-hold", "OUTLAST_GUARD_HOLD", "2h", "1s", "is from 1m to 168h");
 }

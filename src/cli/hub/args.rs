@@ -16,6 +16,7 @@ use crate::snapshot::schedule::{DEFAULT_INTERVAL, MAX_INTERVAL, MIN_INTERVAL};
 use crate::source::Wanted;
 use crate::source::apiserver::access::{self, Access, IN_CLUSTER_VARIABLES, Place, check_url, is_in_cluster};
 use crate::source::hub::access::DEFAULT_PORT;
+use crate::store::guard_config::{DEFAULT_GUARD_HOLD, GuardConfig, hold_within};
 use crate::store::state::{DEFAULT_STALE_AFTER, Limits};
 use crate::trust::config::{DEFAULT_GRACE, TlsFiles, TrustConfig, check_grace, check_plain};
 
@@ -47,6 +48,12 @@ pub(in crate::cli) struct Args {
     /// Data not proved for this long is stale [default: 30s]
     #[arg(long, env = "OUTLAST_HUB_STALE_AFTER", value_name = "DURATION", value_parser = corefile::parse_duration)]
     stale_after: Option<Duration>,
+    /// Whether lists that would empty the zone are held back: on or off [default: on]
+    #[arg(long, env = "OUTLAST_HUB_GUARD", value_name = "ON|OFF", value_parser = crate::cli::config::on_or_off)]
+    guard: Option<bool>,
+    /// For how long they are held back, 1m to 168h [default: 1h]
+    #[arg(long, env = "OUTLAST_HUB_GUARD_HOLD", value_name = "DURATION", value_parser = guard_hold)]
+    guard_hold: Option<Duration>,
     /// How the API server is reached, as kubectl has it
     #[arg(long, env = "OUTLAST_HUB_KUBECONFIG", value_name = "FILE", conflicts_with = "endpoint")]
     kubeconfig: Option<PathBuf>,
@@ -184,6 +191,10 @@ impl Args {
             access: Access { place, limits: access::Limits::default() },
             wanted: Wanted { labels: self.labels, pods: self.pods },
             limits: Limits { stale_after: self.stale_after.unwrap_or(DEFAULT_STALE_AFTER), max_stale: None },
+            guard: GuardConfig {
+                on: self.guard.unwrap_or(true),
+                hold: self.guard_hold.unwrap_or(DEFAULT_GUARD_HOLD),
+            },
             snapshot: self.snapshot,
             interval: self.snapshot_interval.unwrap_or(DEFAULT_INTERVAL),
             trust,
@@ -209,6 +220,10 @@ fn interval(text: &str) -> Result<Duration, String> {
     let interval = corefile::parse_duration(text)?;
     let allowed = MIN_INTERVAL..=MAX_INTERVAL;
     if allowed.contains(&interval) { Ok(interval) } else { Err("write a duration from 1s to 1h".to_owned()) }
+}
+
+fn guard_hold(text: &str) -> Result<Duration, String> {
+    hold_within(corefile::parse_duration(text)?)
 }
 
 fn move_within(text: &str) -> Result<Duration, String> {

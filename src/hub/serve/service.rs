@@ -108,7 +108,11 @@ impl Serving {
             DataState::Stale { .. } | DataState::Expired { .. } => frame::State::Stale,
             DataState::Empty { .. } => frame::State::Empty,
         };
-        let state = if told.is_none() { frame::State::Empty } else { state };
+        let state = match told {
+            None => frame::State::Empty,
+            Some(_) if generation.frozen.is_some() => frame::State::Frozen,
+            Some(_) => state,
+        };
         Pulse { state, age: facts.age, at: tokio::time::Instant::now() }
     }
 
@@ -167,6 +171,7 @@ impl Serving {
             state: pulse.state,
             age: pulse.age,
             accepted: Vec::new(),
+            ..Greeting::default()
         }
     }
 

@@ -19,7 +19,7 @@ use super::ReloadError;
 use crate::node::control::shown::ShownStore;
 use crate::node::hub_memory::HubMemory;
 use crate::node::plugins::kubernetes;
-use crate::node::setup::{Environment, GuardConfig, StoreConfig};
+use crate::node::setup::{Environment, StoreConfig};
 use crate::ops::clock::WallClock;
 use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
@@ -36,7 +36,6 @@ use crate::store::guard::Guard;
 use crate::store::keeper::{Keeper, KeeperConfig};
 use crate::store::orders::Ordered;
 use crate::store::writer::Writer;
-use crate::zone::guard::Policy;
 use crate::zone::object::{Kind, Kinds};
 
 /// How long a reload waits for what a new source has to list: a large cluster is listed in a few seconds. What takes
@@ -366,8 +365,7 @@ const fn union(one: Wanted, other: Wanted) -> Wanted {
 /// Judges lists where they come from their origin. A hub has judged what it tells.
 fn guard(config: &StoreConfig, jitter: Jitter) -> Option<Guard> {
     let is_origin = !matches!(config.source, SourceConfig::Hub(_));
-    let GuardConfig { on, hold } = config.guard;
-    (on && is_origin).then(|| Guard { policy: Policy::default(), hold, jitter })
+    if is_origin { config.guard.guard(jitter) } else { None }
 }
 
 /// Keeps a store's snapshots, if there is a folder for them.

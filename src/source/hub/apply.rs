@@ -27,6 +27,8 @@ pub(super) struct Apply<'a> {
     updates: &'a Sender<Update>,
     /// The kinds that are followed.
     kinds: Kinds,
+    /// Those of them that the store holds all of: changes of others change nothing that anybody could vouch for.
+    held: Kinds,
     /// uid of its cluster; empty where none is known.
     uid: String,
     /// What it has been told.
@@ -65,6 +67,7 @@ impl<'a> Apply<'a> {
         let apply = Self {
             updates,
             kinds,
+            held: kinds.intersection(standing.complete),
             uid: standing.resume.cluster_uid.clone(),
             told,
             said: Kinds::NONE,
@@ -156,6 +159,7 @@ impl<'a> Apply<'a> {
             self.lineage(uid, epoch).await?;
         }
         self.send(Update::ListEnd { kinds }).await?;
+        self.held = self.held.union(kinds);
         self.tell(&end.position, kinds).await?;
         self.send(Update::Holds(end.holds)).await?;
         self.compare(&end.digests, kinds).await
@@ -194,7 +198,7 @@ impl<'a> Apply<'a> {
         if !events.is_empty() {
             self.send(Update::Changes(events)).await?;
         }
-        self.tell(&position, kinds).await?;
+        self.tell(&position, self.held).await?;
         if let Some(holds) = batch.holds {
             self.send(Update::Holds(holds)).await?;
         }
@@ -204,7 +208,12 @@ impl<'a> Apply<'a> {
     /// The hub is at this position, without any change.
     pub(super) async fn at(&mut self, position: &Position) -> Result<(), Left> {
         self.begin_lineage(self.uid.clone(), position.epoch).await?;
-        self.tell(position, self.kinds).await
+        self.tell(position, self.held).await
+    }
+
+    /// Whether the store holds all of what the hub at this position has.
+    pub(super) fn holds_all(&self, position: &Position) -> bool {
+        self.kinds.minus(self.held).iter().all(|kind| position.version(kind) == 0)
     }
 
     /// Asks whether the state has these digests; `None` where there is nothing to compare, because the hub has another

@@ -112,12 +112,13 @@ impl Choice {
     pub(super) fn pick(&self, now: Instant) -> Pick {
         let mut candidates = self.known.clone();
         // Addresses of the configuration lead to whom they led when it was written: the list is newer.
-        if self.known.iter().all(|hub| self.is_shunned(*hub, now)) {
+        if self.known.iter().all(|hub| self.shunned(*hub, now).is_some()) {
             candidates.extend(self.seeds.iter().filter(|seed| !self.known.contains(seed)));
         }
         let ready = |hub: &SocketAddr| self.not_before(*hub).is_none_or(|at| at <= now);
+        // Of those that are shunned, the one that was left longest ago: another try of each before a second of any.
         let best = candidates.iter().copied().filter(ready).min_by_key(|hub| {
-            (self.is_shunned(*hub, now), !self.known.contains(hub), u64::MAX - self.weight(*hub))
+            (self.shunned(*hub, now), !self.known.contains(hub), u64::MAX - self.weight(*hub))
         });
         match best {
             Some(hub) => Pick::Hub(hub),
@@ -166,9 +167,10 @@ impl Choice {
         self.hubs.get(&hub)?.not_before
     }
 
-    fn is_shunned(&self, hub: SocketAddr, now: Instant) -> bool {
+    /// Since when a hub stands behind the others, if it does.
+    fn shunned(&self, hub: SocketAddr, now: Instant) -> Option<Instant> {
         let since = self.hubs.get(&hub).and_then(|record| record.shunned);
-        since.is_some_and(|since| now.saturating_duration_since(since) < SHUNNED)
+        since.filter(|since| now.saturating_duration_since(*since) < SHUNNED)
     }
 
     /// The hub with the highest is preferred.

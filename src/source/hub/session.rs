@@ -465,6 +465,7 @@ impl<'a> Session<'a> {
         if let Some(position) = &heartbeat.position
             && self.welcome_by.is_none()
             && !apply.has_whole()
+            && apply.holds_all(position)
         {
             if !apply.behind(position).is_empty() {
                 unwell = Some(Left::Behind);

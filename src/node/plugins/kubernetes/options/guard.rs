@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::corefile::{Error, Line, Statement, Token};
-use crate::node::setup::{DEFAULT_GUARD_HOLD, GuardConfig, MAX_GUARD_HOLD, MIN_GUARD_HOLD};
+use crate::store::guard_config::{DEFAULT_GUARD_HOLD, GuardConfig, hold_within};
 
 /// What flags and environment variables say of the guard, ahead of the Corefile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,19 +55,6 @@ impl GuardLines {
     }
 }
 
-/// Refuses what is no time to hold.
-///
-/// # Errors
-/// It is outside [`MIN_GUARD_HOLD`] to [`MAX_GUARD_HOLD`].
-pub fn hold_within(hold: Duration) -> Result<Duration, String> {
-    if (MIN_GUARD_HOLD..=MAX_GUARD_HOLD).contains(&hold) {
-        return Ok(hold);
-    }
-    Err("'guard_hold' is from 1m to 168h: less is no time to look into it, more than a week nobody remembers; \
-         'guard off' has nothing held"
-        .to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +66,18 @@ mod tests {
         let text = format!("cluster.local:53 {{\n kubernetes {{\n source file x\n {lines}\n }}\n}}\n");
         let plan = Builder::default().overrides(overrides).check(&text).unwrap_or_else(|e| panic!("{e}"));
         plan.process.stores[0].0.guard
+    }
+
+    #[test]
+    fn kubernetes_guard() {
+        let off = guard("guard off", GuardOverrides::default());
+        assert!(!off.on && guard("guard on", GuardOverrides::default()).on);
+    }
+
+    #[test]
+    fn kubernetes_guard_hold() {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        assert_eq!(guard("guard_hold 5m", GuardOverrides::default()).hold, minutes(5));
     }
 
     #[test]
