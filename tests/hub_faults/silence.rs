@@ -38,7 +38,7 @@ async fn without_any_hub_answers_go_on_and_say_how_old_they_are() {
     let tries = world.net.dialled().len();
     assert!((200..=700).contains(&tries), "two hubs, twice a minute each at least, but not more often: {tries}");
     assert_eq!(world.said("cluster data is stale"), 1, "{}", world.log.text());
-    assert!(world.said("left hub") <= 3, "a hub that is still gone is no news\n{}", world.log.text());
+    assert!(world.said("left hub") <= 2, "a hub that is still gone is no news\n{}", world.log.text());
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,7 +74,7 @@ async fn a_hub_that_falls_silent_is_left_five_seconds_after_a_ping() {
     world.live_at(2, 60 * SECOND).await;
     let after = asked.elapsed();
     assert!((5 * SECOND..7 * SECOND).contains(&after), "{after:?}");
-    assert_eq!((world.left("silent"), world.said("no heartbeat")), (1.0, 1));
+    assert_eq!((world.left("silent"), world.said("left hub")), (1.0, 1));
     assert_eq!(world.said("cluster data is stale"), 0, "another hub was found before");
 }
 
@@ -82,7 +82,7 @@ async fn a_hub_that_falls_silent_is_left_five_seconds_after_a_ping() {
 async fn a_hub_that_tells_of_changes_and_answers_no_ping_proves_nothing_and_is_left() {
     let world = World::new(2);
     let mut told = cluster(10, &["a"]);
-    let (_hub, mut stream) = world.in_sync(&told).await;
+    let (hub, mut stream) = world.in_sync(&told).await;
     let proved = Instant::now() - world.store.age();
     let _unanswered = stream.ping().await;
     let asked = Instant::now();
@@ -100,9 +100,9 @@ async fn a_hub_that_tells_of_changes_and_answers_no_ping_proves_nothing_and_is_l
     let after = asked.elapsed();
     assert!((29 * SECOND..33 * SECOND).contains(&after), "{after:?}");
     assert!(world.names().len() > 20, "what it told is served");
+    drop((hub, stream));
     world.second(&told);
     world.live_at(2, 10 * SECOND).await;
-    assert_eq!(world.metric("outlast_hub_received_whole_states_total"), 1.0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! A follower with a real source, writer and store, over hubs that do as they are told. Time is paused.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use outlast::testkit::node::Log;
 use outlast::testkit::scripted_hub::{Network, ScriptedHub, Stream, Told};
 use outlast::trust::config::TrustConfig;
 use outlast::zone::change::Change;
-use outlast::zone::object::{Key, Kind, Kinds, Namespace, Object};
+use outlast::zone::object::{Kinds, Namespace, Object};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -35,6 +36,8 @@ pub(crate) struct World {
     pub(crate) store: Arc<Store>,
     metrics: Arc<Metrics>,
     pub(crate) log: Log,
+    /// What of the log is about how it came to be in sync, in bytes.
+    before: Cell<usize>,
     /// Ends the follower.
     _stop: DropGuard,
 }
@@ -59,10 +62,6 @@ pub(crate) fn add(name: &str) -> Change {
     Change::Upsert(namespace(name))
 }
 
-pub(crate) fn remove(name: &str) -> Change {
-    Change::Delete(Key { kind: Kind::Namespace, namespace: "".into(), name: name.into() })
-}
-
 impl World {
     /// A follower that is told of so many hubs, none of which is up.
     pub(crate) fn new(hubs: u8) -> Self {
@@ -83,7 +82,7 @@ impl World {
         writer.asks(commands);
         tokio::spawn(source.run(updates, commanded, stop.clone()));
         tokio::spawn(writer.run(queue, stop.clone()));
-        Self { net, store, metrics, log, _stop: stop.drop_guard() }
+        Self { net, store, metrics, log, before: Cell::new(0), _stop: stop.drop_guard() }
     }
 
     /// The first hub, and the follower in sync with it: it has this.
@@ -95,6 +94,7 @@ impl World {
         let nonce = stream.ping().await;
         assert!(stream.reply(told.heartbeat(nonce, State::Live, Duration::ZERO)).await);
         self.until("live", |world| world.state() == DataState::Live).await;
+        self.before.set(self.log.text().len());
         (hub, stream)
     }
 
@@ -155,10 +155,10 @@ impl World {
         self.metric(&format!("outlast_hub_left_total{{reason=\"{reason}\"}}"))
     }
 
-    /// How many lines of the log that people see by default have this in them.
+    /// How many lines of the log that people see by default have this in them, since it was in sync.
     pub(crate) fn said(&self, part: &str) -> usize {
         let text = self.log.text();
-        text.lines().filter(|line| !line.starts_with("[DEBUG]") && line.contains(part)).count()
+        text[self.before.get()..].lines().filter(|line| !line.starts_with("[DEBUG]") && line.contains(part)).count()
     }
 }
 
