@@ -142,7 +142,8 @@ async fn only_what_is_over_within_the_grace_is_still_believed() {
             assert_eq!((said.as_str(), ede), ("NoError 10.96.0.9", Some(3)), "{name}: and it says that it is old");
             assert_eq!(node.metric("outlast_data_state{state=\"stale\"}"), Some(1.0), "{name}");
             assert_eq!(node.metric("outlast_hub_connected"), None, "{name}");
-            let left = node.log().lines().filter(|l| l.starts_with("[INFO]") && l.contains("left hub")).count();
+            let left = format!("left hub hub={}", hub.address);
+            let left = node.log().lines().filter(|line| line.contains(&left)).count();
             assert_eq!(left, 1, "{name}: said once\n{}", node.log());
         }
         node.stop().await;

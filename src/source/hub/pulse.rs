@@ -90,6 +90,13 @@ impl Pulse {
         Due::Ping(nonce)
     }
 
+    /// There is something that only a heartbeat proves: a ping is due at once, unless an answer is awaited.
+    pub(super) fn soon(&mut self, now: Instant) {
+        if self.open.is_empty() {
+            self.next = now;
+        }
+    }
+
     /// A whole state is on its way, and heartbeats may stand behind parts of it.
     pub(super) fn busy(&mut self, now: Instant) {
         self.mute_at = self.mute_at.map(|_| now + MUTE);

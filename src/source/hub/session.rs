@@ -386,6 +386,8 @@ impl<'a> Session<'a> {
                 self.whole_since = None;
                 let comparison = apply.whole_end(end).await?;
                 self.mended = Kinds::NONE;
+                // Until then nobody knows how old it is.
+                self.pulse.soon(Instant::now());
                 self.compared(comparison).await?;
             }
             Frame::Batch(batch) => {
