@@ -312,6 +312,14 @@ impl Follower {
         Self::connect(address, Kept::nothing(view)).await
     }
 
+    /// Asks anything.
+    ///
+    /// # Panics
+    /// When the stream has ended.
+    pub async fn ask(&self, request: FollowRequest) {
+        self.requests.send(request).await.expect("the stream is open");
+    }
+
     /// Asks for a heartbeat.
     ///
     /// # Panics
