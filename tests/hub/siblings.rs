@@ -1,5 +1,6 @@
 //! Hubs among themselves: who is behind, restores, what was accepted, and filling a hub that has nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use outlast::drill::standin::Standin;
@@ -8,8 +9,14 @@ use outlast::drill::standin::requests::ListKind;
 use outlast::feed::frame::State;
 use outlast::feed::greeting::Greeting;
 use outlast::feed::position::Position;
+use outlast::ops::clock::WallClock;
 use outlast::ops::control::Command;
+use outlast::ops::metrics::Metrics;
+use outlast::source::hub::meet::Meetings;
+use outlast::testkit::certs::{Ca, IdentityFolder};
 use outlast::testkit::hub::{Builder, Follower, TestHub, meet};
+use outlast::trust::config::TrustConfig;
+use outlast::trust::name::Role;
 use outlast::zone::object::Kind;
 
 use super::world::{PLAIN, cluster, many, service, slice};
@@ -46,6 +53,24 @@ async fn hubs_meet_and_a_sibling_of_another_cluster_is_not_believed() {
     let stray = beside(&elsewhere, &one).start();
     stray.state("live").await;
     one.until("a stranger is seen", |h| h.metric("outlast_hub_siblings{state=\"foreign\"}") == 1.0).await;
+}
+
+#[tokio::test]
+async fn with_certificates_only_hubs_meet_hubs() {
+    let server = cluster().await;
+    let ca = Ca::new();
+    let folders = [Role::Hub, Role::Node].map(|role| IdentityFolder::real(&ca, role));
+    let [hub_trust, node_trust] = folders.each_ref().map(|f| TrustConfig::Tls(f.files()));
+    let mut builder = Builder::new(&server);
+    builder.config.trust = hub_trust.clone();
+    let one = builder.start();
+    let mut builder = beside(&server, &one);
+    builder.config.trust = hub_trust;
+    let other = builder.start();
+    met([&one, &other]).await;
+    let meetings = Meetings::new(&node_trust, Arc::new(WallClock::new(0)), &Metrics::new());
+    let refused = meetings.with(one.address).meet(Greeting::default()).await.unwrap_err();
+    assert!(refused.contains("only hubs meet hubs"), "{refused}");
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use tonic::codegen::Service as _;
 
 use super::service::{Service, Serving};
 use crate::feed::wire::hub_server::HubServer;
+use crate::trust::name::Role;
 use crate::trust::server::Acceptor;
 
 /// Connections that wait to be accepted: a fleet comes back at once.
@@ -143,23 +144,24 @@ async fn serve(
     match trust {
         None => {
             drop(handshake);
-            http(stream, serving).await
+            http(stream, Role::Hub, serving).await
         }
         Some(trust) => {
-            let (tls, _) = trust.accept(stream, peer).await?;
+            let (tls, peer) = trust.accept(stream, peer).await?;
             drop(handshake);
-            http(tls, serving).await
+            http(tls, peer.role, serving).await
         }
     }
 }
 
 /// HTTP/2 until the end of the connection.
-async fn http<S>(stream: S, serving: &Arc<Serving>) -> anyhow::Result<()>
+async fn http<S>(stream: S, peer: Role, serving: &Arc<Serving>) -> anyhow::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let asked = Arc::new(AtomicBool::new(false));
-    let service = HubServer::new(Service(serving.clone())).max_decoding_message_size(MAX_REQUEST);
+    let service =
+        HubServer::new(Service { serving: serving.clone(), peer }).max_decoding_message_size(MAX_REQUEST);
     let service = service_fn({
         let asked = asked.clone();
         move |request| {

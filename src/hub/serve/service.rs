@@ -27,6 +27,7 @@ use crate::ops::metrics::BuildInfo;
 use crate::source::Wanted;
 use crate::store::Store;
 use crate::store::state::{Facts, Limits};
+use crate::trust::name::Role;
 
 /// When a follower may come back to a hub that is full: it has tried others by then, and some of ours may have gone.
 const FULL_AFTER: Duration = Duration::from_secs(10);
@@ -197,7 +198,12 @@ impl Pulse {
 type Replies = Pin<Box<dyn Stream<Item = Result<wire::FollowReply, Status>> + Send>>;
 
 /// The service, which its streams hold on to.
-pub(super) struct Service(pub(super) Arc<Serving>);
+pub(super) struct Service {
+    /// What all streams share.
+    pub(super) serving: Arc<Serving>,
+    /// What the one at the other end is by its certificate; a hub, where nobody needs one.
+    pub(super) peer: Role,
+}
 
 #[async_trait::async_trait]
 impl Hub for Service {
@@ -207,7 +213,7 @@ impl Hub for Service {
         &self,
         request: Request<Streaming<wire::FollowRequest>>,
     ) -> Result<Response<Self::FollowStream>, Status> {
-        let serving = self.0.clone();
+        let serving = self.serving.clone();
         let Some(seat) = serving.seat() else {
             let full = serving.later(FULL_AFTER, "this hub has as many followers as it may have");
             return Ok(Response::new(Box::pin(stream::iter([Ok(full.into())]))));
@@ -217,9 +223,13 @@ impl Hub for Service {
     }
 
     async fn meet(&self, request: Request<wire::Greeting>) -> Result<Response<wire::Greeting>, Status> {
+        // Invariant: what a sibling says has lists made and losses accepted, which is for no node to bring about.
+        if self.peer != Role::Hub {
+            return Err(Status::permission_denied("only hubs meet hubs"));
+        }
         let greeting: Greeting = request.into_inner().into();
         let known = greeting.known.clone();
-        self.0.family.met(greeting).await;
-        Ok(Response::new(self.0.family.greeting(&known).into()))
+        self.serving.family.met(greeting).await;
+        Ok(Response::new(self.serving.family.greeting(&known).into()))
     }
 }
