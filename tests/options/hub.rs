@@ -19,10 +19,10 @@ const WEB: &str = "web.shop.svc.cluster.local.";
 const ENDPOINT: &str = "7.0.244.10.in-addr.arpa.";
 
 /// A hub that runs until the test ends.
-struct Hub {
+pub(super) struct Hub {
     process: Process,
     /// Where it serves.
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     server: ApiServer,
 }
 
@@ -45,20 +45,25 @@ impl Hub {
     }
 
     async fn tls(web: &str, identity: &IdentityFolder) -> Self {
+        Self::tls_with(web, identity, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub(super) async fn tls_with(web: &str, identity: &IdentityFolder, arguments: &[String]) -> Self {
         let [ca, cert, key] = files(identity);
         let flag = |name: &str, file: String| [name.to_owned(), file];
         let flags = [flag("--tls-ca", ca), flag("--tls-cert", cert), flag("--tls-key", key)];
-        Self::start(web, &flags.concat()).await
+        Self::start(web, &[&flags.concat(), arguments].concat()).await
     }
 }
 
 /// Authority, certificate and key.
-fn files(identity: &IdentityFolder) -> [String; 3] {
+pub(super) fn files(identity: &IdentityFolder) -> [String; 3] {
     ["ca.crt", "tls.crt", "tls.key"].map(|name| identity.path(name).to_string_lossy().into_owned())
 }
 
 /// A node that gets the address of web.shop.
-async fn follows(lines: &str, web: &str) -> TestNode {
+pub(super) async fn follows(lines: &str, web: &str) -> TestNode {
     let node = start(lines);
     node.logged("cluster data is live").await;
     assert_eq!(a(&node, WEB).await, format!("NoError {web}"), "{lines}");
@@ -66,7 +71,7 @@ async fn follows(lines: &str, web: &str) -> TestNode {
 }
 
 /// A node that gets nothing from its hub.
-async fn is_left_alone(lines: &str, why: &str) {
+pub(super) async fn is_left_alone(lines: &str, why: &str) {
     let node = start(lines);
     node.logged("source lost").await;
     assert!(node.log().contains(why), "{lines}: {}", node.log());
@@ -294,31 +299,4 @@ async fn flag_endpoints() {
     assert_eq!(endpoint(by_flag), "NoError 10-244-0-7.web.shop.svc.cluster.local.");
     let (code, _, error) = run(command(&cluster, &lines).args(["--endpoints", "some"]));
     assert!(code == 2 && error.contains("write all or headless"), "{error}");
-}
-
-/// Whether a value is taken: what the guard does is shown where it judges.
-fn takes(flag: &str, variable: &str, good: &str, bad: &str, want: &str) {
-    let cluster = Cluster::new();
-    let corefile = cluster.path("Corefile");
-    std::fs::write(&corefile, cluster.corefile("")).unwrap();
-    let check = || {
-        let mut command = outlast();
-        command.args(["check", "--conf"]).arg(&corefile);
-        command
-    };
-    assert_eq!(run(check().args([flag, good])).0, 0);
-    assert_eq!(run(check().env(variable, good)).0, 0);
-    for (code, _, error) in [run(check().args([flag, bad])), run(check().env(variable, bad))] {
-        assert!(code == 2 && error.contains(want), "{error}");
-    }
-}
-
-#[test]
-fn flag_guard() {
-    takes("--guard", "OUTLAST_GUARD", "off", "half", "write on or off");
-}
-
-#[test]
-fn flag_guard_hold() {
-    takes("--guard-hold", "OUTLAST_GUARD_HOLD", "2h", "1s", "is from 1m to 168h");
 }
