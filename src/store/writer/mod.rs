@@ -427,7 +427,11 @@ impl Writer {
         self.progress.send_if_modified(|said| std::mem::replace(said, held) != held);
         let frozen = generation.frozen.is_some();
         self.report.frozen(frozen);
-        let why = if frozen { Some("frozen by an operator") } else { why_unproved(&self.link, self.lost.as_deref()) };
+        let why = if frozen {
+            Some("frozen by an operator")
+        } else {
+            why_unproved(&self.link, self.lost.as_deref())
+        };
         self.report.state(state, facts, why);
     }
 }
