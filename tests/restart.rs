@@ -7,6 +7,8 @@
 mod api_server;
 #[path = "restart/disks.rs"]
 mod disks;
+#[path = "restart/hubs.rs"]
+mod hubs;
 #[path = "restart/kills.rs"]
 mod kills;
 #[path = "restart/load.rs"]

@@ -62,6 +62,9 @@ pub enum FrameError {
     /// Something that has to be there is not.
     #[error("a {0} without what it is about")]
     Missing(&'static str),
+    /// Where no cluster can be.
+    #[error("a position that no cluster can be at: {0:?}")]
+    Position(Position),
     /// A key that identifies nothing.
     #[error("a key of a {0} without name or namespace")]
     Key(Kind),
@@ -401,7 +404,7 @@ impl TryFrom<wire::Frame> for Frame {
             }),
             In::WholeBegin(b) => Self::WholeBegin(WholeBegin {
                 cluster_uid: short(b.cluster_uid),
-                position: b.position.as_ref().ok_or(FrameError::Missing("WholeBegin"))?.into(),
+                position: read_position(&b.position.ok_or(FrameError::Missing("WholeBegin"))?)?,
                 objects: b.objects,
                 complete: read_kinds(b.complete),
                 serial: b.serial,
@@ -409,13 +412,13 @@ impl TryFrom<wire::Frame> for Frame {
             }),
             In::WholePart(p) => Self::WholePart(read_entries(p.entries)?),
             In::WholeEnd(e) => Self::WholeEnd(WholeEnd {
-                position: e.position.as_ref().ok_or(FrameError::Missing("WholeEnd"))?.into(),
+                position: read_position(&e.position.ok_or(FrameError::Missing("WholeEnd"))?)?,
                 digests: Digests::read(e.digest_version, e.digests),
                 holds: e.holds.map(read_holds).unwrap_or_default(),
             }),
             In::Batch(b) => Self::Batch(Batch {
                 cluster_uid: short(b.cluster_uid),
-                position: b.position.as_ref().map(Into::into),
+                position: b.position.as_ref().map(read_position).transpose()?,
                 digests: Digests::read(b.digest_version, b.digests),
                 entries: read_entries(b.entries)?,
                 holds: b.holds.map(read_holds),
@@ -431,6 +434,12 @@ impl TryFrom<wire::Frame> for Frame {
             In::Refused(r) => Self::Refused { why: short(r.why) },
         })
     }
+}
+
+/// A position that moves a follower: what cannot be would keep it from ever following anybody else.
+fn read_position(message: &wire::Position) -> Result<Position, FrameError> {
+    let position = Position::from(message);
+    if position.is_possible() { Ok(position) } else { Err(FrameError::Position(position)) }
 }
 
 fn read_entries(entries: Vec<wire::Entry>) -> Result<Vec<Entry>, FrameError> {
@@ -505,7 +514,7 @@ impl From<wire::Heartbeat> for Heartbeat {
             nonce: h.nonce,
             state: State::read(h.state),
             age: Duration::from_millis(h.age_ms),
-            position: h.position.as_ref().map(Into::into),
+            position: h.position.as_ref().map(Position::from).filter(Position::is_possible),
             digests: Digests::read(h.digest_version, h.digests),
             why: short(h.why),
             ahead: h.ahead,
@@ -609,7 +618,8 @@ mod tests {
     }
 
     fn position() -> impl Strategy<Value = Position> {
-        any::<(u64, [u64; 4])>().prop_map(|(epoch, versions)| Position { epoch, versions })
+        any::<(u32, [u32; 4])>()
+            .prop_map(|(epoch, versions)| Position { epoch: epoch.into(), versions: versions.map(u64::from) })
     }
 
     fn digests() -> impl Strategy<Value = Digests> {

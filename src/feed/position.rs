@@ -26,6 +26,20 @@ impl Position {
     }
 }
 
+/// The highest version there can be: etcd counts in signed numbers of 64 bits.
+const MAX_VERSION: u64 = i64::MAX as u64;
+
+/// The highest epoch that is believed: nobody restores a cluster so often, and whoever believed in the last epoch there
+/// is could never follow anything again.
+const MAX_EPOCH: u64 = u32::MAX as u64;
+
+impl Position {
+    /// Whether a cluster can be there at all.
+    pub fn is_possible(&self) -> bool {
+        self.epoch <= MAX_EPOCH && self.versions.iter().all(|version| *version <= MAX_VERSION)
+    }
+}
+
 impl From<&wire::Position> for Position {
     fn from(p: &wire::Position) -> Self {
         Self { epoch: p.epoch, versions: [p.namespaces, p.services, p.endpoint_slices, p.pods] }

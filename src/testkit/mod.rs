@@ -13,4 +13,5 @@ pub mod fleet;
 pub mod followers;
 pub mod hub;
 pub mod node;
+pub mod scripted_hub;
 pub mod upstream;

@@ -37,6 +37,11 @@ impl Place {
         Self::following(|place| format!("kubeconfig {}", place.kubeconfig().display()), options)
     }
 
+    /// The same with hubs, which these lines are about.
+    pub(super) fn of_hubs(hubs: &str, options: &str) -> Self {
+        Self::following(|_| hubs.to_owned(), options)
+    }
+
     /// A place whose `kubernetes` block has the line of a source, and these.
     fn following(source: impl Fn(&Self) -> String, options: &str) -> Self {
         // Memory where there is some: what is tested is what is written when, not how fast the disk is.

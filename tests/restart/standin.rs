@@ -46,7 +46,12 @@ impl ApiServer {
     /// SIGKILL. Returns what starts it again: on the same port and with the same objects, but with other keys
     /// and tokens.
     pub(super) fn kill(self, place: &Place) -> impl FnOnce() -> Self {
-        self.process.signal(Signal::SIGKILL);
+        self.end(place, Signal::SIGKILL)
+    }
+
+    /// The same with any signal that ends it.
+    pub(super) fn end(self, place: &Place, signal: Signal) -> impl FnOnce() -> Self {
+        self.process.signal(signal);
         self.process.wait();
         let Self { address, arguments, .. } = self;
         move || Self::listening(place, &address, arguments)

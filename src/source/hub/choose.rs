@@ -44,6 +44,8 @@ struct Record {
     not_before: Option<Instant>,
     /// When it last failed or was passed over, if nothing good was seen of it since.
     shunned: Option<Instant>,
+    /// Why it was left then.
+    reason: Option<&'static str>,
 }
 
 /// The next hub.
@@ -131,7 +133,12 @@ impl Choice {
     pub(super) fn healthy(&mut self, hub: SocketAddr, now: Instant) {
         let record = self.record(hub);
         record.backoff.healthy(now);
-        (record.shunned, record.not_before) = (None, None);
+        (record.shunned, record.not_before, record.reason) = (None, None, None);
+    }
+
+    /// A hub is left for this reason: whether that is worth a line, because it was well or was left for another one.
+    pub(super) fn is_news(&mut self, hub: SocketAddr, reason: &'static str) -> bool {
+        self.record(hub).reason.replace(reason) != Some(reason)
     }
 
     /// A hub has failed, or has asked to be left alone for `floor`.
@@ -152,7 +159,7 @@ impl Choice {
     }
 
     fn record(&mut self, hub: SocketAddr) -> &mut Record {
-        let new = || Record { backoff: Backoff::new(Policy::RECONNECT), not_before: None, shunned: None };
+        let new = || Record { backoff: Backoff::new(Policy::RECONNECT), not_before: None, shunned: None, reason: None };
         self.hubs.entry(hub).or_insert_with(new)
     }
 
@@ -239,6 +246,19 @@ mod tests {
         choice.passed(first, until);
         assert_eq!(picked(&choice, until), Some(second), "passed over, and so behind the others");
         assert_eq!(picked(&choice, until + SHUNNED), Some(first), "not for ever");
+    }
+
+    #[test]
+    fn a_hub_that_fails_as_before_is_no_news() {
+        let (jitter, now) = (Jitter::from_seed(1), Instant::now());
+        let mut choice = choice("n", &[1, 2], &[]);
+        assert!(choice.is_news(hub(1), "closed"));
+        choice.failed(hub(1), now, Duration::ZERO, &jitter);
+        assert!(!choice.is_news(hub(1), "closed"));
+        assert!(choice.is_news(hub(2), "closed"), "of another one it is");
+        assert!(choice.is_news(hub(1), "silent"), "for another reason, too");
+        choice.healthy(hub(1), now);
+        assert!(choice.is_news(hub(1), "silent"), "and once it was well");
     }
 
     #[test]

@@ -152,11 +152,15 @@ impl HubSource {
             return Err(Gone);
         }
         self.standing.metrics.left(left.word());
-        tracing::info!(%hub, reason = left.word(), why = %left, "left hub");
+        if self.choice.is_news(hub, left.word()) {
+            tracing::info!(%hub, reason = left.word(), why = %left, "left hub");
+        } else {
+            tracing::debug!(%hub, reason = left.word(), why = %left, "left hub again");
+        }
         match &left {
             // The moment was drawn already, and data is as good as it was.
             Left::Moved => self.choice.passed(hub, now),
-            Left::Stale { .. } => {
+            Left::Stale { .. } | Left::Slow => {
                 self.choice.passed(hub, now);
                 self.patience = self.patience.saturating_mul(2).min(MAX_PATIENCE);
             }

@@ -19,6 +19,9 @@ const PING_SPREAD: f64 = 0.2;
 /// enough that the next hub is found before data is stale.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// A hub that says this and that and answers no ping for so long vouches for nothing: by then data is stale.
+const MUTE: Duration = Duration::from_secs(30);
+
 /// Pings that may wait for an answer: a whole state may be ahead of it in the stream.
 const MAX_OPEN: usize = 16;
 
@@ -36,6 +39,8 @@ pub(super) struct Pulse {
     next: Instant,
     /// When the hub counts as silent, while an answer is awaited.
     silent_at: Option<Instant>,
+    /// When the hub counts as mute, while an answer is awaited.
+    mute_at: Option<Instant>,
 }
 
 /// What is due.
@@ -52,24 +57,23 @@ pub(super) enum Due {
 impl Pulse {
     /// The first ping is due at once.
     pub(super) fn new(now: Instant) -> Self {
-        Self { open: VecDeque::new(), nonce: 1, next: now, silent_at: None }
+        Self { open: VecDeque::new(), nonce: 1, next: now, silent_at: None, mute_at: None }
     }
 
     /// When something is due.
     pub(super) fn at(&self) -> Instant {
-        self.silent_at.map_or(self.next, |at| at.min(self.next))
+        [self.silent_at, self.mute_at].into_iter().flatten().fold(self.next, Instant::min)
     }
 
     /// What is due now.
     pub(super) fn due(&mut self, now: Instant, jitter: &Jitter) -> Due {
-        if let Some(at) = self.silent_at
-            && at <= now
-        {
-            if now.saturating_duration_since(at) < STOPPED {
+        for (at, again) in [(&mut self.silent_at, SILENCE), (&mut self.mute_at, MUTE)] {
+            let Some(due) = at.filter(|at| *at <= now) else { continue };
+            if now.saturating_duration_since(due) < STOPPED {
                 return Due::Silent;
             }
             // We were not there to hear it.
-            self.silent_at = Some(now + SILENCE);
+            *at = Some(now + again);
         }
         if self.next > now {
             return Due::Nothing;
@@ -82,7 +86,20 @@ impl Pulse {
         self.nonce += 1;
         self.open.push_back((nonce, now));
         self.silent_at.get_or_insert(now + SILENCE);
+        self.mute_at.get_or_insert(now + MUTE);
         Due::Ping(nonce)
+    }
+
+    /// There is something that only a heartbeat proves: a ping is due at once, unless an answer is awaited.
+    pub(super) fn soon(&mut self, now: Instant) {
+        if self.open.is_empty() {
+            self.next = now;
+        }
+    }
+
+    /// A whole state is on its way, and heartbeats may stand behind parts of it.
+    pub(super) fn busy(&mut self, now: Instant) {
+        self.mute_at = self.mute_at.map(|_| now + MUTE);
     }
 
     /// Something was heard: the hub is there.
@@ -97,8 +114,10 @@ impl Pulse {
         let at = self.open.iter().position(|(open, _)| *open == nonce)?;
         let sent = self.open.drain(..=at).next_back().map(|(_, sent)| sent);
         if self.open.is_empty() {
-            self.silent_at = None;
+            (self.silent_at, self.mute_at) = (None, None);
         }
+        // Those that are left are younger.
+        self.mute_at = self.mute_at.and_then(|_| Some(self.open.front()?.1 + MUTE));
         sent
     }
 }
@@ -138,6 +157,23 @@ mod tests {
         assert_eq!(pulse.due(second + SECOND, &jitter), Due::Silent, "five seconds after it was last heard");
         assert_eq!(pulse.answered(2), Some(second));
         assert_eq!(pulse.answered(77), None, "not asked");
+    }
+
+    #[test]
+    fn a_hub_that_talks_and_answers_no_ping_is_silent_unless_a_whole_state_is_on_its_way() {
+        let (jitter, start) = (Jitter::from_seed(1), Instant::now());
+        for busy in [false, true] {
+            let mut pulse = Pulse::new(start);
+            let silent = (0..120).find(|second| {
+                let now = start + *second * SECOND;
+                pulse.heard(now);
+                if busy {
+                    pulse.busy(now);
+                }
+                pulse.due(now, &jitter) == Due::Silent
+            });
+            assert_eq!(silent, (!busy).then_some(30));
+        }
     }
 
     #[test]

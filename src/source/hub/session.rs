@@ -31,6 +31,10 @@ const COMPARE_EVERY: Duration = Duration::from_secs(1);
 /// The least time between two whole states that the store asks for.
 const RELIST_EVERY: Duration = Duration::from_secs(60);
 
+/// How many times as patient a follower is while a whole state comes than with a hub that is behind or stale: by then
+/// thousands of followers have had theirs.
+const WHOLE_PATIENCE: u32 = 4;
+
 /// The longest time over which a hub may spread its followers' going: longer, and it is gone before.
 const MAX_MOVE: Duration = Duration::from_secs(120);
 
@@ -72,6 +76,8 @@ pub(crate) enum Left {
         /// For people: what it says.
         why: String,
     },
+    /// Its whole state does not come to an end, and there are other hubs.
+    Slow,
     /// It stops, and has asked us to go.
     Moved,
 }
@@ -96,6 +102,7 @@ impl Left {
             Self::Foreign { .. } => "foreign",
             Self::Behind => "behind",
             Self::Stale { .. } => "stale",
+            Self::Slow => "slow",
             Self::Moved => "moved",
         }
     }
@@ -117,6 +124,7 @@ impl fmt::Display for Left {
             ),
             Self::Behind => f.write_str("it is behind what was served already"),
             Self::Stale { why } => write!(f, "its data is stale: {why}"),
+            Self::Slow => f.write_str("its whole state does not come to an end"),
             Self::Moved => f.write_str("it stops"),
         }
     }
@@ -217,6 +225,8 @@ pub(super) struct Session<'a> {
     relisted: Option<Instant>,
     /// When to go, if the hub has asked for it.
     move_at: Option<Instant>,
+    /// When the whole state began that is on its way.
+    whole_since: Option<Instant>,
     /// Since when the hub is behind or stale, and why it is left for that.
     unwell: Option<(Instant, Left)>,
     /// State of the hub's data, as it was last said.
@@ -244,6 +254,7 @@ impl<'a> Session<'a> {
             compared: None,
             relisted: None,
             move_at: None,
+            whole_since: None,
             unwell: None,
             state: None,
         }
@@ -258,6 +269,7 @@ impl<'a> Session<'a> {
         if let Some(apply) = &mut self.apply {
             apply.whole_failed().await?;
         }
+        self.whole_since = None;
         let view = self.standing.view;
         let (apply, store) = Apply::begin(self.updates, view.kinds()).await?;
         if whole && self.mended.is_empty() {
@@ -290,7 +302,8 @@ impl<'a> Session<'a> {
         patience: Option<Duration>,
     ) -> Result<Step, Left> {
         let impatient = self.unwell.as_ref().zip(patience).map(|((since, _), patience)| *since + patience);
-        let timers = [Some(self.pulse.at()), self.welcome_by, self.move_at, impatient];
+        let slow = self.whole_since.zip(patience).map(|(since, patience)| since + patience * WHOLE_PATIENCE);
+        let timers = [Some(self.pulse.at()), self.welcome_by, self.move_at, impatient, slow];
         let wake = timers.into_iter().flatten().min().unwrap_or_else(|| self.pulse.at());
         tokio::select! {
             reply = self.link.replies.next() => {
@@ -301,7 +314,7 @@ impl<'a> Session<'a> {
                 self.take(reply).await
             }
             Some(command) = commanded.recv() => self.command(command).await,
-            () = tokio::time::sleep_until(wake) => self.wake(impatient).map(|()| Step::Nothing),
+            () = tokio::time::sleep_until(wake) => self.wake(impatient, slow).map(|()| Step::Nothing),
         }
     }
 
@@ -314,7 +327,7 @@ impl<'a> Session<'a> {
     }
 
     /// Some time has come.
-    fn wake(&mut self, impatient: Option<Instant>) -> Result<(), Left> {
+    fn wake(&mut self, impatient: Option<Instant>, slow: Option<Instant>) -> Result<(), Left> {
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if is_due(self.move_at) {
@@ -324,6 +337,9 @@ impl<'a> Session<'a> {
             && let Some((_, left)) = self.unwell.take()
         {
             return Err(left);
+        }
+        if is_due(slow) {
+            return Err(Left::Slow);
         }
         // Ahead of the welcome's limit: it notices that this process was stopped, and that nothing was heard for that.
         match self.pulse.due(now, &self.standing.jitter) {
@@ -378,11 +394,18 @@ impl<'a> Session<'a> {
                 }
                 apply.whole_begin(&begin, self.mended).await?;
                 self.standing.metrics.wholes.increment(1);
+                self.whole_since = Some(Instant::now());
             }
-            Frame::WholePart(entries) => apply.whole_part(entries).await?,
+            Frame::WholePart(entries) => {
+                apply.whole_part(entries).await?;
+                self.pulse.busy(Instant::now());
+            }
             Frame::WholeEnd(end) => {
+                self.whole_since = None;
                 let comparison = apply.whole_end(end).await?;
                 self.mended = Kinds::NONE;
+                // Until then nobody knows how old it is.
+                self.pulse.soon(Instant::now());
                 self.compared(comparison).await?;
             }
             Frame::Batch(batch) => {

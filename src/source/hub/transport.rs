@@ -118,7 +118,7 @@ impl Dialler {
 }
 
 /// Speaks HTTP/2 on a connection.
-async fn begin<S>(io: S) -> Result<Channel, NotDialled>
+pub(crate) async fn begin<S>(io: S) -> Result<Channel, NotDialled>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -141,7 +141,7 @@ where
 }
 
 /// Opens the stream. The hub's first reply may wait for the first request, which therefore is not waited for here.
-fn follow(channel: Channel) -> Link {
+pub(crate) fn follow(channel: Channel) -> Link {
     let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
     let queue =
         stream::unfold(
