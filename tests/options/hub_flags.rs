@@ -462,6 +462,18 @@ async fn hub_flag_control() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hub_flag_audit_interval() {
+    let world = World::new().await;
+    let socket = world.path("hub.sock");
+    let hub = world.start(&["--control", socket.to_str().unwrap(), "--audit-interval", "7m"]);
+    hub.process.wait_for("the status", |_| {
+        let (_, status, _) = run(outlast().args(["ctl", "status", "--json", "--socket"]).arg(&socket));
+        status.contains("\"every_s\": 420").then_some(())
+    });
+    world.wrong(&["--audit-interval", "1s"], "write a duration from 1m to 24h");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hub_flag_log_format() {
     let world = World::new().await;
     for (arguments, is_json) in [(&[][..], false), (&["--log-format", "json"], true)] {
