@@ -104,11 +104,13 @@ async fn kubernetes_hub() {
 #[tokio::test]
 async fn kubernetes_hub_tls() {
     let (ours, theirs) = (Ca::new(), Ca::new());
-    let hub = Hub::tls("10.0.0.7", &IdentityFolder::real(&ours, Role::Hub)).await;
+    let identity = IdentityFolder::real(&ours, Role::Hub);
+    let hub = Hub::tls("10.0.0.7", &identity).await;
     let line =
         |identity: &IdentityFolder| format!("hub {}\n hub_tls {}", hub.address, files(identity).join(" "));
-    follows(&line(&IdentityFolder::real(&ours, Role::Node)), "10.0.0.7").await;
-    is_left_alone(&line(&IdentityFolder::real(&theirs, Role::Node)), "within TLS").await;
+    let (own, foreign) = (IdentityFolder::real(&ours, Role::Node), IdentityFolder::real(&theirs, Role::Node));
+    follows(&line(&own), "10.0.0.7").await;
+    is_left_alone(&line(&foreign), "within TLS").await;
     is_left_alone(&format!("hub {}", hub.address), "left hub").await;
     // Files come late, and a node starts without them.
     let late = IdentityFolder::empty();
@@ -137,7 +139,8 @@ async fn kubernetes_cert_grace() {
     let ca = Ca::new();
     // Over for three days.
     let expired = Leaf::of(Role::Hub).dates(Dates::real().later(-338));
-    let hub = Hub::tls("10.0.0.7", &IdentityFolder::new(&ca, &expired, &ca)).await;
+    let identity = IdentityFolder::new(&ca, &expired, &ca);
+    let hub = Hub::tls("10.0.0.7", &identity).await;
     let node = IdentityFolder::real(&ca, Role::Node);
     let lines = format!("hub {}\n hub_tls {}", hub.address, files(&node).join(" "));
     is_left_alone(&format!("{lines}\n cert_grace 1h"), "within TLS").await;
@@ -193,7 +196,8 @@ async fn flag_hub() {
 /// All three files by flags, and by variables: without one of them the node does not start.
 async fn three_files(changed: usize) {
     let ca = Ca::new();
-    let hub = Hub::tls("10.0.0.7", &IdentityFolder::real(&ca, Role::Hub)).await;
+    let identity = IdentityFolder::real(&ca, Role::Hub);
+    let hub = Hub::tls("10.0.0.7", &identity).await;
     let (node, cluster) = (IdentityFolder::real(&ca, Role::Node), Cluster::new());
     let address = hub.address.to_string();
     let names = [
@@ -269,7 +273,8 @@ fn flag_hub_plain() {
 async fn flag_cert_grace() {
     let ca = Ca::new();
     let expired = Leaf::of(Role::Hub).dates(Dates::real().later(-338));
-    let hub = Hub::tls("10.0.0.7", &IdentityFolder::new(&ca, &expired, &ca)).await;
+    let identity = IdentityFolder::new(&ca, &expired, &ca);
+    let hub = Hub::tls("10.0.0.7", &identity).await;
     let (node, cluster) = (IdentityFolder::real(&ca, Role::Node), Cluster::new());
     let lines = format!("hub {}\n hub_tls {}\n cert_grace 1h", hub.address, files(&node).join(" "));
     let mut by_variable = command(&cluster, &lines);

@@ -306,7 +306,7 @@ async fn hub_flag_guard_hold() {
     halved(&World::new().await, &["--guard-hold", "2h"]).says("hold_for=7200s");
 }
 
-// === Who is believed ===
+// === Who is believed: one thread, which the log of a node in this process belongs to ===
 
 /// A hub within TLS whose node is followed; without one of the three files it does not start.
 async fn three_files(changed: usize) {
@@ -327,22 +327,22 @@ async fn three_files(changed: usize) {
     world.wrong(&without, names[changed]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn hub_flag_tls_ca() {
     three_files(0).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn hub_flag_tls_cert() {
     three_files(1).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn hub_flag_tls_key() {
     three_files(2).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn hub_flag_cert_grace() {
     let ca = Ca::new();
     let identity = IdentityFolder::real(&ca, Role::Hub);
