@@ -8,7 +8,11 @@ mod drain;
 mod follow;
 #[path = "hub/limits.rs"]
 mod limits;
+#[path = "hub/siblings.rs"]
+mod siblings;
 #[path = "hub/slow.rs"]
 mod slow;
+#[path = "hub/view.rs"]
+mod view;
 #[path = "hub/world.rs"]
 mod world;

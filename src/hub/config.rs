@@ -48,6 +48,8 @@ pub struct HubConfig {
     pub siblings: Vec<SocketAddr>,
     /// Namespace and name of the service whose endpoints the hubs are.
     pub service: Option<(String, String)>,
+    /// Time between two audits.
+    pub audit_interval: Duration,
     /// Bytes of changes that are kept for each view.
     pub history_bytes: usize,
     /// How many followers there may be.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::siblings::Family;
 use crate::ops::clock::WallClock;
 use crate::ops::control::{Command, Handler, Refusal, RefusalKind, value};
 use crate::ops::metrics::BuildInfo;
@@ -38,6 +39,8 @@ pub struct HubControl {
     pub(super) trust: TrustConfig,
     /// The time that certificates are judged by.
     pub(super) clock: Arc<WallClock>,
+    /// Other hubs, which are told what was accepted.
+    pub(super) family: Arc<Family>,
     /// What else there is to say, in this order.
     pub(super) tells: Vec<Arc<dyn Tells>>,
 }
@@ -81,8 +84,14 @@ impl Handler for HubControl {
             Command::Lookup { .. } => {
                 Err(Refusal::new(RefusalKind::Unknown, "a hub answers no names: ask a node"))
             }
+            Command::Rollback { .. } => Err(Refusal::new(
+                RefusalKind::Unknown,
+                "a hub is not rolled back: that is done at the nodes that answer, one by one; what keeps all of them from \
+                 what comes is 'outlast ctl freeze', at every hub",
+            )),
             order => {
                 let done = orders::carry_out(std::slice::from_ref(&self.store), order).await?;
+                self.family.accepted(done.accepted);
                 Ok(done.reply)
             }
         }

@@ -1,5 +1,7 @@
 //! What is measured of a hub.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
@@ -58,6 +60,8 @@ impl IndexMetrics {
 pub(super) struct ServeMetrics {
     /// Followers by [`Doing`].
     subscribers: [Gauge; Doing::ALL.len()],
+    /// The same, to be read.
+    counts: Arc<Counts>,
     /// Connections.
     pub(super) connections: Gauge,
     /// Connections that ended before they were of use.
@@ -78,6 +82,17 @@ pub(super) struct ServeMetrics {
     pub(super) moved: Counter,
     /// Heartbeats sent.
     pub(super) heartbeats: Counter,
+}
+
+/// Followers by [`Doing`], to be read.
+#[derive(Debug, Default)]
+pub(super) struct Counts([AtomicUsize; Doing::ALL.len()]);
+
+impl Counts {
+    /// How many there are of each, with what they do.
+    pub(super) fn all(&self) -> [(&'static str, usize); Doing::ALL.len()] {
+        Doing::ALL.map(|doing| (doing.as_str(), self.0[doing as usize].load(Ordering::Relaxed)))
+    }
 }
 
 /// What a follower's stream is doing.
@@ -114,6 +129,7 @@ impl ServeMetrics {
         let counter = |name, help| counter(metrics, name, help);
         Self {
             subscribers: Doing::ALL.map(|doing| metrics.gauge(subscribers, &[("state", doing.as_str())])),
+            counts: Arc::default(),
             connections: gauge(metrics, "outlast_hub_connections", "Connections of followers and siblings."),
             failed: counter(
                 "outlast_hub_connections_failed_total",
@@ -139,9 +155,21 @@ impl ServeMetrics {
         }
     }
 
-    /// The number of followers that do this.
-    pub(super) const fn doing(&self, doing: Doing) -> &Gauge {
-        &self.subscribers[doing as usize]
+    /// One more follower does this.
+    pub(super) fn begins(&self, doing: Doing) {
+        self.subscribers[doing as usize].increment(1.0);
+        self.counts.0[doing as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One follower less does this.
+    pub(super) fn ends(&self, doing: Doing) {
+        self.subscribers[doing as usize].decrement(1.0);
+        self.counts.0[doing as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many followers do what.
+    pub(super) fn counts(&self) -> Arc<Counts> {
+        self.counts.clone()
     }
 }
 

@@ -16,18 +16,26 @@
 //! * Nothing is sent that the source has not told: a hub without data says that it has none.
 //!
 //! Reading order: [`history`] (where followers go on), [`line`] (one view's log and whole states), [`index`] (what
-//! makes them), [`whole`], [`admission`], [`serve`] (connections and streams), [`running`] (how it is put together).
+//! makes them), [`whole`], [`admission`], [`serve`] (connections and streams), [`siblings`] (other hubs), [`following`]
+//! (where the data comes from), [`audit`] and [`probe`] (the view from the hub), [`control`] (operators), [`running`] (how
+//! it is put together).
 
 pub mod admission;
+pub mod audit;
 pub mod config;
 pub mod control;
+mod following;
 mod gate;
 pub mod history;
 pub mod index;
 pub mod line;
 mod metrics;
+pub mod orders;
+mod probe;
 mod roster;
 pub mod running;
+mod sections;
 mod serve;
+mod siblings;
 pub mod state;
 pub mod whole;

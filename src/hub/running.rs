@@ -2,19 +2,25 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::audit::{Audit, Last};
 use super::config::HubConfig;
-use super::control::HubControl;
+use super::control::{HubControl, Tells};
+use super::following::Following;
 use super::gate::Gate;
 use super::index::Index;
 use super::line::Lines;
 use super::metrics::{GateMetrics, IndexMetrics, ServeMetrics};
+use super::orders::ToSource;
+use super::probe::{Seen, keep_looking};
 use super::roster::Roster;
 use super::serve::{Listener, Serving, ServingConfig, bind};
+use super::siblings::{Family, Rounds};
 use crate::ops::admin::{Admin, Face};
 use crate::ops::clock::WallClock;
 use crate::ops::drain::Drain;
@@ -22,9 +28,9 @@ use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::{Monitor, Readiness};
 use crate::snapshot::disk::RealDisk;
-use crate::source::command::Commands;
-use crate::source::start::{self, Beginning};
-use crate::source::{SourceConfig, UPDATE_QUEUE};
+use crate::source::SourceConfig;
+use crate::source::apiserver::probe::Probe;
+use crate::source::hub::meet::Meetings;
 use crate::store::Store;
 use crate::store::keeper::{Keeper, KeeperConfig};
 use crate::store::orders::Ordered;
@@ -48,7 +54,7 @@ pub struct Running {
     /// What it holds.
     pub store: Arc<Store>,
     /// To its source.
-    pub commands: Commands,
+    pub commands: ToSource,
     /// What carries out an operator's commands.
     pub control: Arc<HubControl>,
     /// The writer.
@@ -77,21 +83,58 @@ pub fn start(
     let keeper = keeper(&config, &source, clock, metrics);
     let writer = Writer::new(store.clone(), keeper, config.wanted, config.limits, clock.clone(), metrics);
     let mut writer = writer.with_readiness(readiness.register(DATA)).with_triggers(triggers.clone());
-    writer.guards(config.guard.guard(Jitter::for_process()));
     let resume = writer.boot();
 
     let listeners = config.listen.iter().map(|address| bind(*address)).collect::<anyhow::Result<Vec<_>>>()?;
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.local).collect();
     let mut admin = Admin::new(readiness.clone(), metrics.clone(), drain, control);
     let prepared = admin.prepare(&config.faces)?;
     admin.apply(prepared);
 
     let stop = drain.draining().child_token();
-    let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
-    let beginning = Beginning { wanted: config.wanted, resume, updates, stop: stop.clone() };
-    let commands = start::start(&source, beginning, metrics, control)?;
-    writer.asks(commands.clone());
-    let orders = writer.control();
-    let writer = control.spawn(writer.run(queue, stop.clone()));
+    let (name, commands, orders) = (name(), ToSource::default(), writer.control());
+    let judged = (config.wanted.kinds(), config.limits);
+    let family = Family::new(name.clone(), store.clone(), orders.clone(), commands.clone(), judged, metrics);
+    control.spawn(family.clone().run(stop.clone()));
+    // Certificates are read on the runtime that is entered.
+    let meetings = Meetings::new(&config.trust, clock.clone(), metrics);
+    let own = if config.advertise.is_empty() { addresses.clone() } else { config.advertise.clone() };
+    let is_other = |hub: &SocketAddr| !own.contains(hub) && !addresses.contains(hub);
+    let following = Following {
+        writer,
+        store: store.clone(),
+        source: source.clone(),
+        commands: commands.clone(),
+        wanted: config.wanted,
+        limits: config.limits,
+        interval: config.interval,
+        guard: config.guard,
+        siblings: config.siblings.iter().copied().filter(is_other).collect(),
+        family: family.clone(),
+        trust: config.trust.clone(),
+        meetings: meetings.clone(),
+        name: name.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        jitter: Jitter::for_process(),
+        control: control.clone(),
+    };
+    let writer = control.spawn(following.run(resume, stop.clone()));
+    let (probed, audited) = (Arc::<Seen>::default(), Arc::<Last>::default());
+    let probe = Probe::new(config.access.clone(), metrics.clone());
+    let jitter = Jitter::for_process();
+    control.spawn(keep_looking(probe, probed.clone(), metrics.clone(), jitter, stop.clone()));
+    let audit = Audit {
+        interval: config.audit_interval,
+        kinds: config.wanted.kinds(),
+        limits: config.limits,
+        store: store.clone(),
+        source: commands.clone(),
+        family: family.clone(),
+        last: audited.clone(),
+        jitter: Jitter::for_process(),
+    };
+    control.spawn(audit.run(metrics.clone(), stop.clone()));
 
     let lines = Arc::new(Lines::new(config.wanted.pods, config.history_bytes));
     let index = Index::new(store.clone(), triggers, lines.clone(), Arc::new(IndexMetrics::new(metrics)));
@@ -100,22 +143,13 @@ pub fn start(
     control.spawn(gate.clone().run(drain.closing().clone()));
     control.spawn(metrics.clone().run_upkeep(drain.closing().clone()));
 
-    let addresses: Vec<_> = listeners.iter().map(|listener| listener.local).collect();
     let (hubs, known) = watch::channel([].into());
-    control.spawn(roster(&config, &addresses).run(store.clone(), hubs, stop));
-    let name = name();
-    let operated = HubControl {
-        name: name.clone(),
-        began: std::time::Instant::now(),
-        addresses: addresses.clone(),
-        store: Ordered { zone: ZONE.to_owned(), source, snapshot: config.snapshot.clone(), control: orders },
-        readiness,
-        trust: config.trust.clone(),
-        clock: clock.clone(),
-        tells: Vec::new(),
-    };
+    control.spawn(roster(&config, &addresses).run(store.clone(), hubs, stop.clone()));
+    let own = own.iter().chain(&addresses).copied().collect();
+    let (hubs, jitter) = (known.clone(), Jitter::for_process());
+    control.spawn(Rounds { family: family.clone(), meetings, own, hubs, jitter }.run(stop));
     let serving = ServingConfig {
-        name,
+        name: name.clone(),
         wanted: config.wanted,
         limits: config.limits,
         max_subscribers: config.max_subscribers,
@@ -127,10 +161,22 @@ pub fn start(
         lines,
         gate,
         known,
-        commands.clone(),
+        family.clone(),
         drain.clone(),
         ServeMetrics::new(metrics),
     );
+    let tells: Vec<Arc<dyn Tells>> = vec![serving.followers(), family.clone(), probed, audited];
+    let operated = HubControl {
+        name,
+        began: Instant::now(),
+        addresses: addresses.clone(),
+        store: Ordered { zone: ZONE.to_owned(), source, snapshot: config.snapshot.clone(), control: orders },
+        readiness,
+        trust: config.trust.clone(),
+        clock: clock.clone(),
+        family,
+        tells,
+    };
     serve(listeners, &serving, &config.trust, clock, metrics, drain);
     let faces = [Face::Health, Face::Ready, Face::Metrics].into_iter();
     let faces = faces.flat_map(|f| admin.addresses(f).map(move |a| (f, a)).collect::<Vec<_>>()).collect();

@@ -7,13 +7,26 @@ use tokio::time::Instant;
 
 use super::history::Mark;
 use crate::feed::digests::Digests;
+use crate::feed::frame;
 use crate::feed::view::View;
 use crate::source::Resume;
+use crate::store::state::{DataState, Facts, Limits};
 use crate::store::{Generation, Store};
 use crate::zone::held::HeldSet;
 use crate::zone::hold::Hold;
 use crate::zone::object::Kinds;
 use crate::zone::{self, Table};
+
+/// How a hub's data is, as followers and siblings are told.
+pub(super) fn said(generation: &Generation, facts: Facts, needed: Kinds, limits: Limits) -> frame::State {
+    match DataState::judge(facts, needed, limits) {
+        DataState::Empty { .. } => frame::State::Empty,
+        // What stays whatever comes proves nothing.
+        _ if generation.frozen.is_some() => frame::State::Frozen,
+        DataState::Live => frame::State::Live,
+        DataState::Stale { .. } | DataState::Expired { .. } => frame::State::Stale,
+    }
+}
 
 /// What a store held at some time. A value, as a table is.
 #[derive(Clone, Default)]

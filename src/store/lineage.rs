@@ -71,6 +71,13 @@ impl Lineage {
         self.known = Resume { cluster_uid, position, told: position, ..Resume::default() };
     }
 
+    /// No more than this is known to have been gone over.
+    pub(super) fn went_over(&mut self, proved: &Position) {
+        for (known, proved) in self.known.position.versions.iter_mut().zip(proved.versions) {
+            *known = proved.min(*known);
+        }
+    }
+
     /// The kinds were listed to the end.
     pub(super) fn listed(&mut self, kinds: Kinds) {
         self.broken = self.broken.minus(kinds);

@@ -19,22 +19,27 @@ use crate::drill::standin::Standin;
 use crate::feed::digests::Digests;
 use crate::feed::entry::Entry;
 use crate::feed::frame::{Frame, Heartbeat, PROTOCOL, Reply, Request, Subscription, Welcome};
+use crate::feed::greeting::Greeting;
 use crate::feed::position::Position;
 use crate::feed::view::View;
+use crate::feed::wire;
 use crate::feed::wire::hub_client::HubClient;
 use crate::feed::wire::{FollowReply, FollowRequest};
+use crate::hub::audit::AUDIT_INTERVAL;
 use crate::hub::config::{HISTORY_BYTES, HubConfig, MAX_SUBSCRIBERS};
 use crate::hub::running::{self, Running};
 use crate::ops::clock::WallClock;
+use crate::ops::control::{self, Handler as _, Refusal};
 use crate::ops::drain::{Drain, Limits, SIGNAL_QUEUE};
 use crate::ops::metrics::Metrics;
 use crate::source::Wanted;
 use crate::source::apiserver::access::{self, Access, Place};
+use crate::source::command::{Command, Why};
 use crate::trust::config::TrustConfig;
 use crate::zone::Table;
 use crate::zone::held::{self, HeldSet};
 use crate::zone::hold;
-use crate::zone::object::Kind;
+use crate::zone::object::{Kind, Kinds};
 
 /// How long a test waits for something that a hub does by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -85,6 +90,7 @@ impl Builder {
             trust: TrustConfig::Plain,
             siblings: Vec::new(),
             service: None,
+            audit_interval: AUDIT_INTERVAL.0,
             history_bytes: HISTORY_BYTES.0,
             max_subscribers: MAX_SUBSCRIBERS.0,
             transfers: crate::hub::admission::Limits::default(),
@@ -157,12 +163,37 @@ impl TestHub {
         }
     }
 
+    /// Has its source list everything, for an audit.
+    ///
+    /// # Panics
+    /// When it was stopped.
+    pub fn relist(&self) {
+        let kinds = Kinds::ALL;
+        let asked = self.running().commands.ask(Command::Relist { kinds, why: Why::Audit });
+        assert!(asked, "the source has an ear");
+    }
+
+    /// Orders something over its control socket, without the socket.
+    ///
+    /// # Errors
+    /// It refuses.
+    ///
+    /// # Panics
+    /// When it was stopped.
+    pub async fn order(&self, order: control::Command) -> Result<serde_json::Value, Refusal> {
+        self.running().control.handle(order).await
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs")
+    }
+
     /// What it holds.
     ///
     /// # Panics
     /// When it was stopped.
     pub fn table(&self) -> Table {
-        self.running.as_ref().expect("it runs").store.current().table.clone()
+        self.running().store.current().table.clone()
     }
 
     /// Ends it as SIGTERM does.
@@ -186,6 +217,17 @@ impl Drop for TestHub {
     fn drop(&mut self) {
         self.drain.forced().cancel();
     }
+}
+
+/// Says something to a hub as a sibling does, and hears what it says.
+///
+/// # Panics
+/// When there is no hub.
+pub async fn meet(hub: SocketAddr, greeting: &Greeting) -> Greeting {
+    let endpoint = Endpoint::from_shared(format!("http://{hub}")).expect("a URL");
+    let channel = endpoint.connect().await.expect("a hub");
+    let said = HubClient::new(channel).meet(wire::Greeting::from(greeting.clone())).await;
+    said.expect("an answer").into_inner().into()
 }
 
 // === A follower ===

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cli::control::ControlAt;
 use crate::corefile;
 use crate::hub::admission::{self, AT_ONCE, RATE};
+use crate::hub::audit::AUDIT_INTERVAL;
 use crate::hub::config::{HISTORY_BYTES, HubConfig, MAX_SUBSCRIBERS, MOVE_WITHIN};
 use crate::ops::admin::{Face, ListenAddress};
 use crate::ops::control::HUB_SOCKET;
@@ -87,6 +88,9 @@ pub(in crate::cli) struct Args {
     /// The service whose endpoints are the hubs of the cluster
     #[arg(long, env = "OUTLAST_HUB_SERVICE", value_name = "NAMESPACE/NAME", value_parser = service)]
     service: Option<(String, String)>,
+    /// Time between two comparisons with everything that the API server has, 1m to 24h [default: 30m]
+    #[arg(long, env = "OUTLAST_HUB_AUDIT_INTERVAL", value_name = "DURATION", value_parser = audit_interval)]
+    audit_interval: Option<Duration>,
     /// Bytes of changes that are kept for followers that come back, for each view
     #[arg(long, env = "OUTLAST_HUB_HISTORY_BYTES", value_name = "BYTES", default_value_t = HISTORY_BYTES.0,
         value_parser = within(HISTORY_BYTES))]
@@ -200,6 +204,7 @@ impl Args {
             trust,
             siblings: self.sibling,
             service: self.service,
+            audit_interval: self.audit_interval.unwrap_or(AUDIT_INTERVAL.0),
             history_bytes: self.history_bytes,
             max_subscribers: self.max_subscribers,
             transfers: admission::Limits { at_once: self.transfers, rate: self.transfer_rate },
@@ -224,6 +229,13 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 fn guard_hold(text: &str) -> Result<Duration, String> {
     hold_within(corefile::parse_duration(text)?)
+}
+
+fn audit_interval(text: &str) -> Result<Duration, String> {
+    let interval = corefile::parse_duration(text)?;
+    let (_, least, most) = AUDIT_INTERVAL;
+    let is_allowed = (least..=most).contains(&interval);
+    if is_allowed { Ok(interval) } else { Err("write a duration from 1m to 24h".to_owned()) }
 }
 
 fn move_within(text: &str) -> Result<Duration, String> {
@@ -287,6 +299,9 @@ mod tests {
         assert_eq!(hub.listen, ["[::]:9953".parse().expect("an address")]);
         assert_eq!((hub.history_bytes, hub.max_subscribers), (HISTORY_BYTES.0, MAX_SUBSCRIBERS.0));
         assert_eq!(hub.transfers, admission::Limits::default());
+        assert_eq!((hub.guard, hub.audit_interval), (GuardConfig::default(), AUDIT_INTERVAL.0));
+        let off = config("--kubeconfig k --plain --guard off").unwrap_or_else(|e| panic!("{e}"));
+        assert!(!off.guard.on);
         let faces: Vec<_> = hub.faces.iter().map(|(face, at)| format!("{}{at}", face.path())).collect();
         assert_eq!(faces, ["/metrics:9153", "/health:8080", "/ready:8181"]);
         assert_eq!(hub.wanted, Wanted::default());
@@ -297,6 +312,7 @@ mod tests {
         let hub = config(
             "--listen 127.0.0.1:1,10.0.0.1 --advertise 192.0.2.1 --snapshot /s --snapshot-interval 5m --stale-after 20s \
              --endpoint http://127.0.0.1:8080 --pods --labels --tls-ca a --tls-cert b --tls-key c --cert-grace 1h \
+             --guard-hold 2h --audit-interval 5m --control off \
              --sibling 10.0.0.2,10.0.0.3:7 --service outlast/hub --history-bytes 65536 --max-subscribers 7 \
              --transfers 3 --transfer-rate 4 --move-within 2s --metrics-address off --health-address 127.0.0.1:0 \
              --ready-address off",
@@ -320,6 +336,7 @@ mod tests {
         assert_eq!(hub.trust, TrustConfig::Tls(files));
         assert_eq!(hub.service, Some(("outlast".to_owned(), "hub".to_owned())));
         assert_eq!((hub.history_bytes, hub.max_subscribers), (65_536, 7));
+        assert_eq!((hub.guard.hold, hub.audit_interval), (seconds(7200), seconds(300)));
         assert_eq!(hub.transfers, admission::Limits { at_once: 3, rate: 4 });
         let faces: Vec<_> = hub.faces.iter().map(|(face, at)| format!("{}{at}", face.path())).collect();
         assert_eq!(faces, ["/health127.0.0.1:0"]);
@@ -339,6 +356,10 @@ mod tests {
             ("--kubeconfig k --plain --cert-grace 9999h", "at most 90 days"),
             ("--kubeconfig k --plain --snapshot-interval 1ms", "from 1s to 1h"),
             ("--kubeconfig k --plain --move-within 1h", "at most 5m"),
+            ("--kubeconfig k --plain --guard maybe", "write on or off"),
+            ("--kubeconfig k --plain --guard-hold 1s", "from 1m to 168h"),
+            ("--kubeconfig k --plain --audit-interval 1s", "from 1m to 24h"),
+            ("--kubeconfig k --plain --control hub.sock", "write an absolute path, or off"),
             ("--kubeconfig k --endpoint http://h --plain", "cannot be used with"),
             ("--endpoint https://u:p@h --plain", "shown in logs"),
         ] {

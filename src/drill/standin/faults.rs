@@ -3,6 +3,7 @@
 //! Three places: single requests ([`Rule`]s), the network ([`Network`]), and the cache and the watches (lag,
 //! freeze, silence, skipped events).
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -157,6 +158,8 @@ pub struct Faults {
     network: watch::Sender<Network>,
     /// Cancelled to cut every connection, and then replaced.
     cut: Mutex<CancellationToken>,
+    /// Revisions whose events no watch delivers; as many as a test names.
+    hidden: Mutex<BTreeSet<u64>>,
     /// For lag and freeze.
     etcd: Etcd,
     /// For silence and skips.
@@ -176,7 +179,14 @@ impl Faults {
     /// No faults.
     pub(super) fn new(etcd: Etcd, requests: Arc<Requests>) -> Self {
         let network = watch::Sender::new(Network::Open);
-        Self { rules: Mutex::default(), network, cut: Mutex::default(), etcd, requests }
+        Self {
+            rules: Mutex::default(),
+            network,
+            cut: Mutex::default(),
+            hidden: Mutex::default(),
+            etcd,
+            requests,
+        }
     }
 
     // --- requests ---
@@ -201,6 +211,7 @@ impl Faults {
         self.set_network(Network::Open);
         self.lag(Duration::ZERO);
         self.thaw();
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// What befalls a request.
@@ -260,6 +271,17 @@ impl Faults {
     pub fn silence_watches(&self) {
         self.requests.each_open(|watch| watch.silent.store(true, std::sync::atomic::Ordering::Relaxed));
         self.etcd.wake();
+    }
+
+    /// The event of this revision, to be named before it is written, is delivered on no watch, however often one begins
+    /// before it. Lists have what it did.
+    pub fn hide(&self, revision: u64) {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner).insert(revision);
+    }
+
+    /// Whether watches pass over the event of this revision.
+    pub(super) fn is_hidden(&self, revision: u64) -> bool {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner).contains(&revision)
     }
 
     /// On each watch that is open now the next `events` are never delivered; later ones and bookmarks are. The

@@ -18,15 +18,15 @@ use crate::feed::wire;
 use crate::feed::wire::hub_server::Hub;
 use crate::hub::gate::Gate;
 use crate::hub::line::Lines;
-use crate::hub::metrics::ServeMetrics;
-use crate::hub::state::State;
+use crate::hub::metrics::{Counts, ServeMetrics};
+use crate::hub::siblings::Family;
+use crate::hub::state::{State, said};
 use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::BuildInfo;
 use crate::source::Wanted;
-use crate::source::command::{Command, Commands};
 use crate::store::Store;
-use crate::store::state::{DataState, Facts, Limits};
+use crate::store::state::{Facts, Limits};
 
 /// When a follower may come back to a hub that is full: it has tried others by then, and some of ours may have gone.
 const FULL_AFTER: Duration = Duration::from_secs(10);
@@ -60,8 +60,8 @@ pub(in crate::hub) struct Serving {
     pub(super) gate: Arc<Gate>,
     /// Every hub that is known.
     pub(super) hubs: watch::Receiver<Arc<[SocketAddr]>>,
-    /// To the source.
-    commands: Commands,
+    /// Other hubs.
+    family: Arc<Family>,
     /// Room for followers.
     seats: Arc<Semaphore>,
     /// Whether there was none when somebody asked last: said once.
@@ -82,13 +82,18 @@ impl Serving {
         lines: Arc<Lines>,
         gate: Arc<Gate>,
         hubs: watch::Receiver<Arc<[SocketAddr]>>,
-        commands: Commands,
+        family: Arc<Family>,
         drain: Drain,
         metrics: ServeMetrics,
     ) -> Arc<Self> {
         let seats = Arc::new(Semaphore::new(config.max_subscribers));
         let (jitter, full) = (Jitter::for_process(), AtomicBool::new(false));
-        Arc::new(Self { config, store, lines, gate, hubs, commands, seats, full, jitter, drain, metrics })
+        Arc::new(Self { config, store, lines, gate, hubs, family, seats, full, jitter, drain, metrics })
+    }
+
+    /// How many followers there are.
+    pub(in crate::hub) fn followers(&self) -> Arc<Counts> {
+        self.metrics.counts()
     }
 
     /// How the data is, at a line whose newest state is this; with the age of what that line has been told.
@@ -103,17 +108,17 @@ impl Serving {
         {
             facts.age = facts.age.max(told.age());
         }
-        let state = match DataState::judge(facts, self.config.wanted.kinds(), self.config.limits) {
-            DataState::Live => frame::State::Live,
-            DataState::Stale { .. } | DataState::Expired { .. } => frame::State::Stale,
-            DataState::Empty { .. } => frame::State::Empty,
+        let state = said(&generation, facts, self.config.wanted.kinds(), self.config.limits);
+        let behind = self.family.behind();
+        let (state, why) = match (told, state, behind) {
+            (None, ..) => (frame::State::Empty, None),
+            // Its own source proves what it has; siblings have more.
+            (Some(_), frame::State::Live | frame::State::Stale, Some(behind)) => {
+                (frame::State::Stale, Some(behind))
+            }
+            (Some(_), state, _) => (state, None),
         };
-        let state = match told {
-            None => frame::State::Empty,
-            Some(_) if generation.frozen.is_some() => frame::State::Frozen,
-            Some(_) => state,
-        };
-        Pulse { state, age: facts.age, at: tokio::time::Instant::now() }
+        Pulse { state, age: facts.age, at: tokio::time::Instant::now(), why }
     }
 
     /// Room for one more follower.
@@ -158,37 +163,10 @@ impl Serving {
     pub(super) fn behind(&self) -> Packet {
         self.later(BEHIND_AFTER, "this hub has yet to learn of a restore of the cluster")
     }
-
-    /// What we say to siblings.
-    fn greeting(&self) -> Greeting {
-        let pulse = self.pulse(Some(&State::of(&self.store)));
-        let reached = self.store.current().reached.clone();
-        Greeting {
-            hub: self.config.name.clone(),
-            release: BuildInfo::CURRENT.version.to_owned(),
-            cluster_uid: reached.cluster_uid.clone(),
-            position: reached.told,
-            state: pulse.state,
-            age: pulse.age,
-            accepted: Vec::new(),
-            ..Greeting::default()
-        }
-    }
-
-    /// A sibling says how it is.
-    fn met(&self, sibling: &Greeting) {
-        let reached = self.store.current().reached.clone();
-        let is_ours = !reached.cluster_uid.is_empty() && sibling.cluster_uid == reached.cluster_uid;
-        if sibling.hub != self.config.name && is_ours && sibling.position.epoch > reached.told.epoch {
-            tracing::warn!(hub = %sibling.hub, epoch = sibling.position.epoch, "a sibling tells of a restore");
-            // A full queue has been told already.
-            let _ = self.commands.try_send(Command::BeginEpoch(sibling.position.epoch));
-        }
-    }
 }
 
 /// How the data was at some time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pulse {
     /// Its state.
     state: frame::State,
@@ -196,13 +174,22 @@ pub(super) struct Pulse {
     age: Duration,
     /// When that was looked at.
     at: tokio::time::Instant,
+    /// Why it is as it is, where that is something else than its age.
+    why: Option<Arc<String>>,
 }
 
 impl Pulse {
     /// What is said of it now.
-    pub(super) fn heartbeat(self, nonce: u64) -> Heartbeat {
+    pub(super) fn heartbeat(&self, nonce: u64) -> Heartbeat {
         let age = self.age.saturating_add(self.at.elapsed());
-        Heartbeat { nonce, state: self.state, age, ..Heartbeat::default() }
+        let why = match (&self.why, self.state) {
+            (Some(why), _) => String::clone(why),
+            (None, frame::State::Live) => String::new(),
+            (None, frame::State::Stale) => "the API server does not confirm the hub's data".to_owned(),
+            (None, frame::State::Empty) => "the hub has no data yet".to_owned(),
+            (None, frame::State::Frozen) => "frozen by an operator".to_owned(),
+        };
+        Heartbeat { nonce, state: self.state, age, why, ..Heartbeat::default() }
     }
 }
 
@@ -230,7 +217,9 @@ impl Hub for Service {
     }
 
     async fn meet(&self, request: Request<wire::Greeting>) -> Result<Response<wire::Greeting>, Status> {
-        self.0.met(&request.into_inner().into());
-        Ok(Response::new(self.0.greeting().into()))
+        let greeting: Greeting = request.into_inner().into();
+        let known = greeting.known.clone();
+        self.0.family.met(greeting).await;
+        Ok(Response::new(self.0.family.greeting(&known).into()))
     }
 }

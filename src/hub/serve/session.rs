@@ -77,7 +77,7 @@ impl Session {
         seat: OwnedSemaphorePermit,
     ) -> Box<Self> {
         let counted = Doing::Waiting;
-        serving.metrics.doing(counted).increment(1.0);
+        serving.metrics.begins(counted);
         Box::new(Self {
             hubs: serving.hubs.clone(),
             serving,
@@ -304,8 +304,8 @@ impl Session {
     fn enter(&mut self, stage: Stage) {
         let doing = stage.doing();
         let metrics = &self.serving.metrics;
-        metrics.doing(self.counted).decrement(1.0);
-        metrics.doing(doing).increment(1.0);
+        metrics.ends(self.counted);
+        metrics.begins(doing);
         (self.counted, self.stage) = (doing, stage);
     }
 
@@ -318,6 +318,6 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.serving.metrics.doing(self.counted).decrement(1.0);
+        self.serving.metrics.ends(self.counted);
     }
 }

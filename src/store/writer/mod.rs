@@ -37,6 +37,7 @@ use super::staged::Staged;
 use super::state::{DataState, Limits};
 use super::triggers::Triggers;
 use super::{Generation, Proof, Store};
+use crate::feed::position::Position;
 use crate::ops::catalogue;
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
@@ -238,6 +239,12 @@ impl Writer {
         }
         self.observe();
         self.resume()
+    }
+
+    /// The source that told the state had itself gone over no more than this: the next one begins there. Ahead of
+    /// [`reconfigure`](Self::reconfigure).
+    pub fn went_over(&mut self, proved: &Position) {
+        self.lineage.went_over(proved);
     }
 
     /// From where a source may go on.

@@ -157,7 +157,8 @@ impl Watch {
                 Next::Lost => return None,
                 Next::Event(event) => {
                     self.cursor = event.revision;
-                    match self.told(&event) {
+                    let hidden = self.server.faults.is_hidden(event.revision);
+                    match self.told(&event).filter(|_| !hidden) {
                         Some(chunk) if !self.guard.watch.skips() => return Some(Ok(chunk)),
                         _ => continue,
                     }
