@@ -6,6 +6,7 @@ use std::time::Duration;
 use outlast::drill::standin::Standin;
 use outlast::drill::standin::faults::{Fault, Refusal, Rule};
 use outlast::ops::control::Command;
+use outlast::testkit::hub::Builder;
 use outlast::testkit::node::TestNode;
 use outlast::zone::object::Kind;
 
@@ -74,6 +75,28 @@ async fn what_a_list_lacks_is_held_at_the_hub_for_all_nodes_until_one_word_frees
         }
         assert_eq!(hub.metric(HOLDS), 0.0, "{case}");
     }
+}
+
+#[tokio::test]
+async fn a_word_at_one_hub_frees_the_nodes_of_its_sibling_too() {
+    let server = cluster(SERVICES).await;
+    let one = hub(&server, HOUR).await;
+    let mut builder = Builder::new(&server);
+    builder.config.siblings = vec![one.address];
+    let other = builder.start();
+    other.state("live").await;
+    other.until("hubs have met", |hub| hub.metric("outlast_hub_siblings{state=\"met\"}") == 1.0).await;
+    let nodes = [follower(&one).await, follower(&other).await];
+    unseen(&server, |server| (20..SERVICES).for_each(|n| delete(server, n)));
+    for node in &nodes {
+        until_held(node, 20).await;
+    }
+    let _ = one.order(Command::Accept { zone: None }).await.unwrap();
+    for node in &nodes {
+        until_asked(node, &name(30), "NXDomain").await;
+        assert_eq!(asked(node, &name(10)).await.0, "NoError 10.96.1.10");
+    }
+    assert_eq!(other.metric("outlast_hub_accepted_elsewhere_total"), 1.0);
 }
 
 #[tokio::test]
