@@ -5,7 +5,9 @@ use std::time::Duration;
 use outlast::testkit::client::Query;
 use outlast::zone::object::Kind;
 
-use super::world::{SERVICES, alone, asked, cluster, delete, follower, hub, name, slice, unseen, until_asked};
+use super::world::{
+    SERVICES, alone, asked, cluster, delete, follower, hub, name, slice, unseen, until_asked,
+};
 
 const HOLDS: &str = "outlast_guard_holds";
 
@@ -46,7 +48,10 @@ async fn a_rolling_redeploy_of_everything_while_nobody_looked_is_not_held() {
             }
         }
         let old = Query::new("1.3.244.10.in-addr.arpa.", hickory_proto::rr::RecordType::PTR);
-        assert!(node.client().ask(&old).await.unwrap().message.answers.is_empty(), "what was exchanged is gone");
+        assert!(
+            node.client().ask(&old).await.unwrap().message.answers.is_empty(),
+            "what was exchanged is gone"
+        );
         assert_eq!(node.metric(HOLDS), Some(0.0));
         assert_eq!(asked(node, &name(0)).await, ("NoError 10.96.1.0".to_owned(), None));
     }

@@ -11,7 +11,7 @@ use outlast::testkit::node::TestNode;
 use outlast::zone::object::Kind;
 
 use super::world::{
-    SERVICES, alone, all_are_answered, asked, cluster, delete, empty_lists, follower, hub, name, put, unseen,
+    SERVICES, all_are_answered, alone, asked, cluster, delete, empty_lists, follower, hub, name, put, unseen,
     until_asked,
 };
 
@@ -60,7 +60,10 @@ async fn what_a_list_lacks_is_held_at_the_hub_for_all_nodes_until_one_word_frees
         put(&server, 77);
         for node in &nodes {
             until_asked(node, &name(77), "NoError 10.96.1.77").await;
-            assert_eq!(asked(node, &name(77)).await.1.map(|(code, text)| (code, text.contains("held"))), None);
+            assert_eq!(
+                asked(node, &name(77)).await.1.map(|(code, text)| (code, text.contains("held"))),
+                None
+            );
         }
         // One who comes late is told, too.
         let late = follower(&hub).await;

@@ -110,7 +110,8 @@ pub(crate) async fn follower(hub: &TestHub) -> TestNode {
 pub(crate) async fn alone(server: &Standin, folder: &Path) -> TestNode {
     let kubeconfig = folder.join("kubeconfig");
     std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
-    node(&format!("kubeconfig {}\n snapshot {}", kubeconfig.display(), folder.join("snapshots").display())).await
+    node(&format!("kubeconfig {}\n snapshot {}", kubeconfig.display(), folder.join("snapshots").display()))
+        .await
 }
 
 /// What a name leads to, with the code and the text of its extended error.
