@@ -22,5 +22,7 @@ mod loops;
 #[path = "common/process.rs"]
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod process;
+#[path = "reload/selectors.rs"]
+mod selectors;
 #[path = "reload/stores.rs"]
 mod stores;

@@ -22,6 +22,7 @@ use super::plugins::kubernetes::options::hub::HubOverrides;
 use super::plugins::refused::REFUSED;
 use super::plugins::{self, PLUGINS};
 use super::router::{Block, Route};
+use super::running::selections::Selection;
 use super::task::Start;
 use crate::corefile::{
     self, Corefile, Error, Listener, Position, Scheme, ServerBlock, ServerKey, Statement, Token, Warning,
@@ -132,6 +133,8 @@ pub struct Process {
     pub stores: Vec<(StoreConfig, Arc<Store>)>,
     /// Those of the configuration that runs: one that is wanted again goes on.
     pub running: Vec<(StoreConfig, Arc<Store>)>,
+    /// What each `kubernetes` block selects.
+    pub selections: Vec<Selection>,
     /// How often to look for a changed Corefile; `None` for never.
     pub reload: Option<ReloadEvery>,
     /// The caches, one for each block that has one.

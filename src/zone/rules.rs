@@ -97,6 +97,12 @@ impl Rules {
                 .is_some_and(|ns| self.namespace_labels.as_ref().is_none_or(|s| s.matches(&ns.labels)))
     }
 
+    /// Whether any service of the table is answered, as far as selectors decide that.
+    pub fn selects_any(&self, table: &Table) -> bool {
+        let selected = |s: &Service| self.exposes(table, s.namespace.as_bytes()) && self.selects(&s.labels);
+        table.services().filter_map(ServiceEntry::service).any(selected)
+    }
+
     /// The same for reverse lookups, which need a Namespace object only if something depends on it.
     pub(super) fn exposes_reverse(&self, table: &Table, namespace: &str) -> bool {
         let unrestricted = self.namespaces.is_empty() && self.namespace_labels.is_none();

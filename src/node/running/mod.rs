@@ -3,12 +3,14 @@
 //! * `sites`: the sockets, and who answers at each.
 //! * `caches`: the caches on the disk.
 //! * `stores`: the cluster's data, its writers and sources.
+//! * `selections`: what selectors leave of it.
 //!
 //! Invariants of a reload:
 //! * A configuration is taken over whole or not at all: whatever can fail is done before anything changes.
 //! * No query is lost: each is answered by the plugins that were there when it came, on sockets that stay open.
 
 mod caches;
+pub mod selections;
 mod sites;
 mod stores;
 
@@ -21,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use self::caches::Caches;
+use self::selections::Selection;
 use self::sites::Sites;
 use self::stores::Stores;
 use super::carried::Carried;
@@ -57,6 +60,8 @@ pub struct Running {
     admin: Admin,
     /// What `/ready` waits for.
     readiness: Readiness,
+    /// What its `kubernetes` blocks select.
+    selections: Vec<Selection>,
     /// Ends what the configuration does beside the queries.
     tasks: CancellationToken,
     /// What is measured.
@@ -145,6 +150,7 @@ pub fn start(
         caches,
         admin,
         readiness,
+        selections: Vec::new(),
         tasks: CancellationToken::new(),
         metrics: metrics.clone(),
         carried: environment.carried.clone(),
@@ -170,6 +176,9 @@ impl Running {
         let kept = self.caches.wanted(&process.caches, &process.stores);
         let keepers = self.caches.prepare(&kept).await?;
         let stores = self.stores.prepare(std::mem::take(&mut process.stores)).await?;
+        if let Some(why) = selections::refusal(&self.selections, &process.selections) {
+            return Err(ReloadError::Failed(anyhow::Error::msg(why)));
+        }
         let faces = self.admin.prepare(&process.faces).map_err(anyhow::Error::from)?;
         // Last: the kernel gives packets to a new socket of a shared address at once, and closing it would lose them.
         let sites = self.sites.prepare(servers)?;
@@ -212,10 +221,12 @@ impl Running {
             stores: _,
             caches: _,
             running: _,
+            selections,
             reload,
             tasks,
             warnings: _,
         } = process;
+        self.selections = selections;
         self.lameduck.set(lameduck);
         (self.reload, self.debug) = (reload, debug);
         let listeners = self.sites.addresses();

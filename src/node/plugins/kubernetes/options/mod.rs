@@ -23,6 +23,7 @@ use crate::corefile::{self, Directive, Error, Line, Statement, Token, Warning};
 use crate::forward::{ForwardConfig, Policy as Order};
 use crate::node::chain::Plugin;
 use crate::node::plugins::{forward, once, search_path};
+use crate::node::running::selections::Selection;
 use crate::node::setup::{Context, StoreConfig};
 use crate::ops::jitter::node_hash;
 use crate::snapshot::schedule::{DEFAULT_INTERVAL, MAX_INTERVAL, MIN_INTERVAL};
@@ -125,7 +126,7 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
         source,
         snapshot: overrides.snapshot.clone().or(options.snapshot),
         interval: overrides.snapshot_interval.or(options.interval).unwrap_or(DEFAULT_INTERVAL),
-        zone,
+        zone: zone.clone(),
         wanted,
         limits,
         guard: options.guard.config(overrides.guard),
@@ -143,6 +144,7 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     let policy = Policy { ttl: options.ttl, fallthrough: options.fallthrough, limits, node };
     let clock = cx.environment.clock.clone();
     let counters = Counters::new(metrics);
+    cx.process.selections.push(Selection { zone, rules: rules.clone(), store: store.clone() });
     let host_search = host_search(&rules, cx);
     let kubernetes = Kubernetes::new(rules, policy, store, fallback, clock, counters);
     Ok(vec![Arc::new(kubernetes.with_host_search(host_search))])
