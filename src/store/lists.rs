@@ -60,6 +60,21 @@ impl Lists {
         gathered
     }
 
+    /// The kinds that are in a list under way.
+    pub(super) fn kinds(&self) -> Kinds {
+        self.0.iter().fold(Kinds::NONE, |kinds, list| kinds.union(list.kinds))
+    }
+
+    /// The table that lists under way are to be applied to has changed under these keys, from `old` to `new`.
+    pub(super) fn changed<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>, old: &Table, new: &Table) {
+        for key in keys {
+            let list = self.0.iter_mut().find(|list| list.kinds.has(key.kind));
+            if let Some(gathered) = list.and_then(|list| list.gathered.as_mut()) {
+                gathered.relist.changed(key, old, new);
+            }
+        }
+    }
+
     /// Forgets every list with any of these kinds.
     pub(super) fn forget(&mut self, kinds: Kinds) {
         self.0.retain(|list| list.kinds.intersection(kinds).is_empty());

@@ -24,9 +24,13 @@ impl Writer {
         let (mut table, now) = (self.data.table.clone(), self.now());
         let mut held = HeldSet::clone(&self.data.held);
         let mut effect = Effect::None;
-        let (mut causes, mut released) = (Vec::new(), Vec::new());
+        let (mut causes, mut released, mut touched) = (Vec::new(), Vec::new(), Vec::new());
+        let under_way = self.lists.kinds();
         for Event { change, trigger, held: instead } in events {
             self.lineage.changed(change.kind());
+            if under_way.has(change.kind()) {
+                touched.push(change.key());
+            }
             if let (Some(triggers), Some(trigger), Change::Upsert(object)) =
                 (&self.triggers, &trigger, &change)
             {
@@ -53,6 +57,7 @@ impl Writer {
         if self.guard.is_some() {
             released.into_iter().for_each(|id| self.holds.released(id));
         }
+        self.lists.changed(&touched, &self.data.table, &table);
         if effect == Effect::Changed {
             self.publish(table, held, &causes);
         }

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::{Guard, Kinds, Why, Writer};
 use crate::store::accepted;
 use crate::store::guard::{self, Applied};
+use crate::zone::change::Change;
 use crate::zone::guard::Verdict;
 use crate::zone::held::HeldSet;
 use crate::zone::hold::Hold;
@@ -78,15 +79,16 @@ impl Writer {
     fn release(&mut self, ids: &[u32]) -> Vec<u64> {
         let (mut table, mut held) = (self.data.table.clone(), HeldSet::clone(&self.data.held));
         let changes: Vec<_> = ids.iter().flat_map(|id| held.release_all(*id)).collect();
-        let keys: Vec<_> = changes.iter().map(|change| accepted::hash(&change.key())).collect();
+        let keys: Vec<_> = changes.iter().map(Change::key).collect();
         table.apply(changes, self.now());
+        self.lists.changed(&keys, &self.data.table, &table);
         if self.guard.is_some() {
             self.holds.count(&held);
         }
         if !keys.is_empty() {
             self.publish(table, held, &[]);
         }
-        keys
+        keys.iter().map(accepted::hash).collect()
     }
 
     /// Believes everything that is held back: returns how many holds that ends, and the hashes of the keys of their
@@ -114,6 +116,7 @@ impl Writer {
             held.release(key);
         }
         table.apply(changes, self.now());
+        self.lists.changed(&accepted, &self.data.table, &table);
         self.holds.count(&held);
         tracing::info!(objects = accepted.len(), "what was held back was accepted at another hub");
         self.publish(table, held, &[]);

@@ -278,6 +278,41 @@ async fn what_turns_up_again_is_released_and_the_rest_stays_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_has_what_is_accepted_meanwhile_brings_it_back() {
+    let (_, mut other, _commanded) = guarded_writer().await;
+    services(&mut other, 15..20).await;
+    let keys = ordered(&mut other, Order::Accept).keys;
+    for elsewhere in [false, true] {
+        let (store, mut writer, _commanded) = guarded_writer().await;
+        services(&mut writer, 15..20).await;
+        assert_eq!(store.current().held.len(), 15);
+        let entries = (0..20).map(|number| Listed::Object { object: service(number), trigger: None });
+        writer.take(Update::ListPart { kinds: SERVICES, entries: entries.collect() }).await;
+        if elsewhere {
+            writer.obey(Order::AcceptKeys(keys.clone()));
+        } else {
+            ordered(&mut writer, Order::Accept);
+        }
+        assert_eq!(store.current().table.count(Kind::Service), 5, "elsewhere: {elsewhere}");
+        writer.take(Update::ListEnd { kinds: SERVICES }).await;
+        assert_eq!(store.current().table.count(Kind::Service), 20, "elsewhere: {elsewhere}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_while_a_list_is_under_way_is_what_the_list_says() {
+    let (store, mut writer) = by_hand();
+    services(&mut writer, 0..5).await;
+    let entries = (0..5).map(|number| Listed::Object { object: service(number), trigger: None });
+    writer.take(Update::ListPart { kinds: SERVICES, entries: entries.collect() }).await;
+    let gone = Change::Delete(service(3).key());
+    writer.take(Update::Changes(vec![gone.into(), Change::Upsert(service(7)).into()])).await;
+    assert_eq!(names(&store), ["s00", "s01", "s02", "s04", "s07"]);
+    writer.take(Update::ListEnd { kinds: SERVICES }).await;
+    assert_eq!(names(&store), ["s00", "s01", "s02", "s03", "s04"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_clusters_list_is_not_judged() {
     let (store, mut writer, _commanded) = guarded_writer().await;
     writer.take(Update::Lineage { cluster_uid: "other".to_owned(), epoch: 0 }).await;
