@@ -16,11 +16,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::accepted::Accepted;
+use super::open_hold::OpenHold;
 use crate::ops::jitter::Jitter;
 use crate::zone::Table;
 use crate::zone::guard::{Policy, Verdict, judge};
 use crate::zone::held::HeldSet;
-use crate::zone::hold::Hold;
 use crate::zone::object::{Key, Kinds, Object, ObjectRef};
 use crate::zone::table::{Difference, Fate, Relist, Withheld};
 
@@ -44,26 +44,11 @@ pub struct Guard {
     pub jitter: Jitter,
 }
 
-/// One hold.
-#[derive(Clone, Debug)]
-struct Active {
-    /// Tells it from others, also from those of other origins.
-    id: u32,
-    /// For people.
-    why: Box<str>,
-    /// Since when.
-    since: Instant,
-    /// When what is held is believed to be gone.
-    until: Instant,
-    /// How many objects are held.
-    objects: usize,
-}
-
 /// The holds that there are.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     /// Those of our own guard, or those that the hub has told.
-    active: Vec<Active>,
+    active: Vec<OpenHold>,
     /// When another list is to be asked for, and after what time the next one; `None` while nothing is held.
     look: Option<(Instant, Duration)>,
     /// The id that was given last.
@@ -79,7 +64,15 @@ impl Holds {
         }
         self.last_id = self.last_id.wrapping_add(1).max(1);
         let (id, until) = (self.last_id, now + guard.hold);
-        self.active.push(Active { id, why: why.into(), since: now, until, objects: 0 });
+        self.active.push(OpenHold {
+            id,
+            why: why.into(),
+            objects: 0,
+            since: now,
+            until,
+            confirmed: false,
+            postponed: false,
+        });
         if self.look.is_none() {
             self.look = Some((now + guard.jitter.spread(FIRST_LOOK, LOOK_SWING), FIRST_LOOK));
         }
@@ -87,15 +80,8 @@ impl Holds {
     }
 
     /// These are the holds of the hub that is followed.
-    pub(super) fn told(&mut self, holds: Vec<Hold>, now: Instant) {
-        let active = |hold: Hold| Active {
-            id: hold.id,
-            why: hold.why,
-            since: now.checked_sub(Duration::from_millis(hold.held_ms)).unwrap_or(now),
-            until: now + Duration::from_millis(hold.remaining_ms),
-            objects: hold.objects,
-        };
-        self.active = holds.into_iter().map(active).collect();
+    pub(super) fn told(&mut self, holds: Vec<OpenHold>) {
+        self.active = holds;
     }
 
     /// Whether there is none.
@@ -160,16 +146,8 @@ impl Holds {
     }
 
     /// As they are shown and passed on.
-    pub(super) fn shown(&self, now: Instant) -> Arc<[Hold]> {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let shown = |hold: &Active| Hold {
-            id: hold.id,
-            why: hold.why.clone(),
-            objects: hold.objects,
-            held_ms: millis(now.saturating_duration_since(hold.since)),
-            remaining_ms: millis(hold.until.saturating_duration_since(now)),
-        };
-        self.active.iter().map(shown).collect()
+    pub(super) fn shown(&self) -> Arc<[OpenHold]> {
+        self.active.as_slice().into()
     }
 }
 

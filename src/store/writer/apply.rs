@@ -137,7 +137,7 @@ impl Writer {
             verified: self.data.verified,
             reached: Arc::new(self.lineage.known().clone()),
             held: Arc::new(held),
-            holds: self.holds.shown(Instant::now()),
+            holds: self.holds.shown(),
             frozen: None,
         };
         self.show();

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::{Guard, Kinds, Why, Writer};
 use crate::store::accepted;
 use crate::store::guard::{self, Applied};
+use crate::store::open_hold::OpenHold;
 use crate::zone::change::Change;
 use crate::zone::guard::Verdict;
 use crate::zone::held::HeldSet;
@@ -45,13 +46,14 @@ impl Writer {
 
     /// These are the holds of the hub that is followed; what others have held is held no longer.
     pub(super) fn told_holds(&mut self, holds: Vec<Hold>) {
-        self.holds.told(holds, Instant::now());
+        let now = Instant::now();
+        self.holds.told(holds.into_iter().map(|hold| OpenHold::told(hold, now)).collect());
         let mut ids: Vec<u32> = self.data.held.iter().map(|object| object.hold()).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.retain(|id| !self.holds.has(*id));
         self.release(&ids);
-        self.data.holds = self.holds.shown(Instant::now());
+        self.data.holds = self.holds.shown();
         self.show();
     }
 

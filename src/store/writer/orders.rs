@@ -136,13 +136,13 @@ impl Writer {
         let current = self.store.current().clone();
         let digests =
             Kind::ALL.map(|kind| (kind.as_str().to_owned(), current.received_digest(kind).to_string()));
-        let shown = self.holds.shown(now);
+        let shown = self.holds.shown();
         let holds = shown.iter().map(|hold| HoldStatus {
             id: hold.id,
             why: hold.why.to_string(),
             objects: hold.objects as u64,
-            held_s: hold.held_ms / 1000,
-            remaining_s: hold.remaining_ms / 1000,
+            held_s: now.saturating_duration_since(hold.since).as_secs(),
+            remaining_s: hold.until.saturating_duration_since(now).as_secs(),
             examples: {
                 let of = self.data.held.iter().filter(|object| object.hold() == hold.id);
                 of.take(MAX_EXAMPLES).map(|object| object.key().to_string()).collect()

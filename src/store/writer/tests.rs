@@ -324,6 +324,11 @@ async fn another_clusters_list_is_not_judged() {
     assert_eq!(store.current().holds.len(), 1);
 }
 
+/// The holds of a state, as they are told now.
+fn told(generation: &Generation) -> Vec<Hold> {
+    generation.holds.iter().map(|hold| hold.tell(Instant::now())).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hubs_holds_are_taken_as_they_are() {
     let (store, mut writer) = by_hand();
@@ -339,9 +344,12 @@ async fn a_hubs_holds_are_taken_as_they_are() {
     writer.take(Update::Holds(vec![hold(7)])).await;
     let current = store.current().clone();
     assert_eq!(
-        (current.table.count(Kind::Service), current.held.len(), &*current.holds),
-        (2, 1, &[hold(7)][..])
+        (current.table.count(Kind::Service), current.held.len(), told(&current)),
+        (2, 1, vec![hold(7)])
     );
+    let later = Hold { held_ms: 3000, remaining_ms: 3000, ..hold(7) };
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(told(&current), [later], "as of now");
     let received = Table::build([service(0)], SERVICES, 1);
     assert_eq!(current.received_digest(Kind::Service), received.digest(Kind::Service));
 
