@@ -5,6 +5,8 @@
 //! somebody accepts it ([`super::accepted`]).
 //!
 //! Invariants:
+//! * Nothing that is held is believed to be gone that only one list has lacked, or while the source is lost: then it
+//!   is held for longer.
 //! * What is held stays under the clock of its first hold, however often it is missing again.
 //! * While anything is held, another list is asked for again and again, ever more rarely.
 //! * Where a hub has judged, its holds are taken as they are ([`Holds::told`]); they end when it says so.
@@ -129,9 +131,27 @@ impl Holds {
         }
     }
 
-    /// Those whose time is over.
-    pub(super) fn over(&self, now: Instant) -> Vec<u32> {
-        self.active.iter().filter(|hold| hold.until <= now).map(|hold| hold.id).collect()
+    /// Another list has lacked something that this holds.
+    pub(super) fn confirm(&mut self, id: u32) {
+        if let Some(hold) = self.active.iter_mut().find(|hold| hold.id == id) {
+            hold.confirmed = true;
+        }
+    }
+
+    /// Those whose time is over. What nobody can vouch for, because no list has confirmed it or the source is lost,
+    /// goes on.
+    pub(super) fn over(&mut self, now: Instant, is_lost: bool) -> Vec<u32> {
+        let mut over = Vec::new();
+        for hold in self.active.iter_mut().filter(|hold| hold.until <= now) {
+            if hold.confirmed && !is_lost {
+                over.push(hold.id);
+            } else if !hold.postponed {
+                hold.postponed = true;
+                tracing::warn!(hold = hold.id, why = %hold.why, confirmed = hold.confirmed, source_lost = is_lost,
+                    "nobody confirms now that what is held back is gone: it is held for longer");
+            }
+        }
+        over
     }
 
     /// Whether it is time to ask for another list; if so, the next time is later.

@@ -29,6 +29,7 @@ impl Writer {
         let mut entries = told;
         if let Some(guard) = &self.guard {
             self.report.verdict(&applied.verdict);
+            applied.held.iter().for_each(|(_, _, hold)| self.holds.confirm(*hold));
             entries.extend(applied.held.iter().cloned());
             if let (Verdict::Hold { why, .. }, false) = (&applied.verdict, applied.withheld.is_empty()) {
                 let id = self.holds.begin(why, guard, Instant::now());
@@ -63,7 +64,7 @@ impl Writer {
         if self.guard.is_none() || self.holds.is_empty() {
             return;
         }
-        let over = self.holds.over(now);
+        let over = self.holds.over(now, self.lost.is_some());
         if !over.is_empty() {
             tracing::warn!(holds = ?over, "nothing that was held back has turned up again: it is gone");
             self.release(&over);

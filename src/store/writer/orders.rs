@@ -143,6 +143,7 @@ impl Writer {
             objects: hold.objects as u64,
             held_s: now.saturating_duration_since(hold.since).as_secs(),
             remaining_s: hold.until.saturating_duration_since(now).as_secs(),
+            postponed: hold.postponed,
             examples: {
                 let of = self.data.held.iter().filter(|object| object.hold() == hold.id);
                 of.take(MAX_EXAMPLES).map(|object| object.key().to_string()).collect()

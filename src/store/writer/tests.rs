@@ -266,6 +266,27 @@ async fn the_source_is_asked_for_another_list_ever_more_rarely() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_nobody_confirms_to_be_gone_is_held_for_longer() {
+    let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+    let (store, mut writer, _commanded) = guarded_writer().await;
+    let held = || store.current().held.len();
+    services(&mut writer, 0..0).await;
+    tokio::time::advance(hour + second).await;
+    writer.tick();
+    assert_eq!(held(), 20, "one list is no proof");
+    let hold = &ordered(&mut writer, Order::Status).holds[0];
+    assert!(hold.postponed && hold.remaining_s == 0, "{hold:?}");
+
+    services(&mut writer, 0..0).await;
+    writer.take(Update::Lost { why: "gone".to_owned() }).await;
+    writer.tick();
+    assert_eq!(held(), 20, "two lists are, but now nobody knows");
+    writer.take(Update::Fresh { as_of: Instant::now() }).await;
+    writer.tick();
+    assert_eq!((held(), store.current().table.count(Kind::Service)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_turns_up_again_is_released_and_the_rest_stays_held() {
     let (store, mut writer, _commanded) = guarded_writer().await;
     services(&mut writer, 15..20).await;
