@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::accepted::Accepted;
+use super::accepted::{self, Accepted};
 use super::open_hold::OpenHold;
 use crate::ops::jitter::Jitter;
 use crate::zone::Table;
@@ -197,6 +197,8 @@ pub(super) struct Applied {
     pub(super) withheld: Vec<Withheld>,
     /// Why.
     pub(super) verdict: Verdict,
+    /// Hashes of the keys of objects whose loss was accepted, and that the list has, and has otherwise.
+    pub(super) again: Vec<u64>,
     /// What is served otherwise.
     pub(super) difference: Difference,
 }
@@ -206,6 +208,11 @@ impl Judged {
     pub(super) fn apply(self, list: Relist) -> Applied {
         let Self { mut table, held, policy, accepted, now } = self;
         let verdict = judge(&table, &list, &policy, |key| accepted.has(key));
+        let mut again = Vec::new();
+        if !accepted.is_empty() {
+            let keys = list.staged().map(|object| object.key()).filter(|key| accepted.has(key));
+            again.extend(keys.map(|key| accepted::hash(&key)));
+        }
         let mut withheld: Vec<Key> = match &verdict {
             Verdict::Hold { withheld, .. } => withheld.clone(),
             Verdict::Apply => Vec::new(),
@@ -224,7 +231,7 @@ impl Judged {
                 None => new.push(Withheld { key, received }),
             }
         }
-        Applied { table, held: before, withheld: new, verdict, difference }
+        Applied { table, held: before, withheld: new, verdict, again, difference }
     }
 }
 

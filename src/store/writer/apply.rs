@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Broken, INLINE_WORK, Proof, Writer, guarded};
 use crate::source::Event;
-use crate::store::Generation;
+use crate::store::{Generation, accepted};
 use crate::store::guard::{Applied, Judged};
 use crate::store::latency::Cause;
 use crate::store::lists::Gathered;
@@ -28,6 +28,9 @@ impl Writer {
         let under_way = self.lists.kinds();
         for Event { change, trigger, held: instead } in events {
             self.lineage.changed(change.kind());
+            if let (Change::Upsert(_), false) = (&change, self.accepted.is_empty()) {
+                self.accepted.forget([accepted::hash(&change.key())]);
+            }
             if under_way.has(change.kind()) {
                 touched.push(change.key());
             }
@@ -112,7 +115,8 @@ impl Writer {
         {
             keeper.has_labels();
         }
-        let Applied { table, difference, .. } = applied;
+        let Applied { table, difference, again, .. } = applied;
+        self.accepted.forget(again);
         if !difference.is_empty() {
             tracing::info!(
                 changed = difference.upserts,

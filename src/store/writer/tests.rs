@@ -242,6 +242,27 @@ async fn what_was_accepted_elsewhere_is_not_held_whenever_the_list_comes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_accepted_and_has_come_again_is_held_again() {
+    for by_list in [true, false] {
+        let (store, mut writer, _commanded) = guarded_writer().await;
+        services(&mut writer, 0..0).await;
+        ordered(&mut writer, Order::Accept);
+        assert_eq!(store.current().table.count(Kind::Service), 0);
+        // What is still as it was accepted stays so.
+        services(&mut writer, 0..0).await;
+        if by_list {
+            services(&mut writer, 0..20).await;
+        } else {
+            let events = (0..20).map(|number| Change::Upsert(service(number)).into());
+            writer.take(Update::Changes(events.collect())).await;
+        }
+        services(&mut writer, 0..0).await;
+        let current = store.current().clone();
+        assert_eq!((current.table.count(Kind::Service), current.held.len()), (20, 20), "by a list: {by_list}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_source_is_asked_for_another_list_ever_more_rarely() {
     let (store, mut writer, mut commanded) = guarded_writer().await;
     services(&mut writer, 15..20).await;
