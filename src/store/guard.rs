@@ -86,6 +86,12 @@ impl Holds {
         self.active = holds;
     }
 
+    /// These are holds of the hub that is followed, beside those that are known.
+    pub(super) fn told_more(&mut self, holds: &[OpenHold]) {
+        self.active.retain(|known| holds.iter().all(|hold| hold.id != known.id));
+        self.active.extend_from_slice(holds);
+    }
+
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.active.is_empty()

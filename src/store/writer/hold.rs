@@ -48,7 +48,31 @@ impl Writer {
     /// These are the holds of the hub that is followed; what others have held is held no longer.
     pub(super) fn told_holds(&mut self, holds: Vec<Hold>) {
         let now = Instant::now();
-        self.holds.told(holds.into_iter().map(|hold| OpenHold::told(hold, now)).collect());
+        let holds: Vec<_> = holds.into_iter().map(|hold| OpenHold::told(hold, now)).collect();
+        if self.staged.is_empty() {
+            self.told_holds_wait = None;
+            self.has_holds(holds);
+            return;
+        }
+        // Invariant: what waits for what has been may say what becomes of a hold; nothing is let go before.
+        self.holds.told_more(&holds);
+        self.data.holds = self.holds.shown();
+        self.show();
+        self.told_holds_wait = Some(holds);
+    }
+
+    /// Ends the holds that were to end once nothing waits any more, if nothing does.
+    pub(super) fn end_waiting_holds(&mut self) {
+        if self.staged.is_empty()
+            && let Some(holds) = self.told_holds_wait.take()
+        {
+            self.has_holds(holds);
+        }
+    }
+
+    /// These are the holds that there are.
+    fn has_holds(&mut self, holds: Vec<OpenHold>) {
+        self.holds.told(holds);
         let mut ids: Vec<u32> = self.data.held.iter().map(|object| object.hold()).collect();
         ids.sort_unstable();
         ids.dedup();

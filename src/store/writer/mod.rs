@@ -32,6 +32,7 @@ use super::keeper::Keeper;
 use super::latency::Latency;
 use super::lineage::Lineage;
 use super::lists::Lists;
+use super::open_hold::OpenHold;
 use super::report::Report;
 use super::staged::Staged;
 use super::state::{DataState, Limits};
@@ -92,6 +93,8 @@ pub struct Writer {
     guard: Option<Guard>,
     /// What is held back.
     holds: Holds,
+    /// The holds of the hub that is followed, while changes wait that may be about them.
+    told_holds_wait: Option<Vec<OpenHold>>,
     /// Losses that somebody means.
     accepted: Accepted,
     /// Kinds whose next list is not judged: it is another cluster's.
@@ -147,6 +150,7 @@ impl Writer {
             triggers: None,
             guard: None,
             holds: Holds::default(),
+            told_holds_wait: None,
             accepted: Accepted::default(),
             unjudged: Kinds::NONE,
             audited: Kinds::NONE,
@@ -231,6 +235,7 @@ impl Writer {
         }
         // The new source goes on from what was gone over.
         self.staged = Staged::resumed(self.lineage.known());
+        self.told_holds_wait = None;
         self.wanted.labels |= wanted.labels;
         self.wanted.pods |= wanted.pods;
         self.limits = limits;
@@ -377,10 +382,12 @@ impl Writer {
             Update::Where { answer } => guarded(|| {
                 // Who begins anew goes on from what was told: what waits was told by another, and may be older.
                 self.staged.forget(Kinds::ALL);
+                self.told_holds_wait = None;
                 drop(answer.send(self.standing()));
             }),
             Update::Lineage { cluster_uid, epoch } => guarded(|| {
                 self.staged.forget(Kinds::ALL);
+                self.told_holds_wait = None;
                 if cluster_uid != self.lineage.known().cluster_uid {
                     // What another cluster lacks of this one is no loss.
                     (self.unjudged, self.refused) = (Kinds::ALL, None);
@@ -392,6 +399,7 @@ impl Writer {
             Update::Audited { kind } => guarded(|| self.audited = self.audited.with(kind)),
             Update::Refused { cluster_uid } => guarded(|| self.refused = Some(cluster_uid)),
         };
+        let taken = taken.and_then(|()| guarded(|| self.end_waiting_holds()));
         self.moved();
         if let Err(Broken) = taken {
             self.panics.increment(1);

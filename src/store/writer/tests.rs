@@ -406,6 +406,35 @@ async fn a_hubs_holds_are_taken_as_they_are() {
     assert_eq!(store.current().table.count(Kind::Service), 2, "an event may be held, too");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_hold_does_not_end_before_what_waits_says_what_became_of_it() {
+    let (store, mut writer) = by_hand();
+    let hold = |id| Hold { id, why: "a list".into(), objects: 1, held_ms: 0, remaining_ms: 5000 };
+    let version = |version| Update::Told { kind: Kind::Service, version };
+    let change = Change::Delete(service(1).key());
+    let held = Listed::Held { change, held: Held { served: service(1), hold: 7 } };
+    writer.take(Update::ListPart { kinds: SERVICES, entries: vec![held] }).await;
+    writer.take(Update::ListEnd { kinds: SERVICES }).await;
+    writer.take(Update::Holds(vec![hold(7)])).await;
+    writer.take(version(10)).await;
+
+    // Another hub, which is behind, tells that the object is there again, and therefore held no longer.
+    writer.take(version(8)).await;
+    writer.take(Update::Changes(vec![Change::Upsert(service(1)).into()])).await;
+    writer.take(Update::Holds(vec![hold(9)])).await;
+    let ids = |store: &Store| store.current().holds.iter().map(|hold| hold.id).collect::<Vec<_>>();
+    assert_eq!((names(&store), ids(&store)), (vec!["s01".to_owned()], vec![7, 9]));
+    writer.take(version(10)).await;
+    assert_eq!((names(&store), ids(&store)), (vec!["s01".to_owned()], vec![9]));
+    assert!(store.current().held.is_empty());
+
+    writer.take(version(8)).await;
+    writer.take(Update::Holds(vec![])).await;
+    assert_eq!(ids(&store), [9]);
+    writer.take(Update::ListEnd { kinds: SERVICES }).await;
+    assert_eq!(ids(&store), [0; 0], "a list is all there is to know");
+}
+
 // === Losses and audits ===
 
 #[tokio::test(start_paused = true)]
