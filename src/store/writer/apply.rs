@@ -71,7 +71,6 @@ impl Writer {
         let Some(Gathered { relist, causes, held }) = self.lists.end(kinds) else {
             // What broke it was counted where it broke; what it would have said is not known.
             self.lineage.broke(kinds);
-            self.owed = self.owed.union(kinds);
             return Ok(());
         };
         let is_judged = self.unjudged.intersection(kinds).is_empty();

@@ -8,9 +8,9 @@ use super::{Command, Kinds, Why, Writer};
 use crate::zone::Table;
 use crate::zone::change::Change;
 
-/// A kind of which an update was lost is asked for again no more often than this: what breaks the writer may be in the
+/// A kind of which an update was lost is asked for again after this, until it is listed, and no more often: what breaks the writer may be in the
 /// list, too.
-const ASKS_APART: Duration = Duration::from_secs(60);
+pub(super) const ASKS_APART: Duration = Duration::from_secs(60);
 
 /// So many of the differences that an audit finds are named in the log.
 const NAMED: usize = 5;
@@ -21,8 +21,10 @@ impl Writer {
         self.tick_holds();
         self.tick_frozen();
         let now = Instant::now();
-        if !self.owed.is_empty() && now >= self.ask_from && self.ask(self.owed, Why::Lost) {
-            (self.owed, self.ask_from) = (Kinds::NONE, now + ASKS_APART);
+        // What is being listed is not asked for.
+        let owed = self.lineage.broken().minus(self.lists.kinds());
+        if !owed.is_empty() && now >= self.ask_from && self.ask(owed, Why::Lost) {
+            self.ask_from = now + ASKS_APART;
         }
     }
 

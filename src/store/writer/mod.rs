@@ -105,9 +105,7 @@ pub struct Writer {
     refused: Option<String>,
     /// To the source.
     commands: Option<Commands>,
-    /// Kinds of which something was lost, and that the source has not been asked for yet.
-    owed: Kinds,
-    /// When the source may be asked for those.
+    /// When the source may be asked for kinds of which something was lost.
     ask_from: Instant,
     /// The way to here, for operators.
     control: Control,
@@ -156,7 +154,6 @@ impl Writer {
             audited: Kinds::NONE,
             refused: None,
             commands: None,
-            owed: Kinds::NONE,
             ask_from: Instant::now(),
             control,
             orders,
@@ -233,6 +230,8 @@ impl Writer {
             // What is held has none: it is served, and neither proved nor kept as if it had, until it is listed.
             self.lineage.broke(self.data.table.complete());
         }
+        // The new source lists by itself what has no position.
+        self.ask_from = Instant::now() + ask::ASKS_APART;
         // The new source goes on from what was gone over.
         self.staged = Staged::resumed(self.lineage.known());
         self.told_holds_wait = None;
@@ -405,7 +404,6 @@ impl Writer {
             self.panics.increment(1);
             self.staged.forget(about);
             self.lineage.broke(about);
-            self.owed = self.owed.union(about);
             self.lose("an update from the source broke the writer, which is a bug".to_owned());
         }
     }

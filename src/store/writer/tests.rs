@@ -438,18 +438,28 @@ async fn a_hold_does_not_end_before_what_waits_says_what_became_of_it() {
 // === Losses and audits ===
 
 #[tokio::test(start_paused = true)]
-async fn what_was_lost_is_asked_for_once_a_minute() {
+async fn what_was_lost_is_asked_for_once_a_minute_until_it_is_listed() {
     let (_store, mut writer, mut commanded) = guarded_writer().await;
-    for _ in 0..2 {
-        writer.owed = SERVICES;
+    let asked = Some(Command::Relist { kinds: SERVICES, why: Why::Lost });
+    writer.lineage.broke(SERVICES);
+    for _ in 0..3 {
         writer.tick();
-        assert_eq!(commanded.try_recv().ok(), Some(Command::Relist { kinds: SERVICES, why: Why::Lost }));
-        writer.owed = SERVICES;
+        assert_eq!(commanded.try_recv().ok(), asked);
         tokio::time::advance(Duration::from_secs(59)).await;
         writer.tick();
         assert!(commanded.try_recv().is_err());
         tokio::time::advance(Duration::from_secs(1)).await;
     }
+    writer.take(Update::ListPart { kinds: SERVICES, entries: vec![] }).await;
+    writer.tick();
+    assert!(commanded.try_recv().is_err(), "it is being listed");
+    writer.take(Update::ListFailed { kinds: SERVICES }).await;
+    writer.tick();
+    assert_eq!(commanded.try_recv().ok(), asked);
+    services(&mut writer, 0..20).await;
+    tokio::time::advance(Duration::from_secs(600)).await;
+    writer.tick();
+    assert!(commanded.try_recv().is_err());
 }
 
 #[tokio::test(start_paused = true)]
