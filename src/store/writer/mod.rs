@@ -363,15 +363,15 @@ impl Writer {
                 self.change(events);
             }),
             Update::Reached { kind, version } => guarded(|| {
+                // What waited is part of what is told with this, and not ahead of it.
                 let waited = self.staged.reached(kind, version);
-                self.lineage.reached(kind, version);
                 self.change(waited);
-                // What waited is part of what is told with this.
+                self.lineage.reached(kind, version);
             }),
             Update::Told { kind, version } => guarded(|| {
                 let waited = self.staged.told(kind, version, self.lineage.known().told.version(kind));
-                self.lineage.told(kind, version);
                 self.change(waited);
+                self.lineage.told(kind, version);
             }),
             Update::Holds(holds) => guarded(|| self.told_holds(holds)),
             Update::Compare { digests, answer } => guarded(|| {

@@ -496,5 +496,6 @@ async fn what_waits_for_what_has_been_is_applied_at_once_and_is_not_compared_bef
     writer.take(told(10)).await;
     assert_eq!((names(&store).len(), store.current().number), (3, number + 1), "in one generation");
     assert_eq!(store.current().reached.told.version(Kind::Namespace), 10);
+    assert_eq!(store.current().reached.ahead, Kinds::NONE, "it is the state of that position");
     assert!(matches!(writer.compare(&digests), Comparison::Differs { .. }));
 }
