@@ -75,6 +75,12 @@ impl Lists {
         }
     }
 
+    /// A part of the list of these kinds is lost, as if it had broken.
+    #[cfg(test)]
+    pub(super) fn lose(&mut self, kinds: Kinds) {
+        self.0.iter_mut().filter(|list| list.kinds == kinds).for_each(|list| list.gathered = None);
+    }
+
     /// Forgets every list with any of these kinds.
     pub(super) fn forget(&mut self, kinds: Kinds) {
         self.0.retain(|list| list.kinds.intersection(kinds).is_empty());
@@ -152,7 +158,7 @@ mod tests {
     fn a_list_that_lost_a_part_says_so_at_its_end() {
         let mut lists = Lists::default();
         part(&mut lists, NAMESPACES, "a");
-        lists.0[0].gathered = None;
+        lists.lose(NAMESPACES);
         part(&mut lists, NAMESPACES, "b");
         assert_eq!(end(&mut lists, NAMESPACES), "-");
         part(&mut lists, NAMESPACES, "c");

@@ -71,6 +71,8 @@ impl Writer {
         let Some(Gathered { relist, causes, held }) = self.lists.end(kinds) else {
             // What broke it was counted where it broke; what it would have said is not known.
             self.lineage.broke(kinds);
+            // An audit is one list, whatever becomes of it.
+            self.audited = self.audited.minus(kinds);
             return Ok(());
         };
         let is_judged = self.unjudged.intersection(kinds).is_empty();

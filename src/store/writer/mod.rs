@@ -403,6 +403,7 @@ impl Writer {
         if let Err(Broken) = taken {
             self.panics.increment(1);
             self.staged.forget(about);
+            self.audited = self.audited.minus(about);
             self.lineage.broke(about);
             self.lose("an update from the source broke the writer, which is a bug".to_owned());
         }

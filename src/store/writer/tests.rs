@@ -481,6 +481,17 @@ async fn an_audit_counts_what_it_repairs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_audit_that_lost_a_part_is_none_and_neither_is_the_next_list() {
+    let (_store, mut writer, _commanded) = guarded_writer().await;
+    writer.take(Update::ListPart { kinds: SERVICES, entries: vec![] }).await;
+    writer.lists.lose(SERVICES);
+    writer.take(Update::Audited { kind: Kind::Service }).await;
+    assert_eq!(writer.audited, SERVICES);
+    writer.take(Update::ListEnd { kinds: SERVICES }).await;
+    assert_eq!((writer.audited, writer.lineage.broken()), (Kinds::NONE, SERVICES));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_waits_for_what_has_been_is_applied_at_once_and_is_not_compared_before() {
     let (store, mut writer) = by_hand();
     list(&mut writer, ["a".to_owned()]).await;
