@@ -201,23 +201,30 @@ impl Writer {
         if let Some(booted) = self.keeper.as_mut().and_then(Keeper::load) {
             self.store.prove_ago(booted.age);
             self.data = booted.generation;
-            self.boot_frozen();
-            self.show();
             self.staged = Staged::resumed(&booted.resume);
             self.lineage = Lineage::resumed(booted.resume);
+        }
+        self.boot_frozen();
+        if self.data.number > 0 {
+            self.show();
             self.moved();
         }
         self.observe();
         self.resume()
     }
 
-    /// Goes on serving what an operator has frozen.
-    fn boot_frozen(&self) {
+    /// Goes on serving what an operator has frozen, whether or not there is anything else.
+    fn boot_frozen(&mut self) {
         let Some(kept) = self.keeper.as_ref().and_then(Keeper::load_frozen) else { return };
         let now = Instant::now();
         let since = now.checked_sub(kept.since).unwrap_or(now);
         let frozen = self.store.frozen(since, now + kept.remaining, kept.age, kept.rolled_back_to);
         tracing::warn!(remaining = ?kept.remaining, "frozen by an operator before the start: what was frozen is served");
+        if self.data.number == 0 {
+            // No snapshot is of any use: this is better than nothing, also once it is thawed. All of it is listed.
+            self.store.prove_ago(kept.age);
+            self.data = Generation { reached: Arc::default(), ..kept.generation.clone() };
+        }
         self.store.publish(Generation { frozen: Some(Arc::new(frozen)), ..kept.generation });
     }
 
