@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::accepted::{self, Accepted};
+use super::audit::Findings;
 use super::open_hold::OpenHold;
 use crate::ops::jitter::Jitter;
 use crate::zone::Table;
@@ -144,6 +145,12 @@ impl Holds {
         }
     }
 
+    /// These hold nothing any more.
+    pub(super) fn end(&mut self, ids: &[u32]) {
+        self.active.iter_mut().filter(|hold| ids.contains(&hold.id)).for_each(|hold| hold.objects = 0);
+        self.end_empty();
+    }
+
     /// Those whose time is over. What nobody can vouch for, because no list has confirmed it or the source is lost,
     /// goes on.
     pub(super) fn over(&mut self, now: Instant, is_lost: bool) -> Vec<u32> {
@@ -189,6 +196,8 @@ pub(super) struct Judged {
     pub(super) policy: Policy,
     /// Losses that are meant.
     pub(super) accepted: Accepted,
+    /// Whether it is to be known in what the list differs.
+    pub(super) audit: bool,
     /// Unix time in seconds.
     pub(super) now: u32,
 }
@@ -205,6 +214,8 @@ pub(super) struct Applied {
     pub(super) verdict: Verdict,
     /// Hashes of the keys of objects whose loss was accepted, and that the list has, and has otherwise.
     pub(super) again: Vec<u64>,
+    /// In what the list differs, for an audit.
+    pub(super) found: Option<Findings>,
     /// What is served otherwise.
     pub(super) difference: Difference,
 }
@@ -212,7 +223,8 @@ pub(super) struct Applied {
 impl Judged {
     /// Applies a list, except for what is to be held.
     pub(super) fn apply(self, list: Relist) -> Applied {
-        let Self { mut table, held, policy, accepted, now } = self;
+        let Self { mut table, held, policy, accepted, audit, now } = self;
+        let old = audit.then(|| table.clone());
         let verdict = judge(&table, &list, &policy, |key| accepted.has(key));
         let mut again = Vec::new();
         if !accepted.is_empty() {
@@ -230,6 +242,7 @@ impl Judged {
             withheld.extend(still.keys().filter(|key| !new.contains(key)).cloned());
         }
         let (difference, kept) = list.finish_holding(&mut table, now, withheld);
+        let found = old.map(|old| Findings::of(&old.diff(&table)));
         let (mut before, mut new) = (Vec::new(), Vec::new());
         for Withheld { key, received } in kept {
             match still.get(&key) {
@@ -237,7 +250,7 @@ impl Judged {
                 None => new.push(Withheld { key, received }),
             }
         }
-        Applied { table, held: before, withheld: new, verdict, again, difference }
+        Applied { table, held: before, withheld: new, verdict, again, found, difference }
     }
 }
 

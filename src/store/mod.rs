@@ -12,9 +12,10 @@
 //! Reading order: `state` (what age does), `writer` (what an update does), and what it is made of: `lists` (lists
 //! that are under way), `lineage` (how far the source has come), `staged` (what waits for what has been before),
 //! `latency` and `report` (what is measured and said); `guard`,
-//! `open_hold` and `accepted` (what is held back); then `keeper` (the disk), `control` and `status` (what operators order and see).
+//! `open_hold` and `accepted` (what is held back); `audit` (what an audit has found); then `keeper` (the disk), `control` and `status` (what operators order and see).
 
 pub mod accepted;
+mod audit;
 pub mod control;
 pub mod guard;
 pub mod guard_config;

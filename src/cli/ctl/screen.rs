@@ -178,11 +178,7 @@ fn held(hold: &HoldStatus, screen: &mut Screen) {
     } else {
         format!("{} more", time(*remaining_s))
     };
-    let text = format!(
-        "{}, for {}, {more}: {why}",
-        count(*objects, "object", "objects"),
-        time(*held_s),
-    );
+    let text = format!("{}, for {}, {more}: {why}", count(*objects, "object", "objects"), time(*held_s),);
     screen.wrapped(Worth::Needed, Some(Level::Warn), &label("held"), INDENT, &text);
     if !examples.is_empty() {
         screen.fact(Worth::Useful, "", &format!("such as {}", examples.join(", ")));

@@ -51,7 +51,7 @@ use crate::zone::object::{Kind, Kinds};
 /// How often the state is looked at without a cause: transitions are noticed this late at most.
 const TICK: Duration = Duration::from_secs(1);
 
-/// A list that makes more work than this (objects and endpoints) is applied on a thread of its own: so much takes
+/// What makes more work than this (objects and endpoints) is done on a thread of its own: so much takes
 /// about ten milliseconds, which nobody who asks for `/health` notices.
 const INLINE_WORK: usize = 10_000;
 
@@ -91,6 +91,8 @@ pub struct Writer {
     triggers: Option<Arc<Triggers>>,
     /// Judges lists, where they come from their origin.
     guard: Option<Guard>,
+    /// Whether nothing is to be held any longer that is held now.
+    lets_go: bool,
     /// What is held back.
     holds: Holds,
     /// The holds of the hub that is followed, while changes wait that may be about them.
@@ -147,6 +149,7 @@ impl Writer {
             progress: watch::Sender::new(Kinds::NONE),
             triggers: None,
             guard: None,
+            lets_go: false,
             holds: Holds::default(),
             told_holds_wait: None,
             accepted: Accepted::default(),
@@ -300,6 +303,9 @@ impl Writer {
 
     /// Takes updates until `stop`.
     pub async fn follow(&mut self, mut updates: mpsc::Receiver<Update>, stop: &CancellationToken) {
+        if std::mem::take(&mut self.lets_go) {
+            self.accept().await;
+        }
         let mut tick = tokio::time::interval(TICK);
         let mut open = true;
         loop {
@@ -309,7 +315,7 @@ impl Writer {
                 () = stop.cancelled() => break,
                 () = finished(&mut self.keeper) => {}
                 // Never closed: a way to it is in this writer's own hands.
-                Some(order) = self.orders.recv() => self.obey(order),
+                Some(order) = self.orders.recv() => self.obey(order).await,
                 // Ahead of the updates, or a source that never pauses would keep the disk and people waiting.
                 () = until(due) => {
                     let (generation, age) = (Arc::new(self.data.clone()), self.store.received_age());
@@ -317,7 +323,7 @@ impl Writer {
                         keeper.start(&generation, age, self.lineage.known());
                     }
                 }
-                _ = tick.tick() => self.tick(),
+                _ = tick.tick() => self.tick().await,
                 update = updates.recv(), if open => match update {
                     Some(update) => {
                         let ends = matches!(update, Update::ListEnd { .. });
@@ -380,7 +386,7 @@ impl Writer {
                 self.change(waited);
                 self.lineage.told(kind, version);
             }),
-            Update::Holds(holds) => guarded(|| self.told_holds(holds)),
+            Update::Holds(holds) => self.told_holds(holds).await,
             Update::Compare { digests, answer } => guarded(|| {
                 // Who asked may have gone.
                 let _ = answer.send(self.compare(&digests));
@@ -405,7 +411,10 @@ impl Writer {
             Update::Audited { kind } => guarded(|| self.audited = self.audited.with(kind)),
             Update::Refused { cluster_uid } => guarded(|| self.refused = Some(cluster_uid)),
         };
-        let taken = taken.and_then(|()| guarded(|| self.end_waiting_holds()));
+        let taken = match taken {
+            Ok(()) => self.end_waiting_holds().await,
+            Err(Broken) => Err(Broken),
+        };
         self.moved();
         if let Err(Broken) = taken {
             self.panics.increment(1);
@@ -451,6 +460,17 @@ impl Writer {
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Broken> {
     // What breaks half way leaves the store as it was: a generation is published whole or not at all.
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| Broken)
+}
+
+/// Does what may break, on a thread of its own if it is a lot of work.
+async fn away<T: Send + 'static>(
+    is_large: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Broken> {
+    if is_large {
+        return tokio::task::spawn_blocking(work).await.map_err(|_| Broken);
+    }
+    guarded(work)
 }
 
 /// The kinds that an update tells of.

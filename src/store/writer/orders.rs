@@ -17,19 +17,19 @@ use crate::zone::object::Kind;
 
 impl Writer {
     /// Does what is ordered. Whoever asked may have gone.
-    pub(super) fn obey(&mut self, order: Order) {
+    pub(super) async fn obey(&mut self, order: Order) {
         match order {
             Order::Status(answer) => drop(answer.send(self.status())),
-            Order::Accept(answer) => drop(answer.send(self.accept_all())),
-            Order::AcceptKeys(keys) => self.accept_keys(keys),
+            Order::Accept(answer) => drop(answer.send(self.accept_all().await)),
+            Order::AcceptKeys(keys) => self.accept_keys(keys).await,
             Order::Freeze(for_, answer) => drop(answer.send(self.freeze(for_))),
             Order::Rollback(past, for_, answer) => drop(answer.send(self.roll_back(*past, for_))),
             Order::Thaw(answer) => drop(answer.send(self.thaw())),
         }
     }
 
-    fn accept_all(&mut self) -> Accepted {
-        let (holds, keys) = self.accept();
+    async fn accept_all(&mut self) -> Accepted {
+        let (holds, keys) = self.accept().await;
         if holds > 0 {
             tracing::warn!(holds, objects = keys.len(), "what was held back was accepted by an operator");
         }

@@ -383,7 +383,8 @@ mod tests {
         let mut table = Table::build([ns("a"), ns("b"), pod("p", [10, 0, 0, 1])], Kinds::NONE, 1);
         let pods = Kinds::NONE.with(Kind::Namespace).with(Kind::Pod);
         let moved = || pod("p", [10, 0, 0, 2]);
-        let list = || vec![Entry::Is(ns("a")), Entry::Stays(ns("b").key()), Entry::Is(pod("p", [10, 0, 0, 1]))];
+        let list =
+            || vec![Entry::Is(ns("a")), Entry::Stays(ns("b").key()), Entry::Is(pod("p", [10, 0, 0, 1]))];
         let before = table.clone();
         let mut relist = gather(&before, pods, list());
         let changes = [Change::Delete(ns("a").key()), Change::Delete(ns("b").key()), Change::Upsert(moved())];

@@ -354,7 +354,8 @@ impl Follower {
     /// Goes back to watching where a list that only would have been good to have has failed; whether there was one.
     /// Whoever asked for it asks again, and an API server that has no time for lists has to be watched all the same.
     fn gives_up_list(&mut self) -> bool {
-        let for_good_measure = [command::Why::Held, command::Why::Audit].map(|why| Plan::List(Why::Asked(why)));
+        let for_good_measure =
+            [command::Why::Held, command::Why::Audit].map(|why| Plan::List(Why::Asked(why)));
         let gives_up = self.known() > 0 && for_good_measure.contains(&self.plan);
         if gives_up {
             self.plan = Plan::Watch;
