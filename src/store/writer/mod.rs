@@ -207,6 +207,8 @@ impl Writer {
             self.staged = Staged::resumed(&booted.resume);
             self.lineage = Lineage::resumed(booted.resume);
         }
+        // The source lists by itself what has no position.
+        self.ask_from = Instant::now() + ask::ASKS_APART;
         self.boot_frozen();
         if self.data.number > 0 {
             self.show();
