@@ -201,7 +201,7 @@ fn packets(
         digest_version: digest::VERSION,
         digests: Some(mark.digests.into()),
         entries: gathered.take(),
-        holds: (!next.has_holds_of(last)).then(|| write_holds(&next.holds)),
+        holds: (!next.has_holds_of(last)).then(|| write_holds(&next.told_holds())),
         ..wire::Batch::default()
     };
     packets.push(packet(next, batch));

@@ -10,6 +10,7 @@ use crate::feed::digests::Digests;
 use crate::feed::frame;
 use crate::feed::view::View;
 use crate::source::Resume;
+use crate::store::open_hold::OpenHold;
 use crate::store::state::{DataState, Facts, Limits};
 use crate::store::{Generation, Store};
 use crate::zone::held::HeldSet;
@@ -36,7 +37,7 @@ pub struct State {
     /// What is held of it.
     pub held: Arc<HeldSet>,
     /// The holds of it.
-    pub holds: Arc<[Hold]>,
+    pub holds: Arc<[OpenHold]>,
     /// How far the source had come with it.
     pub reached: Arc<Resume>,
     /// When it was looked at, and how long ago it had been proved then.
@@ -94,9 +95,15 @@ impl State {
         self.reached.ahead.intersection(view.kinds()).is_empty()
     }
 
+    /// The holds of it, as they are told now.
+    pub fn told_holds(&self) -> Vec<Hold> {
+        let now = Instant::now();
+        self.holds.iter().map(|hold| hold.tell(now)).collect()
+    }
+
     /// Whether the same is held for the same reasons; how long it has been and will be does not count.
     pub fn has_holds_of(&self, other: &Self) -> bool {
-        let about = |hold: &Hold| (hold.id, hold.why.clone(), hold.objects);
+        let about = |hold: &OpenHold| (hold.id, hold.why.clone(), hold.objects);
         self.holds.iter().map(about).eq(other.holds.iter().map(about))
     }
 }

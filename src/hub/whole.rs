@@ -122,7 +122,7 @@ impl Making {
         self.0.push(Packet::from(&Frame::WholeEnd(WholeEnd {
             position: mark.position,
             digests: mark.digests,
-            holds: state.holds.to_vec(),
+            holds: state.told_holds(),
         })));
         self.0.progress.send_replace(Progress::Made);
     }

@@ -1,7 +1,8 @@
 //! Losses that operators have accepted. Pure: takes the time.
 //!
 //! What was accepted is not held again while it is remembered: a hub accepts for all its siblings, whose lists may come
-//! later, and a kind may be listed once more before it is as it was accepted.
+//! later, and a kind may be listed once more before it is as it was accepted. What comes again is another object: its
+//! loss is judged as any other.
 //!
 //! Limits: an hour, and [`MAX_ACCEPTED`] objects.
 
@@ -48,6 +49,21 @@ impl Accepted {
         }
     }
 
+    /// Whether nothing is remembered.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.losses.is_empty()
+    }
+
+    /// These have come again: the next loss of them is not known to be meant.
+    pub(super) fn forget(&mut self, keys: impl IntoIterator<Item = u64>) {
+        for key in keys {
+            for (_, keys) in self.losses.iter_mut().filter(|(_, keys)| keys.contains(&key)) {
+                Arc::make_mut(keys).remove(&key);
+            }
+        }
+        self.losses.retain(|(_, keys)| !keys.is_empty());
+    }
+
     /// What is too old is not known any more.
     pub(super) fn forget_old(&mut self, now: Instant) {
         self.losses.retain(|(at, _)| now.saturating_duration_since(*at) < ACCEPTED_FOR);
@@ -80,6 +96,16 @@ mod tests {
         assert!(accepted.has(&key("a")) && !accepted.has(&key("b")));
         accepted.forget_old(begin + ACCEPTED_FOR);
         assert!(!accepted.has(&key("a")));
+    }
+
+    #[test]
+    fn what_has_come_again_is_not_accepted() {
+        let mut accepted = Accepted::default();
+        accepted.add(Instant::now(), [hash(&key("a")), hash(&key("b"))]);
+        accepted.forget([hash(&key("a")), hash(&key("c"))]);
+        assert!(!accepted.has(&key("a")) && accepted.has(&key("b")));
+        accepted.forget([hash(&key("b"))]);
+        assert!(accepted.is_empty());
     }
 
     #[test]

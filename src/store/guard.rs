@@ -5,6 +5,8 @@
 //! somebody accepts it ([`super::accepted`]).
 //!
 //! Invariants:
+//! * Nothing that is held is believed to be gone that only one list has lacked, or while the source is lost: then it
+//!   is held for longer.
 //! * What is held stays under the clock of its first hold, however often it is missing again.
 //! * While anything is held, another list is asked for again and again, ever more rarely.
 //! * Where a hub has judged, its holds are taken as they are ([`Holds::told`]); they end when it says so.
@@ -15,12 +17,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::accepted::Accepted;
+use super::accepted::{self, Accepted};
+use super::audit::Findings;
+use super::open_hold::OpenHold;
 use crate::ops::jitter::Jitter;
 use crate::zone::Table;
 use crate::zone::guard::{Policy, Verdict, judge};
 use crate::zone::held::HeldSet;
-use crate::zone::hold::Hold;
 use crate::zone::object::{Key, Kinds, Object, ObjectRef};
 use crate::zone::table::{Difference, Fate, Relist, Withheld};
 
@@ -44,26 +47,11 @@ pub struct Guard {
     pub jitter: Jitter,
 }
 
-/// One hold.
-#[derive(Clone, Debug)]
-struct Active {
-    /// Tells it from others, also from those of other origins.
-    id: u32,
-    /// For people.
-    why: Box<str>,
-    /// Since when.
-    since: Instant,
-    /// When what is held is believed to be gone.
-    until: Instant,
-    /// How many objects are held.
-    objects: usize,
-}
-
 /// The holds that there are.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     /// Those of our own guard, or those that the hub has told.
-    active: Vec<Active>,
+    active: Vec<OpenHold>,
     /// When another list is to be asked for, and after what time the next one; `None` while nothing is held.
     look: Option<(Instant, Duration)>,
     /// The id that was given last.
@@ -79,7 +67,15 @@ impl Holds {
         }
         self.last_id = self.last_id.wrapping_add(1).max(1);
         let (id, until) = (self.last_id, now + guard.hold);
-        self.active.push(Active { id, why: why.into(), since: now, until, objects: 0 });
+        self.active.push(OpenHold {
+            id,
+            why: why.into(),
+            objects: 0,
+            since: now,
+            until,
+            confirmed: false,
+            postponed: false,
+        });
         if self.look.is_none() {
             self.look = Some((now + guard.jitter.spread(FIRST_LOOK, LOOK_SWING), FIRST_LOOK));
         }
@@ -87,15 +83,14 @@ impl Holds {
     }
 
     /// These are the holds of the hub that is followed.
-    pub(super) fn told(&mut self, holds: Vec<Hold>, now: Instant) {
-        let active = |hold: Hold| Active {
-            id: hold.id,
-            why: hold.why,
-            since: now.checked_sub(Duration::from_millis(hold.held_ms)).unwrap_or(now),
-            until: now + Duration::from_millis(hold.remaining_ms),
-            objects: hold.objects,
-        };
-        self.active = holds.into_iter().map(active).collect();
+    pub(super) fn told(&mut self, holds: Vec<OpenHold>) {
+        self.active = holds;
+    }
+
+    /// These are holds of the hub that is followed, beside those that are known.
+    pub(super) fn told_more(&mut self, holds: &[OpenHold]) {
+        self.active.retain(|known| holds.iter().all(|hold| hold.id != known.id));
+        self.active.extend_from_slice(holds);
     }
 
     /// Whether there is none.
@@ -143,9 +138,33 @@ impl Holds {
         }
     }
 
-    /// Those whose time is over.
-    pub(super) fn over(&self, now: Instant) -> Vec<u32> {
-        self.active.iter().filter(|hold| hold.until <= now).map(|hold| hold.id).collect()
+    /// Another list has lacked something that this holds.
+    pub(super) fn confirm(&mut self, id: u32) {
+        if let Some(hold) = self.active.iter_mut().find(|hold| hold.id == id) {
+            hold.confirmed = true;
+        }
+    }
+
+    /// These hold nothing any more.
+    pub(super) fn end(&mut self, ids: &[u32]) {
+        self.active.iter_mut().filter(|hold| ids.contains(&hold.id)).for_each(|hold| hold.objects = 0);
+        self.end_empty();
+    }
+
+    /// Those whose time is over. What nobody can vouch for, because no list has confirmed it or the source is lost,
+    /// goes on.
+    pub(super) fn over(&mut self, now: Instant, is_lost: bool) -> Vec<u32> {
+        let mut over = Vec::new();
+        for hold in self.active.iter_mut().filter(|hold| hold.until <= now) {
+            if hold.confirmed && !is_lost {
+                over.push(hold.id);
+            } else if !hold.postponed {
+                hold.postponed = true;
+                tracing::warn!(hold = hold.id, why = %hold.why, confirmed = hold.confirmed, source_lost = is_lost,
+                    "nobody confirms now that what is held back is gone: it is held for longer");
+            }
+        }
+        over
     }
 
     /// Whether it is time to ask for another list; if so, the next time is later.
@@ -160,16 +179,8 @@ impl Holds {
     }
 
     /// As they are shown and passed on.
-    pub(super) fn shown(&self, now: Instant) -> Arc<[Hold]> {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let shown = |hold: &Active| Hold {
-            id: hold.id,
-            why: hold.why.clone(),
-            objects: hold.objects,
-            held_ms: millis(now.saturating_duration_since(hold.since)),
-            remaining_ms: millis(hold.until.saturating_duration_since(now)),
-        };
-        self.active.iter().map(shown).collect()
+    pub(super) fn shown(&self) -> Arc<[OpenHold]> {
+        self.active.as_slice().into()
     }
 }
 
@@ -185,6 +196,8 @@ pub(super) struct Judged {
     pub(super) policy: Policy,
     /// Losses that are meant.
     pub(super) accepted: Accepted,
+    /// Whether it is to be known in what the list differs.
+    pub(super) audit: bool,
     /// Unix time in seconds.
     pub(super) now: u32,
 }
@@ -199,6 +212,10 @@ pub(super) struct Applied {
     pub(super) withheld: Vec<Withheld>,
     /// Why.
     pub(super) verdict: Verdict,
+    /// Hashes of the keys of objects whose loss was accepted, and that the list has, and has otherwise.
+    pub(super) again: Vec<u64>,
+    /// In what the list differs, for an audit.
+    pub(super) found: Option<Findings>,
     /// What is served otherwise.
     pub(super) difference: Difference,
 }
@@ -206,8 +223,14 @@ pub(super) struct Applied {
 impl Judged {
     /// Applies a list, except for what is to be held.
     pub(super) fn apply(self, list: Relist) -> Applied {
-        let Self { mut table, held, policy, accepted, now } = self;
+        let Self { mut table, held, policy, accepted, audit, now } = self;
+        let old = audit.then(|| table.clone());
         let verdict = judge(&table, &list, &policy, |key| accepted.has(key));
+        let mut again = Vec::new();
+        if !accepted.is_empty() {
+            let keys = list.staged().map(|object| object.key()).filter(|key| accepted.has(key));
+            again.extend(keys.map(|key| accepted::hash(&key)));
+        }
         let mut withheld: Vec<Key> = match &verdict {
             Verdict::Hold { withheld, .. } => withheld.clone(),
             Verdict::Apply => Vec::new(),
@@ -219,6 +242,7 @@ impl Judged {
             withheld.extend(still.keys().filter(|key| !new.contains(key)).cloned());
         }
         let (difference, kept) = list.finish_holding(&mut table, now, withheld);
+        let found = old.map(|old| Findings::of(&old.diff(&table)));
         let (mut before, mut new) = (Vec::new(), Vec::new());
         for Withheld { key, received } in kept {
             match still.get(&key) {
@@ -226,7 +250,7 @@ impl Judged {
                 None => new.push(Withheld { key, received }),
             }
         }
-        Applied { table, held: before, withheld: new, verdict, difference }
+        Applied { table, held: before, withheld: new, verdict, again, found, difference }
     }
 }
 

@@ -32,6 +32,11 @@ impl Lineage {
         self.broken.is_empty()
     }
 
+    /// The kinds of which an update was lost, and that have not been listed since.
+    pub(super) const fn broken(&self) -> Kinds {
+        self.broken
+    }
+
     /// Those of `kinds` of which no update was lost.
     pub(super) const fn whole(&self, kinds: Kinds) -> Kinds {
         kinds.minus(self.broken)

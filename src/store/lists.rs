@@ -60,6 +60,27 @@ impl Lists {
         gathered
     }
 
+    /// The kinds that are in a list under way.
+    pub(super) fn kinds(&self) -> Kinds {
+        self.0.iter().fold(Kinds::NONE, |kinds, list| kinds.union(list.kinds))
+    }
+
+    /// The table that lists under way are to be applied to has changed under these keys, from `old` to `new`.
+    pub(super) fn changed<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>, old: &Table, new: &Table) {
+        for key in keys {
+            let list = self.0.iter_mut().find(|list| list.kinds.has(key.kind));
+            if let Some(gathered) = list.and_then(|list| list.gathered.as_mut()) {
+                gathered.relist.changed(key, old, new);
+            }
+        }
+    }
+
+    /// A part of the list of these kinds is lost, as if it had broken.
+    #[cfg(test)]
+    pub(super) fn lose(&mut self, kinds: Kinds) {
+        self.0.iter_mut().filter(|list| list.kinds == kinds).for_each(|list| list.gathered = None);
+    }
+
     /// Forgets every list with any of these kinds.
     pub(super) fn forget(&mut self, kinds: Kinds) {
         self.0.retain(|list| list.kinds.intersection(kinds).is_empty());
@@ -137,7 +158,7 @@ mod tests {
     fn a_list_that_lost_a_part_says_so_at_its_end() {
         let mut lists = Lists::default();
         part(&mut lists, NAMESPACES, "a");
-        lists.0[0].gathered = None;
+        lists.lose(NAMESPACES);
         part(&mut lists, NAMESPACES, "b");
         assert_eq!(end(&mut lists, NAMESPACES), "-");
         part(&mut lists, NAMESPACES, "c");

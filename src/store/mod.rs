@@ -11,10 +11,11 @@
 //!
 //! Reading order: `state` (what age does), `writer` (what an update does), and what it is made of: `lists` (lists
 //! that are under way), `lineage` (how far the source has come), `staged` (what waits for what has been before),
-//! `latency` and `report` (what is measured and said); `guard` and
-//! `accepted` (what is held back); then `keeper` (the disk), `control` and `status` (what operators order and see).
+//! `latency` and `report` (what is measured and said); `guard`,
+//! `open_hold` and `accepted` (what is held back); `audit` (what an audit has found); then `keeper` (the disk), `control` and `status` (what operators order and see).
 
 pub mod accepted;
+mod audit;
 pub mod control;
 pub mod guard;
 pub mod guard_config;
@@ -22,6 +23,7 @@ pub mod keeper;
 mod latency;
 mod lineage;
 mod lists;
+pub mod open_hold;
 pub mod orders;
 mod report;
 mod staged;
@@ -39,12 +41,12 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::open_hold::OpenHold;
 use self::state::Facts;
 use crate::source::Resume;
 use crate::zone::Table;
 use crate::zone::digest::Digest;
 use crate::zone::held::HeldSet;
-use crate::zone::hold::Hold;
 use crate::zone::object::Kind;
 
 /// One published state of the data.
@@ -61,7 +63,7 @@ pub struct Generation {
     /// Objects that are served although the origin says otherwise.
     pub held: Arc<HeldSet>,
     /// Why they are.
-    pub holds: Arc<[Hold]>,
+    pub holds: Arc<[OpenHold]>,
     /// Set while an operator has it stay what it is.
     pub frozen: Option<Arc<Frozen>>,
 }
@@ -73,7 +75,7 @@ impl Generation {
     }
 
     /// The hold that answers of a service are under. Allocates nothing.
-    pub fn hold_of(&self, namespace: &[u8], service: &[u8]) -> Option<&Hold> {
+    pub fn hold_of(&self, namespace: &[u8], service: &[u8]) -> Option<&OpenHold> {
         let id = self.held.is_held(namespace, service)?;
         self.holds.iter().find(|hold| hold.id == id)
     }

@@ -38,6 +38,11 @@ impl Staged {
         Self(Kind::ALL.map(behind))
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+
     /// The kinds whose changes wait.
     pub(super) fn kinds(&self) -> Kinds {
         Kind::ALL.into_iter().filter(|kind| self.0[kind.index()].is_some()).collect()
@@ -45,7 +50,7 @@ impl Staged {
 
     /// Keeps those changes that have to wait, and returns the others in their order.
     pub(super) fn hold_back(&mut self, events: Vec<Event>) -> Vec<Event> {
-        if self.0.iter().all(Option::is_none) {
+        if self.is_empty() {
             return events;
         }
         let mut apply = Vec::new();

@@ -177,13 +177,13 @@ fn cluster(store: &StoreStatus, screen: &mut Screen) {
 
 /// One verdict of the guard.
 fn held(hold: &HoldStatus, screen: &mut Screen) {
-    let HoldStatus { why, objects, held_s, remaining_s, examples, .. } = hold;
-    let text = format!(
-        "{}, for {}, {} more: {why}",
-        count(*objects, "object", "objects"),
-        time(*held_s),
-        time(*remaining_s),
-    );
+    let HoldStatus { why, objects, held_s, remaining_s, postponed, examples, .. } = hold;
+    let more = if *postponed {
+        "until the source confirms it".to_owned()
+    } else {
+        format!("{} more", time(*remaining_s))
+    };
+    let text = format!("{}, for {}, {more}: {why}", count(*objects, "object", "objects"), time(*held_s),);
     screen.wrapped(Worth::Needed, Some(Level::Warn), &label("held"), INDENT, &text);
     if !examples.is_empty() {
         screen.fact(Worth::Useful, "", &format!("such as {}", examples.join(", ")));

@@ -306,6 +306,7 @@ mod tests {
                 Update::Lost { why } => format!("lost {why}"),
                 Update::Lineage { cluster_uid, epoch } => format!("lineage {cluster_uid} {epoch}"),
                 Update::Reached { kind, version } => format!("reached {kind} {version}"),
+                Update::Refused { cluster_uid } => format!("refused {cluster_uid}"),
                 other => format!("{other:?}"),
             })
             .collect()
@@ -375,7 +376,8 @@ mod tests {
             }
             let identity = report.compare(case.found.to_owned()).await.unwrap();
             assert_eq!(identity == Identity::Ours, case.said.is_some(), "{}", case.name);
-            assert_eq!(said(&mut heard, origin), case.said.unwrap_or_default(), "{}", case.name);
+            let refused: &[&str] = &["refused b"];
+            assert_eq!(said(&mut heard, origin), case.said.unwrap_or(refused), "{}", case.name);
             let again = report.compare(case.found.to_owned()).await.unwrap();
             assert_eq!(again, identity, "{}: asked again", case.name);
         }

@@ -100,6 +100,26 @@ async fn what_is_frozen_outlives_a_restart_and_a_thaw_brings_back_what_was_recei
 }
 
 #[tokio::test]
+async fn what_is_frozen_is_served_also_if_no_snapshot_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(dir.path());
+    running.list(&["a"]).await;
+    running.control.freeze(Some(Duration::from_secs(600))).await;
+    running.stop().await;
+    for generation in Folder::look_at(Arc::new(RealDisk), dir.path()).generations().unwrap() {
+        std::fs::write(generation.path, b"no snapshot").unwrap();
+    }
+
+    let running = Running::start(dir.path());
+    assert_eq!(running.names(), ["a"]);
+    assert!(running.control.status().await.frozen.is_some());
+    assert_eq!(running.control.thaw().await, Outcome::Thawed);
+    assert_eq!(running.names(), ["a"], "there is nothing else");
+    assert!(!running.store.current().verified);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_snapshot_is_served_in_place_of_what_there_is() {
     let dir = tempfile::tempdir().unwrap();
     for names in [["a"], ["b"]] {

@@ -171,6 +171,8 @@ pub struct HoldStatus {
     pub held_s: u64,
     /// Seconds until what is held is believed to be gone.
     pub remaining_s: u64,
+    /// Whether it goes on although its time is over: no other list has confirmed it, or the source is lost.
+    pub postponed: bool,
     /// Some of the objects as `Kind namespace/name`, at most [`MAX_EXAMPLES`].
     pub examples: Vec<String>,
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Broken, INLINE_WORK, Proof, Writer, guarded};
+use super::{Broken, INLINE_WORK, Proof, Writer, away, guarded};
 use crate::source::Event;
-use crate::store::Generation;
 use crate::store::guard::{Applied, Judged};
 use crate::store::latency::Cause;
 use crate::store::lists::Gathered;
+use crate::store::{Generation, accepted};
 use crate::zone::Table;
 use crate::zone::change::Change;
 use crate::zone::guard::Policy;
@@ -24,9 +24,16 @@ impl Writer {
         let (mut table, now) = (self.data.table.clone(), self.now());
         let mut held = HeldSet::clone(&self.data.held);
         let mut effect = Effect::None;
-        let (mut causes, mut released) = (Vec::new(), Vec::new());
+        let (mut causes, mut released, mut touched) = (Vec::new(), Vec::new(), Vec::new());
+        let under_way = self.lists.kinds();
         for Event { change, trigger, held: instead } in events {
             self.lineage.changed(change.kind());
+            if let (Change::Upsert(_), false) = (&change, self.accepted.is_empty()) {
+                self.accepted.forget([accepted::hash(&change.key())]);
+            }
+            if under_way.has(change.kind()) {
+                touched.push(change.key());
+            }
             if let (Some(triggers), Some(trigger), Change::Upsert(object)) =
                 (&self.triggers, &trigger, &change)
             {
@@ -53,6 +60,7 @@ impl Writer {
         if self.guard.is_some() {
             released.into_iter().for_each(|id| self.holds.released(id));
         }
+        self.lists.changed(&touched, &self.data.table, &table);
         if effect == Effect::Changed {
             self.publish(table, held, &causes);
         }
@@ -60,12 +68,18 @@ impl Writer {
 
     /// Applies a list that is complete.
     pub(super) async fn end_list(&mut self, kinds: Kinds) -> Result<(), Broken> {
-        let Some(Gathered { relist, causes, held }) = self.lists.end(kinds) else {
+        // An audit is one list, whatever becomes of it.
+        let mut audited = self.audited.intersection(kinds);
+        self.audited = self.audited.minus(kinds);
+        let Some(Gathered { relist, causes, held: told }) = self.lists.end(kinds) else {
             // What broke it was counted where it broke; what it would have said is not known.
             self.lineage.broke(kinds);
-            self.owed = self.owed.union(kinds);
             return Ok(());
         };
+        if !self.staged.kinds().intersection(kinds).is_empty() {
+            // What waits is no difference.
+            audited = Kinds::NONE;
+        }
         let is_judged = self.unjudged.intersection(kinds).is_empty();
         let policy = self.guard.as_ref().filter(|_| is_judged).map_or(Policy::OFF, |guard| guard.policy);
         self.accepted.forget_old(Instant::now());
@@ -74,15 +88,15 @@ impl Writer {
             held: HeldSet::clone(&self.data.held),
             policy,
             accepted: self.accepted.clone(),
+            audit: !audited.is_empty(),
             now: self.now(),
         };
         let large = relist.work(&judged.table) > INLINE_WORK;
-        let applied = if large {
-            let applied = tokio::task::spawn_blocking(move || judged.apply(relist));
-            applied.await.map_err(|_| Broken)?
-        } else {
-            guarded(|| judged.apply(relist))?
-        };
+        let mut applied = away(large, move || judged.apply(relist)).await?;
+        if let Some(found) = &applied.found {
+            self.audit(audited, found);
+        }
+        let held = self.hold(kinds, &mut applied, told).await?;
         let old = large.then(|| self.data.table.clone());
         guarded(|| self.listed(kinds, applied, held, &causes))?;
         if let Some(old) = old {
@@ -92,12 +106,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes note of a list that was applied. `told` is what a hub says that is held of it.
-    fn listed(&mut self, kinds: Kinds, applied: Applied, told: super::hold::Told, causes: &[Cause]) {
-        self.audit(kinds, &applied.table);
-        let mut held = HeldSet::clone(&self.data.held);
-        let was_held = !held.is_empty();
-        self.hold(kinds, &applied, told, &mut held);
+    /// Takes note of a list that was applied, and of what is held after it.
+    fn listed(&mut self, kinds: Kinds, applied: Applied, held: HeldSet, causes: &[Cause]) {
         self.unjudged = self.unjudged.minus(kinds);
         self.lineage.listed(kinds);
         self.staged.forget(kinds);
@@ -107,7 +117,8 @@ impl Writer {
         {
             keeper.has_labels();
         }
-        let Applied { table, difference, .. } = applied;
+        let Applied { table, difference, again, .. } = applied;
+        self.accepted.forget(again);
         if !difference.is_empty() {
             tracing::info!(
                 changed = difference.upserts,
@@ -116,7 +127,7 @@ impl Writer {
                 "new state from the source"
             );
         }
-        let is_held = was_held || !held.is_empty();
+        let is_held = !self.data.held.is_empty() || !held.is_empty();
         if !difference.is_empty() || is_held || table.complete() != self.data.table.complete() {
             self.publish(table, held, causes);
         }
@@ -132,7 +143,7 @@ impl Writer {
             verified: self.data.verified,
             reached: Arc::new(self.lineage.known().clone()),
             held: Arc::new(held),
-            holds: self.holds.shown(Instant::now()),
+            holds: self.holds.shown(),
             frozen: None,
         };
         self.show();

@@ -32,6 +32,7 @@ use super::keeper::Keeper;
 use super::latency::Latency;
 use super::lineage::Lineage;
 use super::lists::Lists;
+use super::open_hold::OpenHold;
 use super::report::Report;
 use super::staged::Staged;
 use super::state::{DataState, Limits};
@@ -50,7 +51,7 @@ use crate::zone::object::{Kind, Kinds};
 /// How often the state is looked at without a cause: transitions are noticed this late at most.
 const TICK: Duration = Duration::from_secs(1);
 
-/// A list that makes more work than this (objects and endpoints) is applied on a thread of its own: so much takes
+/// What makes more work than this (objects and endpoints) is done on a thread of its own: so much takes
 /// about ten milliseconds, which nobody who asks for `/health` notices.
 const INLINE_WORK: usize = 10_000;
 
@@ -90,8 +91,12 @@ pub struct Writer {
     triggers: Option<Arc<Triggers>>,
     /// Judges lists, where they come from their origin.
     guard: Option<Guard>,
+    /// Whether nothing is to be held any longer that is held now.
+    lets_go: bool,
     /// What is held back.
     holds: Holds,
+    /// The holds of the hub that is followed, while changes wait that may be about them.
+    told_holds_wait: Option<Vec<OpenHold>>,
     /// Losses that somebody means.
     accepted: Accepted,
     /// Kinds whose next list is not judged: it is another cluster's.
@@ -104,9 +109,7 @@ pub struct Writer {
     link: Link,
     /// To the source.
     commands: Option<Commands>,
-    /// Kinds of which something was lost, and that the source has not been asked for yet.
-    owed: Kinds,
-    /// When the source may be asked for those.
+    /// When the source may be asked for kinds of which something was lost.
     ask_from: Instant,
     /// The way to here, for operators.
     control: Control,
@@ -148,14 +151,15 @@ impl Writer {
             progress: watch::Sender::new(Kinds::NONE),
             triggers: None,
             guard: None,
+            lets_go: false,
             holds: Holds::default(),
+            told_holds_wait: None,
             accepted: Accepted::default(),
             unjudged: Kinds::NONE,
             audited: Kinds::NONE,
             refused: None,
             link: Link::default(),
             commands: None,
-            owed: Kinds::NONE,
             ask_from: Instant::now(),
             control,
             orders,
@@ -203,23 +207,32 @@ impl Writer {
         if let Some(booted) = self.keeper.as_mut().and_then(Keeper::load) {
             self.store.prove_ago(booted.age);
             self.data = booted.generation;
-            self.boot_frozen();
-            self.show();
             self.staged = Staged::resumed(&booted.resume);
             self.lineage = Lineage::resumed(booted.resume);
+        }
+        // The source lists by itself what has no position.
+        self.ask_from = Instant::now() + ask::ASKS_APART;
+        self.boot_frozen();
+        if self.data.number > 0 {
+            self.show();
             self.moved();
         }
         self.observe();
         self.resume()
     }
 
-    /// Goes on serving what an operator has frozen.
-    fn boot_frozen(&self) {
+    /// Goes on serving what an operator has frozen, whether or not there is anything else.
+    fn boot_frozen(&mut self) {
         let Some(kept) = self.keeper.as_ref().and_then(Keeper::load_frozen) else { return };
         let now = Instant::now();
         let since = now.checked_sub(kept.since).unwrap_or(now);
         let frozen = self.store.frozen(since, now + kept.remaining, kept.age, kept.rolled_back_to);
         tracing::warn!(remaining = ?kept.remaining, "frozen by an operator before the start: what was frozen is served");
+        if self.data.number == 0 {
+            // No snapshot is of any use: this is better than nothing, also once it is thawed. All of it is listed.
+            self.store.prove_ago(kept.age);
+            self.data = Generation { reached: Arc::default(), ..kept.generation.clone() };
+        }
         self.store.publish(Generation { frozen: Some(Arc::new(frozen)), ..kept.generation });
     }
 
@@ -233,8 +246,11 @@ impl Writer {
             // What is held has none: it is served, and neither proved nor kept as if it had, until it is listed.
             self.lineage.broke(self.data.table.complete());
         }
+        // The new source lists by itself what has no position.
+        self.ask_from = Instant::now() + ask::ASKS_APART;
         // The new source goes on from what was gone over.
         self.staged = Staged::resumed(self.lineage.known());
+        self.told_holds_wait = None;
         self.wanted.labels |= wanted.labels;
         self.wanted.pods |= wanted.pods;
         self.limits = limits;
@@ -294,6 +310,9 @@ impl Writer {
 
     /// Takes updates until `stop`.
     pub async fn follow(&mut self, mut updates: mpsc::Receiver<Update>, stop: &CancellationToken) {
+        if std::mem::take(&mut self.lets_go) {
+            self.accept().await;
+        }
         let mut tick = tokio::time::interval(TICK);
         let mut open = true;
         loop {
@@ -303,7 +322,7 @@ impl Writer {
                 () = stop.cancelled() => break,
                 () = finished(&mut self.keeper) => {}
                 // Never closed: a way to it is in this writer's own hands.
-                Some(order) = self.orders.recv() => self.obey(order),
+                Some(order) = self.orders.recv() => self.obey(order).await,
                 // Ahead of the updates, or a source that never pauses would keep the disk and people waiting.
                 () = until(due) => {
                     let (generation, age) = (Arc::new(self.data.clone()), self.store.received_age());
@@ -311,7 +330,7 @@ impl Writer {
                         keeper.start(&generation, age, self.lineage.known());
                     }
                 }
-                _ = tick.tick() => self.tick(),
+                _ = tick.tick() => self.tick().await,
                 update = updates.recv(), if open => match update {
                     Some(update) => {
                         let ends = matches!(update, Update::ListEnd { .. });
@@ -365,17 +384,17 @@ impl Writer {
                 self.change(events);
             }),
             Update::Reached { kind, version } => guarded(|| {
+                // What waited is part of what is told with this, and not ahead of it.
                 let waited = self.staged.reached(kind, version);
-                self.lineage.reached(kind, version);
                 self.change(waited);
-                // What waited is part of what is told with this.
+                self.lineage.reached(kind, version);
             }),
             Update::Told { kind, version } => guarded(|| {
                 let waited = self.staged.told(kind, version, self.lineage.known().told.version(kind));
-                self.lineage.told(kind, version);
                 self.change(waited);
+                self.lineage.told(kind, version);
             }),
-            Update::Holds(holds) => guarded(|| self.told_holds(holds)),
+            Update::Holds(holds) => self.told_holds(holds).await,
             Update::Compare { digests, answer } => guarded(|| {
                 // Who asked may have gone.
                 let _ = answer.send(self.compare(&digests));
@@ -383,10 +402,12 @@ impl Writer {
             Update::Where { answer } => guarded(|| {
                 // Who begins anew goes on from what was told: what waits was told by another, and may be older.
                 self.staged.forget(Kinds::ALL);
+                self.told_holds_wait = None;
                 drop(answer.send(self.standing()));
             }),
             Update::Lineage { cluster_uid, epoch } => guarded(|| {
                 self.staged.forget(Kinds::ALL);
+                self.told_holds_wait = None;
                 if cluster_uid != self.lineage.known().cluster_uid {
                     // What another cluster lacks of this one is no loss.
                     (self.unjudged, self.refused) = (Kinds::ALL, None);
@@ -399,12 +420,16 @@ impl Writer {
             Update::Refused { cluster_uid } => guarded(|| self.refused = Some(cluster_uid)),
             Update::Link(link) => guarded(|| self.link = link),
         };
+        let taken = match taken {
+            Ok(()) => self.end_waiting_holds().await,
+            Err(Broken) => Err(Broken),
+        };
         self.moved();
         if let Err(Broken) = taken {
             self.panics.increment(1);
             self.staged.forget(about);
+            self.audited = self.audited.minus(about);
             self.lineage.broke(about);
-            self.owed = self.owed.union(about);
             self.lose("an update from the source broke the writer, which is a bug".to_owned());
         }
     }
@@ -455,6 +480,17 @@ fn why_unproved<'a>(link: &'a Link, lost: Option<&'a str>) -> Option<&'a str> {
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Broken> {
     // What breaks half way leaves the store as it was: a generation is published whole or not at all.
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| Broken)
+}
+
+/// Does what may break, on a thread of its own if it is a lot of work.
+async fn away<T: Send + 'static>(
+    is_large: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Broken> {
+    if is_large {
+        return tokio::task::spawn_blocking(work).await.map_err(|_| Broken);
+    }
+    guarded(work)
 }
 
 /// The kinds that an update tells of.

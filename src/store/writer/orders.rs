@@ -17,19 +17,19 @@ use crate::zone::object::Kind;
 
 impl Writer {
     /// Does what is ordered. Whoever asked may have gone.
-    pub(super) fn obey(&mut self, order: Order) {
+    pub(super) async fn obey(&mut self, order: Order) {
         match order {
             Order::Status(answer) => drop(answer.send(self.status())),
-            Order::Accept(answer) => drop(answer.send(self.accept_all())),
-            Order::AcceptKeys(keys) => self.accept_keys(keys),
+            Order::Accept(answer) => drop(answer.send(self.accept_all().await)),
+            Order::AcceptKeys(keys) => self.accept_keys(keys).await,
             Order::Freeze(for_, answer) => drop(answer.send(self.freeze(for_))),
             Order::Rollback(past, for_, answer) => drop(answer.send(self.roll_back(*past, for_))),
             Order::Thaw(answer) => drop(answer.send(self.thaw())),
         }
     }
 
-    fn accept_all(&mut self) -> Accepted {
-        let (holds, keys) = self.accept();
+    async fn accept_all(&mut self) -> Accepted {
+        let (holds, keys) = self.accept().await;
         if holds > 0 {
             tracing::warn!(holds, objects = keys.len(), "what was held back was accepted by an operator");
         }
@@ -136,13 +136,14 @@ impl Writer {
         let current = self.store.current().clone();
         let digests =
             Kind::ALL.map(|kind| (kind.as_str().to_owned(), current.received_digest(kind).to_string()));
-        let shown = self.holds.shown(now);
+        let shown = self.holds.shown();
         let holds = shown.iter().map(|hold| HoldStatus {
             id: hold.id,
             why: hold.why.to_string(),
             objects: hold.objects as u64,
-            held_s: hold.held_ms / 1000,
-            remaining_s: hold.remaining_ms / 1000,
+            held_s: now.saturating_duration_since(hold.since).as_secs(),
+            remaining_s: hold.until.saturating_duration_since(now).as_secs(),
+            postponed: hold.postponed,
             examples: {
                 let of = self.data.held.iter().filter(|object| object.hold() == hold.id);
                 of.take(MAX_EXAMPLES).map(|object| object.key().to_string()).collect()

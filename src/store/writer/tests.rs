@@ -116,9 +116,9 @@ fn names(store: &Store) -> Vec<String> {
 }
 
 /// Sends an order and does it.
-fn ordered<T>(writer: &mut Writer, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> T {
+async fn ordered<T>(writer: &mut Writer, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> T {
     let (answer, mut answered) = oneshot::channel();
-    writer.obey(order(answer));
+    writer.obey(order(answer)).await;
     answered.try_recv().expect("an order is answered")
 }
 
@@ -126,17 +126,17 @@ fn ordered<T>(writer: &mut Writer, order: impl FnOnce(oneshot::Sender<T>) -> Ord
 async fn what_is_frozen_stays_and_ages_until_its_time_is_over() {
     let (store, mut writer) = by_hand();
     let seconds = Duration::from_secs;
-    assert!(ordered(&mut writer, |a| Order::Freeze(seconds(60), a)).is_none(), "there is nothing");
+    assert!(ordered(&mut writer, |a| Order::Freeze(seconds(60), a)).await.is_none(), "there is nothing");
     list(&mut writer, ["a".to_owned()]).await;
     writer.take(Update::Fresh { as_of: Instant::now() }).await;
-    let frozen = ordered(&mut writer, |a| Order::Freeze(seconds(60), a)).expect("there is data");
+    let frozen = ordered(&mut writer, |a| Order::Freeze(seconds(60), a)).await.expect("there is data");
     assert_eq!((frozen.mark.until_ms - frozen.mark.since_ms, frozen.mark.rolled_back_to), (60_000, None));
     assert!(frozen.header.is_none(), "nobody keeps it");
 
     tokio::time::advance(seconds(40)).await;
     writer.take(upsert("b")).await;
     writer.take(Update::Fresh { as_of: Instant::now() }).await;
-    writer.tick();
+    writer.tick().await;
     assert_eq!((names(&store), store.age()), (vec!["a".to_owned()], seconds(40)), "it is not proved");
     assert_eq!(store.received_age(), seconds(0), "what is behind it is");
     assert_eq!(
@@ -145,24 +145,24 @@ async fn what_is_frozen_stays_and_ages_until_its_time_is_over() {
         "of what was received"
     );
 
-    let status = ordered(&mut writer, Order::Status);
+    let status = ordered(&mut writer, Order::Status).await;
     let frozen = status.frozen.expect("it says so");
     assert_eq!((frozen.since_s, frozen.remaining_s, frozen.rolled_back_to), (40, 20, None));
 
     tokio::time::advance(seconds(20)).await;
-    writer.tick();
+    writer.tick().await;
     assert_eq!((names(&store), store.age()), (vec!["a".to_owned(), "b".to_owned()], seconds(20)));
-    assert!(!ordered(&mut writer, Order::Thaw), "it was over");
+    assert!(!ordered(&mut writer, Order::Thaw).await, "it was over");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_thaw_serves_what_was_received() {
     let (store, mut writer) = by_hand();
     list(&mut writer, ["a".to_owned()]).await;
-    ordered(&mut writer, |a| Order::Freeze(Duration::from_secs(60), a)).expect("there is data");
+    ordered(&mut writer, |a| Order::Freeze(Duration::from_secs(60), a)).await.expect("there is data");
     let number = store.current().number;
     writer.take(upsert("b")).await;
-    assert!(ordered(&mut writer, Order::Thaw));
+    assert!(ordered(&mut writer, Order::Thaw).await);
     assert!(store.current().number > number);
     assert_eq!(names(&store), ["a", "b"]);
     writer.take(upsert("c")).await;
@@ -210,34 +210,59 @@ async fn what_a_list_lacks_is_held_until_somebody_accepts_it() {
     );
     assert!(held.hold_of(b"shop", b"s03").is_some() && held.hold_of(b"shop", b"s17").is_none());
 
-    let status = ordered(&mut writer, Order::Status);
+    let status = ordered(&mut writer, Order::Status).await;
     assert_eq!((status.holds.len(), status.holds[0].objects, status.holds[0].examples.len()), (1, 15, 5));
 
-    let accepted = ordered(&mut writer, Order::Accept);
+    let accepted = ordered(&mut writer, Order::Accept).await;
     assert_eq!(accepted.outcome, Outcome::Accepted { holds: 1, objects: 15 });
     assert_eq!(accepted.keys.len(), 15);
     assert_eq!(store.current().table.count(Kind::Service), 10);
     assert!(store.current().held.is_empty() && store.current().holds.is_empty());
-    assert_eq!(ordered(&mut writer, Order::Accept).outcome, Outcome::NothingHeld);
+    assert_eq!(ordered(&mut writer, Order::Accept).await.outcome, Outcome::NothingHeld);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_accepted_elsewhere_is_not_held_whenever_the_list_comes() {
     let (_, mut other, _commanded) = guarded_writer().await;
     services(&mut other, 15..20).await;
-    let keys = ordered(&mut other, Order::Accept).keys;
+    let keys = ordered(&mut other, Order::Accept).await.keys;
     for before in [true, false] {
         let (store, mut writer, _commanded) = guarded_writer().await;
         if before {
-            writer.obey(Order::AcceptKeys(keys.clone()));
+            writer.obey(Order::AcceptKeys(keys.clone())).await;
         }
         services(&mut writer, 15..20).await;
         if !before {
             assert_eq!(store.current().table.count(Kind::Service), 20);
-            writer.obey(Order::AcceptKeys(keys.clone()));
+            writer.obey(Order::AcceptKeys(keys.clone())).await;
         }
         assert_eq!(store.current().table.count(Kind::Service), 5, "before the list: {before}");
         assert!(store.current().holds.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_accepted_and_has_come_again_is_held_again() {
+    for by_list in [true, false] {
+        let (store, mut writer, _commanded) = guarded_writer().await;
+        services(&mut writer, 0..0).await;
+        ordered(&mut writer, Order::Accept).await;
+        assert_eq!(store.current().table.count(Kind::Service), 0);
+        // What is still as it was accepted stays so.
+        services(&mut writer, 0..0).await;
+        if by_list {
+            services(&mut writer, 0..20).await;
+        } else {
+            let events = (0..20).map(|number| Change::Upsert(service(number)).into());
+            writer.take(Update::Changes(events.collect())).await;
+        }
+        services(&mut writer, 0..0).await;
+        let current = store.current().clone();
+        assert_eq!(
+            (current.table.count(Kind::Service), current.held.len()),
+            (20, 20),
+            "by a list: {by_list}"
+        );
     }
 }
 
@@ -248,7 +273,7 @@ async fn the_source_is_asked_for_another_list_ever_more_rarely() {
     let (begin, mut asked) = (Instant::now(), Vec::new());
     while begin.elapsed() < Duration::from_secs(3500) {
         tokio::time::advance(Duration::from_secs(1)).await;
-        writer.tick();
+        writer.tick().await;
         if let Ok(command) = commanded.try_recv() {
             assert_eq!(command, Command::Relist { kinds: SERVICES, why: Why::Held });
             asked.push(begin.elapsed().as_secs());
@@ -261,8 +286,30 @@ async fn the_source_is_asked_for_another_list_ever_more_rarely() {
     assert!((22..=38).contains(&asked[0]) && asked[1] - asked[0] >= 45, "{asked:?}");
     assert_eq!((store.current().holds.len(), store.current().held.len()), (1, 15), "of one clock");
     tokio::time::advance(Duration::from_secs(101)).await;
-    writer.tick();
+    writer.tick().await;
     assert_eq!(store.current().table.count(Kind::Service), 5, "it is believed after an hour");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_confirms_to_be_gone_is_held_for_longer() {
+    let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+    let (store, mut writer, _commanded) = guarded_writer().await;
+    let held = || store.current().held.len();
+    services(&mut writer, 0..0).await;
+    tokio::time::advance(hour + second).await;
+    writer.tick().await;
+    assert_eq!(held(), 20, "one list is no proof");
+    let status = ordered(&mut writer, Order::Status).await;
+    let hold = &status.holds[0];
+    assert!(hold.postponed && hold.remaining_s == 0, "{hold:?}");
+
+    services(&mut writer, 0..0).await;
+    writer.take(Update::Lost { why: "gone".to_owned() }).await;
+    writer.tick().await;
+    assert_eq!(held(), 20, "two lists are, but now nobody knows");
+    writer.take(Update::Fresh { as_of: Instant::now() }).await;
+    writer.tick().await;
+    assert_eq!((held(), store.current().table.count(Kind::Service)), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,6 +325,41 @@ async fn what_turns_up_again_is_released_and_the_rest_stays_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_has_what_is_accepted_meanwhile_brings_it_back() {
+    let (_, mut other, _commanded) = guarded_writer().await;
+    services(&mut other, 15..20).await;
+    let keys = ordered(&mut other, Order::Accept).await.keys;
+    for elsewhere in [false, true] {
+        let (store, mut writer, _commanded) = guarded_writer().await;
+        services(&mut writer, 15..20).await;
+        assert_eq!(store.current().held.len(), 15);
+        let entries = (0..20).map(|number| Listed::Object { object: service(number), trigger: None });
+        writer.take(Update::ListPart { kinds: SERVICES, entries: entries.collect() }).await;
+        if elsewhere {
+            writer.obey(Order::AcceptKeys(keys.clone())).await;
+        } else {
+            ordered(&mut writer, Order::Accept).await;
+        }
+        assert_eq!(store.current().table.count(Kind::Service), 5, "elsewhere: {elsewhere}");
+        writer.take(Update::ListEnd { kinds: SERVICES }).await;
+        assert_eq!(store.current().table.count(Kind::Service), 20, "elsewhere: {elsewhere}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_while_a_list_is_under_way_is_what_the_list_says() {
+    let (store, mut writer) = by_hand();
+    services(&mut writer, 0..5).await;
+    let entries = (0..5).map(|number| Listed::Object { object: service(number), trigger: None });
+    writer.take(Update::ListPart { kinds: SERVICES, entries: entries.collect() }).await;
+    let gone = Change::Delete(service(3).key());
+    writer.take(Update::Changes(vec![gone.into(), Change::Upsert(service(7)).into()])).await;
+    assert_eq!(names(&store), ["s00", "s01", "s02", "s04", "s07"]);
+    writer.take(Update::ListEnd { kinds: SERVICES }).await;
+    assert_eq!(names(&store), ["s00", "s01", "s02", "s03", "s04"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_clusters_list_is_not_judged() {
     let (store, mut writer, _commanded) = guarded_writer().await;
     writer.take(Update::Lineage { cluster_uid: "other".to_owned(), epoch: 0 }).await;
@@ -287,6 +369,11 @@ async fn another_clusters_list_is_not_judged() {
     writer.take(Update::Lineage { cluster_uid: "other".to_owned(), epoch: 1 }).await;
     services(&mut writer, 0..0).await;
     assert_eq!(store.current().holds.len(), 1);
+}
+
+/// The holds of a state, as they are told now.
+fn told(generation: &Generation) -> Vec<Hold> {
+    generation.holds.iter().map(|hold| hold.tell(Instant::now())).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,15 +391,18 @@ async fn a_hubs_holds_are_taken_as_they_are() {
     writer.take(Update::Holds(vec![hold(7)])).await;
     let current = store.current().clone();
     assert_eq!(
-        (current.table.count(Kind::Service), current.held.len(), &*current.holds),
-        (2, 1, &[hold(7)][..])
+        (current.table.count(Kind::Service), current.held.len(), told(&current)),
+        (2, 1, vec![hold(7)])
     );
+    let later = Hold { held_ms: 3000, remaining_ms: 3000, ..hold(7) };
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(told(&current), [later], "as of now");
     let received = Table::build([service(0)], SERVICES, 1);
     assert_eq!(current.received_digest(Kind::Service), received.digest(Kind::Service));
 
     // It ends when the hub says so, and not before.
     tokio::time::advance(Duration::from_secs(60)).await;
-    writer.tick();
+    writer.tick().await;
     assert_eq!(store.current().table.count(Kind::Service), 2);
     writer.take(Update::Holds(vec![])).await;
     assert_eq!((store.current().table.count(Kind::Service), store.current().held.len()), (1, 0));
@@ -321,21 +411,97 @@ async fn a_hubs_holds_are_taken_as_they_are() {
     assert_eq!(store.current().table.count(Kind::Service), 2, "an event may be held, too");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_hold_does_not_end_before_what_waits_says_what_became_of_it() {
+    let (store, mut writer) = by_hand();
+    let hold = |id| Hold { id, why: "a list".into(), objects: 1, held_ms: 0, remaining_ms: 5000 };
+    let version = |version| Update::Told { kind: Kind::Service, version };
+    let change = Change::Delete(service(1).key());
+    let held = Listed::Held { change, held: Held { served: service(1), hold: 7 } };
+    writer.take(Update::ListPart { kinds: SERVICES, entries: vec![held] }).await;
+    writer.take(Update::ListEnd { kinds: SERVICES }).await;
+    writer.take(Update::Holds(vec![hold(7)])).await;
+    writer.take(version(10)).await;
+
+    // Another hub, which is behind, tells that the object is there again, and therefore held no longer.
+    writer.take(version(8)).await;
+    writer.take(Update::Changes(vec![Change::Upsert(service(1)).into()])).await;
+    writer.take(Update::Holds(vec![hold(9)])).await;
+    let ids = |store: &Store| store.current().holds.iter().map(|hold| hold.id).collect::<Vec<_>>();
+    assert_eq!((names(&store), ids(&store)), (vec!["s01".to_owned()], vec![7, 9]));
+    writer.take(version(10)).await;
+    assert_eq!((names(&store), ids(&store)), (vec!["s01".to_owned()], vec![9]));
+    assert!(store.current().held.is_empty());
+
+    writer.take(version(8)).await;
+    writer.take(Update::Holds(vec![])).await;
+    assert_eq!(ids(&store), [9]);
+    writer.take(Update::ListEnd { kinds: SERVICES }).await;
+    assert_eq!(ids(&store), [0; 0], "a list is all there is to know");
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_holds_begin_and_end_while_others_go_on() {
+    let (store, mut writer, _commanded) = guarded_writer().await;
+    let many = 2 * INLINE_WORK;
+    services(&mut writer, 0..many).await;
+    services(&mut writer, 0..0).await;
+    assert_eq!((store.current().held.len(), store.current().holds[0].objects), (many, many));
+    let turns = std::cell::Cell::new(0);
+    let others = async {
+        loop {
+            turns.set(turns.get() + 1);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = ordered(&mut writer, Order::Accept) => {}
+        () = others => {}
+    }
+    assert!(turns.get() > 1, "others went on");
+    assert_eq!((store.current().held.len(), store.current().table.count(Kind::Service)), (0, 0));
+    assert!(store.current().holds.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_guard_nothing_is_held_any_longer_once_it_follows() {
+    let (store, mut writer, _commanded) = guarded_writer().await;
+    services(&mut writer, 0..0).await;
+    writer.guards(None);
+    let (_updates, queue) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    stop.cancel();
+    writer.follow(queue, &stop).await;
+    assert_eq!((store.current().held.len(), store.current().holds.len()), (0, 0));
+    assert_eq!(store.current().table.count(Kind::Service), 0);
+}
+
 // === Losses and audits ===
 
 #[tokio::test(start_paused = true)]
-async fn what_was_lost_is_asked_for_once_a_minute() {
+async fn what_was_lost_is_asked_for_once_a_minute_until_it_is_listed() {
     let (_store, mut writer, mut commanded) = guarded_writer().await;
-    for _ in 0..2 {
-        writer.owed = SERVICES;
-        writer.tick();
-        assert_eq!(commanded.try_recv().ok(), Some(Command::Relist { kinds: SERVICES, why: Why::Lost }));
-        writer.owed = SERVICES;
+    let asked = Some(Command::Relist { kinds: SERVICES, why: Why::Lost });
+    writer.lineage.broke(SERVICES);
+    for _ in 0..3 {
+        writer.tick().await;
+        assert_eq!(commanded.try_recv().ok(), asked);
         tokio::time::advance(Duration::from_secs(59)).await;
-        writer.tick();
+        writer.tick().await;
         assert!(commanded.try_recv().is_err());
         tokio::time::advance(Duration::from_secs(1)).await;
     }
+    writer.take(Update::ListPart { kinds: SERVICES, entries: vec![] }).await;
+    writer.tick().await;
+    assert!(commanded.try_recv().is_err(), "it is being listed");
+    writer.take(Update::ListFailed { kinds: SERVICES }).await;
+    writer.tick().await;
+    assert_eq!(commanded.try_recv().ok(), asked);
+    services(&mut writer, 0..20).await;
+    tokio::time::advance(Duration::from_secs(600)).await;
+    writer.tick().await;
+    assert!(commanded.try_recv().is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,6 +523,17 @@ async fn an_audit_counts_what_it_repairs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_audit_that_lost_a_part_is_none_and_neither_is_the_next_list() {
+    let (_store, mut writer, _commanded) = guarded_writer().await;
+    writer.take(Update::ListPart { kinds: SERVICES, entries: vec![] }).await;
+    writer.lists.lose(SERVICES);
+    writer.take(Update::Audited { kind: Kind::Service }).await;
+    assert_eq!(writer.audited, SERVICES);
+    writer.take(Update::ListEnd { kinds: SERVICES }).await;
+    assert_eq!((writer.audited, writer.lineage.broken()), (Kinds::NONE, SERVICES));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_waits_for_what_has_been_is_applied_at_once_and_is_not_compared_before() {
     let (store, mut writer) = by_hand();
     list(&mut writer, ["a".to_owned()]).await;
@@ -372,5 +549,6 @@ async fn what_waits_for_what_has_been_is_applied_at_once_and_is_not_compared_bef
     writer.take(told(10)).await;
     assert_eq!((names(&store).len(), store.current().number), (3, number + 1), "in one generation");
     assert_eq!(store.current().reached.told.version(Kind::Namespace), 10);
+    assert_eq!(store.current().reached.ahead, Kinds::NONE, "it is the state of that position");
     assert!(matches!(writer.compare(&digests), Comparison::Differs { .. }));
 }

@@ -1,7 +1,8 @@
 //! A list that comes in parts: gathered beside the table, applied to it in one generation.
 //!
 //! Invariant: what the list and the table have in common is never held twice. Each object is compared with the
-//! table as it comes; of one that is equal only a fingerprint of its key remains.
+//! table as it comes; of one that is equal only a fingerprint of its key remains, until the table changes below the
+//! list ([`Relist::changed`]).
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,6 +19,8 @@ pub struct Relist {
     kinds: Kinds,
     /// Keys of what is in the list and stays what the table has.
     same: HashSet<Fingerprint>,
+    /// Those of `same` of which the list does not say what they are.
+    kept: HashSet<Fingerprint>,
     /// What is in the list and differs from the table; no key of it is in `same`.
     staged: HashMap<Fingerprint, Shared>,
 }
@@ -45,18 +48,19 @@ pub struct Withheld {
 impl Relist {
     /// A list of which nothing has come yet.
     pub fn new(kinds: Kinds) -> Self {
-        Self { kinds, same: HashSet::new(), staged: HashMap::new() }
+        Self { kinds, same: HashSet::new(), kept: HashSet::new(), staged: HashMap::new() }
     }
 
     /// Takes the next object of the list; of two objects of one key the later one counts, and one of a kind that is
     /// not listed does not. `table` is the generation that the list will be applied to, as far as its kinds are
-    /// concerned. [`Effect::None`] if the object is what the table has.
+    /// concerned and [`Self::changed`] does not say otherwise. [`Effect::None`] if the object is what the table has.
     pub fn take(&mut self, table: &Table, object: Object) -> Effect {
         let new = ObjectRef::from(&object);
         if !self.kinds.has(new.kind()) {
             return Effect::None;
         }
         let key = fingerprint(new);
+        self.kept.remove(&key);
         if table.same_as(new) {
             self.staged.remove(&key);
             self.same.insert(key);
@@ -70,8 +74,26 @@ impl Relist {
     /// Takes note that this object is in the list; it stays what it is.
     pub fn keep(&mut self, key: &Key) {
         let key = fingerprint_of(key.kind, &key.namespace, &key.name);
-        if !self.staged.contains_key(&key) {
-            self.same.insert(key);
+        if !self.staged.contains_key(&key) && self.same.insert(key) {
+            self.kept.insert(key);
+        }
+    }
+
+    /// The table that the list will be applied to has changed under this key, from `old` to `new`: what the list has
+    /// in common with the old one is not what stays.
+    pub fn changed(&mut self, key: &Key, old: &Table, new: &Table) {
+        let fingerprint = fingerprint_of(key.kind, &key.namespace, &key.name);
+        if !self.same.contains(&fingerprint) || old.object(key) == new.object(key) {
+            return;
+        }
+        // What the list has not said stays what is known of it, as long as anything is.
+        if self.kept.contains(&fingerprint) && new.object(key).is_some() {
+            return;
+        }
+        if let Some(object) = old.shared_object(key) {
+            self.same.remove(&fingerprint);
+            self.kept.remove(&fingerprint);
+            self.staged.insert(fingerprint, object);
         }
     }
 
@@ -354,6 +376,29 @@ mod tests {
     fn pod(name: &str, ip: [u8; 4]) -> Object {
         let (namespace, labels) = ("a".into(), Labels::default());
         Object::Pod(Pod { namespace, name: name.into(), ip: ip.into(), labels })
+    }
+
+    #[test]
+    fn what_a_list_and_the_table_had_in_common_stays_also_if_the_table_changes() {
+        let mut table = Table::build([ns("a"), ns("b"), pod("p", [10, 0, 0, 1])], Kinds::NONE, 1);
+        let pods = Kinds::NONE.with(Kind::Namespace).with(Kind::Pod);
+        let moved = || pod("p", [10, 0, 0, 2]);
+        let list =
+            || vec![Entry::Is(ns("a")), Entry::Stays(ns("b").key()), Entry::Is(pod("p", [10, 0, 0, 1]))];
+        let before = table.clone();
+        let mut relist = gather(&before, pods, list());
+        let changes = [Change::Delete(ns("a").key()), Change::Delete(ns("b").key()), Change::Upsert(moved())];
+        let keys: Vec<_> = changes.iter().map(Change::key).collect();
+        table.apply(changes, 2);
+        keys.iter().for_each(|key| relist.changed(key, &before, &table));
+        relist.finish(&mut table, 3);
+        check(&table, &by_key(&before.objects().map(|o| o.to_object()).collect::<Vec<_>>()));
+
+        let mut relist = gather(&before, pods, vec![Entry::Stays(moved().key())]);
+        table.apply([Change::Upsert(moved())], 4);
+        relist.changed(&moved().key(), &before, &table);
+        relist.finish(&mut table, 5);
+        check(&table, &by_key(&[moved()]));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use crate::node::query::Query;
 use crate::ops::age::Age;
 use crate::store::Generation;
+use crate::store::open_hold::OpenHold;
 use crate::store::state::DataState;
 use crate::zone::answer::{Answer, Records};
-use crate::zone::hold::Hold;
 use crate::zone::name::{Subject, pod_address};
 use crate::zone::rules::{Pods, Zone};
 
@@ -16,7 +16,7 @@ pub(super) fn hold<'a>(
     zone: &Zone,
     pods: Pods,
     answer: &Answer<'_>,
-) -> Option<&'a Hold> {
+) -> Option<&'a OpenHold> {
     if generation.holds.is_empty() {
         return None;
     }
@@ -40,12 +40,12 @@ pub(super) fn hold<'a>(
 }
 
 /// Why records are served although the origin says otherwise.
-pub(super) fn why(hold: &Hold) -> String {
+pub(super) fn why(hold: &OpenHold) -> String {
     format!("held back: {}", hold.why)
 }
 
 /// How old the data of an answer is, and what else there is to know of it.
-pub(super) fn stale(state: DataState, generation: &Generation, hold: Option<&Hold>) -> String {
+pub(super) fn stale(state: DataState, generation: &Generation, hold: Option<&OpenHold>) -> String {
     let age = match state {
         DataState::Stale { age } | DataState::Expired { age } => Age(age),
         DataState::Live | DataState::Empty { .. } => Age(std::time::Duration::ZERO),

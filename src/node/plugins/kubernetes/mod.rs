@@ -33,10 +33,10 @@ use crate::ops::age::Age;
 use crate::ops::clock::WallClock;
 use crate::ops::jitter::answer_ttl;
 use crate::ops::metrics::Metrics;
+use crate::store::open_hold::OpenHold;
 use crate::store::state::{DataState, Limits};
 use crate::store::{Generation, Store};
 use crate::zone::answer::{Answer, Records, VERSION_TTL};
-use crate::zone::hold::Hold;
 use crate::zone::lookup::{QueryType, is_private_reverse};
 use crate::zone::name::Labels;
 use crate::zone::object::{Kind, Kinds};
@@ -207,7 +207,7 @@ struct Said<'a> {
     /// The data.
     generation: &'a Generation,
     /// The hold that it is under.
-    hold: Option<&'a Hold>,
+    hold: Option<&'a OpenHold>,
 }
 
 impl Kubernetes {

@@ -7,12 +7,15 @@
 //!   the cluster or its epoch changed, or when versions are announced that never come.
 //! * Whatever fails, what is known stays, and is tried for again with full jitter. No fault is answered by a request
 //!   without a wait, except the end of a watch that lived, and the discovery that there are no streaming lists.
+//! * A list that somebody wants to see, to be sure, never takes the place of watching: if it fails, the watch goes on.
 
 mod check;
 mod live;
 mod measure;
 mod orders;
 mod relist;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -299,6 +302,14 @@ impl Follower {
             Interrupt::Fault(fault) => fault,
         };
         self.measure.fault(&fault);
+        let floor = match &fault {
+            Fault::Busy { retry_after, .. } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        if self.gives_up_list() && !matches!(fault, Fault::Behind { .. }) {
+            tracing::info!(kind = %self.kind, %fault, "a list that was asked for failed: watching on");
+            return Ok(self.backoff.failed_with_floor(now, &self.jitter, floor));
+        }
         match fault {
             Fault::NotStreaming { why } if self.streaming => {
                 tracing::info!(kind = %self.kind, %why, "no streaming lists: listing page by page");
@@ -334,14 +345,22 @@ impl Follower {
                 }
             }
             fault => {
-                let floor = match &fault {
-                    Fault::Busy { retry_after, .. } => retry_after.unwrap_or_default(),
-                    _ => Duration::ZERO,
-                };
                 self.lose(fault.to_string()).await?;
                 Ok(self.backoff.failed_with_floor(now, &self.jitter, floor))
             }
         }
+    }
+
+    /// Goes back to watching where a list that only would have been good to have has failed; whether there was one.
+    /// Whoever asked for it asks again, and an API server that has no time for lists has to be watched all the same.
+    fn gives_up_list(&mut self) -> bool {
+        let for_good_measure =
+            [command::Why::Held, command::Why::Audit].map(|why| Plan::List(Why::Asked(why)));
+        let gives_up = self.known() > 0 && for_good_measure.contains(&self.plan);
+        if gives_up {
+            self.plan = Plan::Watch;
+        }
+        gives_up
     }
 
     /// Tells that the kind cannot be proved at present.
