@@ -17,10 +17,14 @@ mod faces;
 mod flags;
 #[path = "options/forward.rs"]
 mod forward;
+#[path = "options/guard.rs"]
+mod guard;
 #[path = "options/http.rs"]
 mod http;
 #[path = "options/hub.rs"]
 mod hub;
+#[path = "options/hub_flags.rs"]
+mod hub_flags;
 #[path = "options/kubernetes.rs"]
 mod kubernetes;
 #[path = "common/process.rs"]
@@ -94,14 +98,38 @@ fn every_option_has_a_test() {
     assert!(!has_test(&texts, "kubernetes_flavour"));
 }
 
-#[test]
-fn every_flag_has_a_test() {
-    let (code, help, _) = process::run(process::outlast().args(["node", "--help"]));
+/// The part of a role's help that lists its flags, in one line, and these.
+fn flags_of(role: &str) -> (String, BTreeSet<String>) {
+    let (code, help, _) = process::run(process::outlast().args([role, "--help"]));
     assert_eq!(code, 0);
     let options = help.split_once("Options:").unwrap().1.split_once("Examples:").unwrap().0;
-    let words = || options.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
-    let flags: BTreeSet<_> = words().filter_map(|w| w.strip_prefix("--")).filter(|f| *f != "help").collect();
-    assert!(flags.len() >= 11, "{flags:?}");
+    let options = options.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = options.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
+    let mut flags: BTreeSet<_> = words.filter_map(|w| w.strip_prefix("--")).map(str::to_owned).collect();
+    flags.remove("help");
+    assert!(flags.len() >= 10, "{flags:?}");
+    (options, flags)
+}
+
+#[test]
+fn every_flag_of_a_hub_has_a_test_and_a_variable() {
+    let (options, flags) = flags_of("hub");
+    let texts = texts();
+    for flag in flags {
+        let name = flag.replace('-', "_");
+        assert!(has_test(&texts, &format!("hub_flag_{name}")), "--{flag} has no test");
+        let variables =
+            [format!("OUTLAST_HUB_{}", name.to_uppercase()), format!("OUTLAST_{}", name.to_uppercase())];
+        assert!(
+            variables.iter().any(|v| options.contains(&format!("[env: {v}="))),
+            "--{flag} has no variable"
+        );
+    }
+}
+
+#[test]
+fn every_flag_has_a_test() {
+    let (options, flags) = flags_of("node");
     let texts = texts();
     for flag in flags {
         assert!(has_test(&texts, &format!("flag_{}", flag.replace('-', "_"))), "--{flag} has no test");

@@ -53,6 +53,7 @@ scenarios! {
     apiserver_504
     apiserver_another_cluster
     apiserver_close
+    apiserver_commands
     apiserver_cut
     apiserver_cut_page
     apiserver_dead_watches
@@ -87,6 +88,7 @@ scenarios! {
     fallback_silent
     flapping
     guard
+    guard_pods
     lineage
     list_fails
     list_parts

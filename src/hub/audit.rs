@@ -58,13 +58,28 @@ pub(super) struct Audit {
 }
 
 /// When the last audit began.
-#[derive(Debug, Default)]
-pub(super) struct Last(Mutex<Option<Instant>>);
+#[derive(Debug)]
+pub(super) struct Last {
+    /// How far apart they are, on average.
+    every: Duration,
+    /// When it was, if there was one.
+    began: Mutex<Option<Instant>>,
+}
 
 impl Last {
+    /// None yet.
+    pub(super) const fn none(every: Duration) -> Self {
+        Self { every, began: Mutex::new(None) }
+    }
+
+    /// How far apart audits are, on average.
+    pub(super) const fn every(&self) -> Duration {
+        self.every
+    }
+
     /// How long ago.
     pub(super) fn ago(&self) -> Option<Duration> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
+        self.began.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
     }
 }
 
@@ -110,7 +125,7 @@ impl Audit {
             }
             counts.begun.increment(1);
             tracing::info!("audit: listing everything to compare");
-            *self.last.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            *self.last.began.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             self.family.audits(true);
             tokio::time::sleep(LASTS.min(self.interval / 2)).await;
             self.family.audits(false);

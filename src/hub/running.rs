@@ -120,7 +120,7 @@ pub fn start(
         control: control.clone(),
     };
     let writer = control.spawn(following.run(resume, stop.clone()));
-    let (probed, audited) = (Arc::<Seen>::default(), Arc::<Last>::default());
+    let (probed, audited) = (Arc::<Seen>::default(), Arc::new(Last::none(config.audit_interval)));
     let probe = Probe::new(config.access.clone(), metrics.clone());
     let jitter = Jitter::for_process();
     control.spawn(keep_looking(probe, probed.clone(), metrics.clone(), jitter, stop.clone()));

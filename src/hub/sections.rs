@@ -64,16 +64,16 @@ impl Tells for Seen {
 
 impl Tells for Last {
     fn section(&self) -> Section {
-        let ago = self.ago();
+        let (ago, every) = (self.ago(), Age(self.every()));
         let text = match ago {
-            Some(ago) => format!("the last one began {} ago", Age(ago)),
-            None => "none since the start".to_owned(),
+            Some(ago) => format!("the last one began {} ago, one about every {every}", Age(ago)),
+            None => format!("none since the start, one about every {every}"),
         };
         Section {
             title: "audit".to_owned(),
             rows: vec![Row { text, level: Level::Fine }],
             advice: Vec::new(),
-            data: json!({ "began_ago_s": ago.map(|ago| ago.as_secs()) }),
+            data: json!({ "began_ago_s": ago.map(|ago| ago.as_secs()), "every_s": self.every().as_secs() }),
         }
     }
 }

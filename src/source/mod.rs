@@ -13,6 +13,7 @@ pub mod report;
 pub mod start;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tokio::sync::oneshot;
@@ -181,6 +182,30 @@ pub struct Standing {
     pub verified: bool,
 }
 
+/// Who is at the other end of a source that follows somebody in particular, and what is known of them: for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Who is followed; `None` while nobody is.
+    pub peer: Option<Peer>,
+    /// Why the peer's own data is not live, as it says; empty where it gives no reason.
+    pub unwell: Option<String>,
+    /// The kinds that differ from what the peer has, even after a whole state.
+    pub mismatch: Option<String>,
+}
+
+/// One that is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it was dialled.
+    pub address: SocketAddr,
+    /// Its name, as it says.
+    pub name: String,
+    /// Its release, as it says.
+    pub release: String,
+    /// Since when it is followed.
+    pub since: Instant,
+}
+
 /// What a source tells the store. All of it travels through one channel and is applied in its order.
 #[derive(Debug)]
 pub enum Update {
@@ -248,6 +273,8 @@ pub enum Update {
         /// uid of its kube-system namespace.
         cluster_uid: String,
     },
+    /// Who is at the other end, as that changes: for people, it decides nothing.
+    Link(Link),
     /// What positions count within, from now on: the cluster and its epoch. Positions of all kinds are unknown
     /// until they are reached anew.
     Lineage {

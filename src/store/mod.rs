@@ -30,6 +30,7 @@ pub mod status;
 pub mod triggers;
 pub mod writer;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -74,6 +75,17 @@ impl Generation {
     /// The hold that answers of a service are under. Allocates nothing.
     pub fn hold_of(&self, namespace: &[u8], service: &[u8]) -> Option<&Hold> {
         let id = self.held.is_held(namespace, service)?;
+        self.holds.iter().find(|hold| hold.id == id)
+    }
+
+    /// The hold that the answer for a pod of this address is under: its own, or that of its namespace.
+    pub fn hold_of_pod(&self, namespace: &[u8], address: IpAddr) -> Option<&Hold> {
+        if self.held.is_empty() {
+            return None;
+        }
+        let own = self.table.pod(namespace, address);
+        let own = own.and_then(|pod| self.held.get(Kind::Pod, namespace, pod.name.as_bytes()));
+        let id = own.or_else(|| self.held.get(Kind::Namespace, b"", namespace))?.hold();
         self.holds.iter().find(|hold| hold.id == id)
     }
 }

@@ -69,7 +69,7 @@ async fn operators_ask_a_hub_and_order_it_about() {
     assert_eq!((&status["role"], &status["stores"][0]["state"]), (&"hub".into(), &"live".into()));
     assert_eq!(section(&status, "followers")["rows"][0]["text"], "1: 1 live");
     assert_eq!(section(&status, "siblings")["rows"][0]["text"], "none known");
-    assert_eq!(section(&status, "audit")["rows"][0]["text"], "none since the start");
+    assert_eq!(section(&status, "audit")["rows"][0]["text"], "none since the start, one about every 30m0s");
     assert_eq!(hub.order(Command::Ready).await.unwrap()["ready"], true);
     let rollback = Command::Rollback { generation: 1, for_s: None, zone: None };
     let refused = hub.order(rollback).await.unwrap_err();

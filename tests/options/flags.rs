@@ -17,7 +17,7 @@ use super::process::{Process, outlast, run};
 const WEB: &str = "web.shop.svc.cluster.local.";
 
 /// `outlast node` with a Corefile of these lines in the `kubernetes` block.
-fn command(cluster: &Cluster, lines: &str) -> Command {
+pub(super) fn command(cluster: &Cluster, lines: &str) -> Command {
     let corefile = cluster.path("Corefile");
     std::fs::write(&corefile, cluster.corefile(lines)).unwrap();
     let mut command = outlast();
@@ -27,7 +27,13 @@ fn command(cluster: &Cluster, lines: &str) -> Command {
 
 /// The three places where a value may be said, from the weakest to the strongest: Corefile, environment, flag.
 /// Each one in turn says `good`, and those before it say `bad`.
-fn each_place(cluster: &Cluster, option: &str, good: &str, bad: &str, check: impl Fn(&Cluster, Command)) {
+pub(super) fn each_place(
+    cluster: &Cluster,
+    option: &str,
+    good: &str,
+    bad: &str,
+    check: impl Fn(&Cluster, Command),
+) {
     let flag = format!("--{}", option.replace('_', "-"));
     let variable = format!("OUTLAST_{}", option.to_uppercase());
     check(cluster, command(cluster, &format!("{option} {good}")));
@@ -37,6 +43,12 @@ fn each_place(cluster: &Cluster, option: &str, good: &str, bad: &str, check: imp
     let mut by_flag = command(cluster, &format!("{option} {bad}"));
     by_flag.env(&variable, bad).args([&flag, good]);
     check(cluster, by_flag);
+}
+
+/// What is wrong with these arguments is said, and nothing starts.
+pub(super) fn is_wrong(cluster: &Cluster, arguments: &[&str], want: &str) {
+    let (code, _, error) = run(command(cluster, "").args(arguments));
+    assert!(code == 2 && error.contains(want), "{arguments:?}: {error}");
 }
 
 fn web() -> Query {

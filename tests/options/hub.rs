@@ -19,10 +19,10 @@ const WEB: &str = "web.shop.svc.cluster.local.";
 const ENDPOINT: &str = "7.0.244.10.in-addr.arpa.";
 
 /// A hub that runs until the test ends.
-struct Hub {
+pub(super) struct Hub {
     process: Process,
     /// Where it serves.
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     server: ApiServer,
 }
 
@@ -45,20 +45,25 @@ impl Hub {
     }
 
     async fn tls(web: &str, identity: &IdentityFolder) -> Self {
+        Self::tls_with(web, identity, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub(super) async fn tls_with(web: &str, identity: &IdentityFolder, arguments: &[String]) -> Self {
         let [ca, cert, key] = files(identity);
         let flag = |name: &str, file: String| [name.to_owned(), file];
         let flags = [flag("--tls-ca", ca), flag("--tls-cert", cert), flag("--tls-key", key)];
-        Self::start(web, &flags.concat()).await
+        Self::start(web, &[&flags.concat(), arguments].concat()).await
     }
 }
 
 /// Authority, certificate and key.
-fn files(identity: &IdentityFolder) -> [String; 3] {
+pub(super) fn files(identity: &IdentityFolder) -> [String; 3] {
     ["ca.crt", "tls.crt", "tls.key"].map(|name| identity.path(name).to_string_lossy().into_owned())
 }
 
 /// A node that gets the address of web.shop.
-async fn follows(lines: &str, web: &str) -> TestNode {
+pub(super) async fn follows(lines: &str, web: &str) -> TestNode {
     let node = start(lines);
     node.logged("cluster data is live").await;
     assert_eq!(a(&node, WEB).await, format!("NoError {web}"), "{lines}");
@@ -66,7 +71,7 @@ async fn follows(lines: &str, web: &str) -> TestNode {
 }
 
 /// A node that gets nothing from its hub.
-async fn is_left_alone(lines: &str, why: &str) {
+pub(super) async fn is_left_alone(lines: &str, why: &str) {
     let node = start(lines);
     node.logged("source lost").await;
     assert!(node.log().contains(why), "{lines}: {}", node.log());
@@ -99,11 +104,13 @@ async fn kubernetes_hub() {
 #[tokio::test]
 async fn kubernetes_hub_tls() {
     let (ours, theirs) = (Ca::new(), Ca::new());
-    let hub = Hub::tls("10.0.0.7", &IdentityFolder::real(&ours, Role::Hub)).await;
+    let identity = IdentityFolder::real(&ours, Role::Hub);
+    let hub = Hub::tls("10.0.0.7", &identity).await;
     let line =
         |identity: &IdentityFolder| format!("hub {}\n hub_tls {}", hub.address, files(identity).join(" "));
-    follows(&line(&IdentityFolder::real(&ours, Role::Node)), "10.0.0.7").await;
-    is_left_alone(&line(&IdentityFolder::real(&theirs, Role::Node)), "within TLS").await;
+    let (own, foreign) = (IdentityFolder::real(&ours, Role::Node), IdentityFolder::real(&theirs, Role::Node));
+    follows(&line(&own), "10.0.0.7").await;
+    is_left_alone(&line(&foreign), "within TLS").await;
     is_left_alone(&format!("hub {}", hub.address), "left hub").await;
     // Files come late, and a node starts without them.
     let late = IdentityFolder::empty();
@@ -132,7 +139,8 @@ async fn kubernetes_cert_grace() {
     let ca = Ca::new();
     // Over for three days.
     let expired = Leaf::of(Role::Hub).dates(Dates::real().later(-338));
-    let hub = Hub::tls("10.0.0.7", &IdentityFolder::new(&ca, &expired, &ca)).await;
+    let identity = IdentityFolder::new(&ca, &expired, &ca);
+    let hub = Hub::tls("10.0.0.7", &identity).await;
     let node = IdentityFolder::real(&ca, Role::Node);
     let lines = format!("hub {}\n hub_tls {}", hub.address, files(&node).join(" "));
     is_left_alone(&format!("{lines}\n cert_grace 1h"), "within TLS").await;
@@ -188,7 +196,8 @@ async fn flag_hub() {
 /// All three files by flags, and by variables: without one of them the node does not start.
 async fn three_files(changed: usize) {
     let ca = Ca::new();
-    let hub = Hub::tls("10.0.0.7", &IdentityFolder::real(&ca, Role::Hub)).await;
+    let identity = IdentityFolder::real(&ca, Role::Hub);
+    let hub = Hub::tls("10.0.0.7", &identity).await;
     let (node, cluster) = (IdentityFolder::real(&ca, Role::Node), Cluster::new());
     let address = hub.address.to_string();
     let names = [
@@ -264,7 +273,8 @@ fn flag_hub_plain() {
 async fn flag_cert_grace() {
     let ca = Ca::new();
     let expired = Leaf::of(Role::Hub).dates(Dates::real().later(-338));
-    let hub = Hub::tls("10.0.0.7", &IdentityFolder::new(&ca, &expired, &ca)).await;
+    let identity = IdentityFolder::new(&ca, &expired, &ca);
+    let hub = Hub::tls("10.0.0.7", &identity).await;
     let (node, cluster) = (IdentityFolder::real(&ca, Role::Node), Cluster::new());
     let lines = format!("hub {}\n hub_tls {}\n cert_grace 1h", hub.address, files(&node).join(" "));
     let mut by_variable = command(&cluster, &lines);
@@ -294,31 +304,4 @@ async fn flag_endpoints() {
     assert_eq!(endpoint(by_flag), "NoError 10-244-0-7.web.shop.svc.cluster.local.");
     let (code, _, error) = run(command(&cluster, &lines).args(["--endpoints", "some"]));
     assert!(code == 2 && error.contains("write all or headless"), "{error}");
-}
-
-/// Whether a value is taken: what the guard does is shown where it judges.
-fn takes(flag: &str, variable: &str, good: &str, bad: &str, want: &str) {
-    let cluster = Cluster::new();
-    let corefile = cluster.path("Corefile");
-    std::fs::write(&corefile, cluster.corefile("")).unwrap();
-    let check = || {
-        let mut command = outlast();
-        command.args(["check", "--conf"]).arg(&corefile);
-        command
-    };
-    assert_eq!(run(check().args([flag, good])).0, 0);
-    assert_eq!(run(check().env(variable, good)).0, 0);
-    for (code, _, error) in [run(check().args([flag, bad])), run(check().env(variable, bad))] {
-        assert!(code == 2 && error.contains(want), "{error}");
-    }
-}
-
-#[test]
-fn flag_guard() {
-    takes("--guard", "OUTLAST_GUARD", "off", "half", "write on or off");
-}
-
-#[test]
-fn flag_guard_hold() {
-    takes("--guard-hold", "OUTLAST_GUARD_HOLD", "2h", "1s", "is from 1m to 168h");
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outlast::ops::metrics::Metrics;
+use outlast::source::command::{self, Command, Commands, Why};
 use outlast::source::file::FileSource;
 use outlast::source::{Listed, Update, Wanted};
-use outlast::zone::object::Kinds;
+use outlast::zone::object::{Kind, Kinds};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ struct Followed {
     updates: Receiver<Update>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
+    commands: Commands,
     task: JoinHandle<()>,
 }
 
@@ -38,8 +40,9 @@ impl Followed {
         let (tx, updates) = mpsc::channel(1);
         let (metrics, shutdown) = (Arc::new(Metrics::new()), CancellationToken::new());
         let source = FileSource::new(folder.path().join(name), wanted, metrics.clone()).every(INTERVAL);
-        let task = tokio::spawn(source.run(tx, shutdown.clone()));
-        Self { folder, updates, metrics, shutdown, task }
+        let (commands, commanded) = command::channel();
+        let task = tokio::spawn(source.obeying(commanded).run(tx, shutdown.clone()));
+        Self { folder, updates, metrics, shutdown, commands, task }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -312,4 +315,21 @@ async fn looks_are_about_a_second_apart() {
     assert!(waits.iter().all(|w| (800..=1201).contains(w)), "{waits:?}");
     assert!(waits.iter().any(|w| *w != waits[0]), "jittered: {waits:?}");
     task.abort();
+}
+
+#[tokio::test]
+async fn a_file_that_has_not_changed_is_read_again_when_that_is_asked_for() {
+    let mut followed = Followed::new("a.yaml", Wanted::default(), with_text(namespace("shop")));
+    assert_eq!(followed.state().await, "shop");
+    followed.fresh().await;
+    let relist = Command::Relist { kinds: Kinds::NONE.with(Kind::Service), why: Why::Held };
+    followed.commands.send(relist).await.unwrap();
+    assert_eq!(followed.state().await, "shop", "all kinds: a file is a whole");
+    // It has no cluster and no epochs.
+    for command in [Command::BeginEpoch(7), Command::AcceptCluster] {
+        followed.commands.send(command).await.unwrap();
+    }
+    for _ in 0..3 {
+        followed.fresh().await;
+    }
 }

@@ -24,6 +24,8 @@
 //! source lost WHY... | source ends
 //!
 //! apiserver ... | exactly   a node that follows an API server instead (see apiserver.rs)
+//! command relist KIND,... held|audit|lost | command epoch EPOCH   what its source is asked for
+//! accept                    an operator accepts what is held back or refused
 //!
 //! ask NAME TYPE [without opt]
 //! expect ...              of the reply to the last question (see expect.rs)
@@ -43,6 +45,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use outlast::corefile::parse_duration;
 use outlast::feed::position::Position;
+use outlast::source::command::{Command, Why};
 use outlast::source::{Event, Listed, Resume, Trigger, Update};
 use outlast::testkit::client::Answer;
 use outlast::testkit::upstream::{Behaviour, FakeUpstream};
@@ -118,6 +121,8 @@ impl Stage {
             ["apiserver", "serves", how @ ..] => world.serve(how),
             ["apiserver", words @ ..] => world.apiserver(words).await,
             ["exactly"] => world.is_exact(),
+            ["command", words @ ..] => world.command(command(words)).await,
+            ["accept"] => world.accept().await,
             ["fallback", words @ ..] => fallback(world, words).await,
             ["ask", name, kind, opt @ ..] => {
                 let opt = match opt {
@@ -160,6 +165,19 @@ impl Stage {
             }
             _ => panic!("no such command"),
         }
+    }
+}
+
+/// What a source is asked for.
+fn command(words: &[&str]) -> Command {
+    match words {
+        ["relist", listed, why] => {
+            let all = [Why::Held, Why::Audit, Why::Lost];
+            let why = all.into_iter().find(|w| w.as_str() == *why).expect("held, audit or lost");
+            Command::Relist { kinds: kinds(listed), why }
+        }
+        ["epoch", epoch] => Command::BeginEpoch(epoch.parse().unwrap()),
+        _ => panic!("no such command"),
     }
 }
 

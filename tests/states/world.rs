@@ -20,9 +20,10 @@ use outlast::ops::jitter::Jitter;
 use outlast::ops::metrics::Metrics;
 use outlast::ops::readiness::{Monitor, Readiness, State};
 use outlast::source::apiserver::{ApiServerSource, Transport};
-use outlast::source::command;
+use outlast::source::command::{self, Command, Commands};
 use outlast::source::{Listed, Resume, SourceConfig, UPDATE_QUEUE, Update, Wanted};
 use outlast::store::Store;
+use outlast::store::control::Control;
 use outlast::testkit::client::{self, Answer};
 use outlast::testkit::node::Log;
 use outlast::testkit::upstream::FakeUpstream;
@@ -91,6 +92,10 @@ struct Node {
     proving: Option<JoinHandle<()>>,
     /// A source that follows the API server.
     following: Option<JoinHandle<()>>,
+    /// To that source.
+    commands: Option<Commands>,
+    /// To its writer, for operators.
+    control: Control,
     /// Ends it.
     stop: CancellationToken,
     /// The writer's task.
@@ -181,12 +186,13 @@ impl World {
 
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
         let stop = CancellationToken::new();
-        let mut following = None;
+        let (mut following, mut to_source) = (None, None);
         let updates = match (source, &self.apiserver) {
             (SourceConfig::ApiServer(access), Some(server)) => {
                 let source = ApiServerSource::new(access, wanted, resume.clone(), metrics.clone());
                 let (commands, commanded) = command::channel();
-                writer.asks(commands);
+                writer.asks(commands.clone());
+                to_source = Some(commands);
                 let source = source.over(Transport::Memory(server.dial())).obeying(commanded);
                 let source = source.with_jitter(Jitter::from_seed(1));
                 following = Some(tokio::spawn(source.run(updates, stop.clone())));
@@ -204,6 +210,8 @@ impl World {
             updates,
             proving: None,
             following,
+            commands: to_source,
+            control: writer.control(),
             writer: tokio::spawn(writer.run(queue, stop.clone())),
             stop,
         });
@@ -297,6 +305,19 @@ impl World {
         let node = self.node();
         node.silence();
         node.updates = None;
+        settle().await;
+    }
+
+    /// Asks the source for something, and lets it happen.
+    pub(super) async fn command(&mut self, command: Command) {
+        let commands = self.node().commands.clone().expect("it follows an API server");
+        commands.send(command).await.expect("the source is there");
+        settle().await;
+    }
+
+    /// An operator accepts what is held back or refused.
+    pub(super) async fn accept(&mut self) {
+        self.node().control.clone().accept().await;
         settle().await;
     }
 

@@ -146,8 +146,13 @@ fn data(store: &StoreStatus, screen: &mut Screen) {
 fn from(store: &StoreStatus) -> String {
     let Some(connected) = &store.connected else { return store.source.clone() };
     let named = |what: &str| if what.is_empty() { String::new() } else { format!(" {what}") };
+    let unwell = match connected.unwell.as_deref() {
+        None => String::new(),
+        Some("") => ", whose own data is not live".to_owned(),
+        Some(why) => format!(", whose own data is not live: {why}"),
+    };
     format!(
-        "{}, connected to {}{}{} for {}",
+        "{}, connected to {}{}{} for {}{unwell}",
         store.source,
         connected.address,
         named(&connected.name),

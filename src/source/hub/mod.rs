@@ -45,7 +45,7 @@ use self::session::{Session, Standing};
 use self::transport::{Dial, Dialler};
 use self::verify::Verify;
 use super::command::{Command, Commanded};
-use super::{Update, Wanted};
+use super::{Link, Update, Wanted};
 use crate::feed::view::View;
 use crate::ops::backoff::Policy;
 use crate::ops::clock::WallClock;
@@ -130,6 +130,7 @@ impl HubSource {
                 verify: Verify::default(),
                 refused: None,
                 accepted: None,
+                link: Link::default(),
                 metrics: HubMetrics::new(metrics),
                 jitter,
             },
@@ -156,7 +157,8 @@ impl HubSource {
         let left = self.follow(hub, updates, commanded).await;
         let now = Instant::now();
         self.standing.metrics.connected(None);
-        if matches!(left, Left::Gone) {
+        let nobody = |link: &mut Link| (link.peer, link.unwell) = (None, None);
+        if matches!(left, Left::Gone) || self.standing.tell(updates, nobody).await.is_err() {
             return Err(Gone);
         }
         self.standing.metrics.left(left.word());

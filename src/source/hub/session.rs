@@ -19,7 +19,7 @@ use crate::feed::view::View;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::BuildInfo;
 use crate::source::command::{Command, Commanded};
-use crate::source::{Comparison, Update};
+use crate::source::{self, Comparison, Peer, Update};
 use crate::zone::object::Kinds;
 
 /// How long the first reply may take: the hub answers a subscription from memory.
@@ -52,6 +52,8 @@ pub(super) struct Standing {
     pub(super) refused: Option<String>,
     /// uid of a cluster that an operator has accepted.
     pub(super) accepted: Option<String>,
+    /// What the store was told last of who is followed.
+    pub(super) link: source::Link,
     /// What is counted.
     pub(super) metrics: HubMetrics,
     /// For pings and moves.
@@ -65,6 +67,20 @@ impl Standing {
         tracing::warn!(cluster_uid = %uid, "another cluster is accepted");
         self.accepted = Some(uid);
         true
+    }
+
+    /// Tells the store who is followed and what is known of them, if that changes.
+    pub(super) async fn tell(
+        &mut self,
+        updates: &Sender<Update>,
+        change: impl FnOnce(&mut source::Link),
+    ) -> Result<(), Left> {
+        let before = self.link.clone();
+        change(&mut self.link);
+        if self.link == before {
+            return Ok(());
+        }
+        updates.send(Update::Link(self.link.clone())).await.map_err(|_| Left::Gone)
     }
 }
 
@@ -249,8 +265,10 @@ impl<'a> Session<'a> {
                     self.ask(true, "the store has asked for it").await?;
                 }
             }
-            // Epochs are noticed where lists are made; and this hub is of our cluster.
-            Command::BeginEpoch(_) | Command::AcceptCluster => {}
+            // This hub may be of our cluster; the one that is meant is next then, unless our own data is proved first.
+            Command::AcceptCluster => drop(self.standing.accept()),
+            // Epochs are noticed where lists are made.
+            Command::BeginEpoch(_) => {}
         }
         Ok(Step::Nothing)
     }
@@ -335,6 +353,9 @@ impl<'a> Session<'a> {
             if self.standing.view.pods && !welcome.pods {
                 tracing::warn!(hub = %self.hub, "the hub has no pods, and this node needs them");
             }
+            let (name, release) = (welcome.hub.clone(), welcome.release.clone());
+            let peer = Peer { address: self.hub, name, release, since: Instant::now() };
+            self.standing.tell(self.updates, |link| link.peer = Some(peer)).await?;
         }
         Ok(())
     }
@@ -385,6 +406,8 @@ impl<'a> Session<'a> {
             self.compared(comparison).await?;
         }
         self.observe(&heartbeat);
+        let why = (!live).then(|| heartbeat.why.clone());
+        self.standing.tell(self.updates, |link| link.unwell = why).await?;
         self.unwell = match (unwell, self.unwell.take()) {
             (None, _) => None,
             (Some(left), Some((since, _))) => Some((since, left)),
@@ -427,6 +450,7 @@ impl<'a> Session<'a> {
             Verdict::Fine | Verdict::Unsettled | Verdict::Wrong => {}
             Verdict::Healed => {
                 self.standing.metrics.alarm.set(0.0);
+                self.standing.tell(self.updates, |link| link.mismatch = None).await?;
                 tracing::info!(hub = %self.hub, "the state is what the hub has again");
             }
             Verdict::AskWhole(kinds) => {
@@ -443,6 +467,7 @@ impl<'a> Session<'a> {
                 tracing::error!(hub = %self.hub, kinds = %names(kinds),
                     "the state differs from the hub's even after a whole state: it is served and not vouched for; this is \
                      a bug, or something between the two changes what they say");
+                self.standing.tell(self.updates, |link| link.mismatch = Some(names(kinds))).await?;
             }
         }
         Ok(())

@@ -16,9 +16,11 @@ use crate::feed::frame::{
 };
 use crate::feed::position::Position;
 use crate::feed::wire;
-use crate::source::command::{self, Commands};
+use crate::source::command;
 use crate::store::Store;
+use crate::store::control::Control;
 use crate::store::state::{DataState, Limits};
+use crate::store::status::outcome::Outcome;
 use crate::store::writer::Writer;
 use crate::trust::config::TrustConfig;
 use crate::zone::Table;
@@ -83,7 +85,9 @@ impl Stream {
     }
 
     async fn welcome(&self, uid: &str, epoch: u64, plan: Plan) {
-        let welcome = Welcome { cluster_uid: uid.to_owned(), epoch, plan, ..Welcome::default() };
+        let (hub, release) = ("hub-1".to_owned(), "0.9.0".to_owned());
+        let welcome =
+            Welcome { cluster_uid: uid.to_owned(), epoch, plan, hub, release, ..Welcome::default() };
         self.say(Frame::Welcome(welcome)).await;
     }
 
@@ -168,7 +172,7 @@ struct World {
     doors: HashMap<SocketAddr, mpsc::Receiver<Stream>>,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
-    commands: Commands,
+    control: Control,
     stop: CancellationToken,
 }
 
@@ -181,7 +185,9 @@ impl World {
         let stop = CancellationToken::new();
         let clock = Arc::new(WallClock::new(0));
         let wanted = Wanted::default();
-        let writer = Writer::new(store.clone(), None, wanted, Limits::default(), clock, &metrics);
+        let mut writer = Writer::new(store.clone(), None, wanted, Limits::default(), clock, &metrics);
+        writer.asks(commands);
+        let control = writer.control();
         tokio::spawn(writer.run(queue, stop.clone()));
         let access = HubAccess {
             seeds: (1..=hubs).map(address).collect(),
@@ -191,7 +197,7 @@ impl World {
         };
         let source = HubSource::with_dial(&access, wanted, None, Jitter::from_seed(1), &metrics, net.clone());
         tokio::spawn(source.run(updates, commanded, stop.clone()));
-        let mut world = Self { net, doors: HashMap::new(), store, metrics, commands, stop };
+        let mut world = Self { net, doors: HashMap::new(), store, metrics, control, stop };
         (1..=hubs).for_each(|hub| world.up(address(hub)));
         world
     }
@@ -270,6 +276,9 @@ async fn from_nothing_to_live_and_on() {
     assert_eq!(world.names(), ["a", "b"]);
     assert_eq!(world.store.current().reached.position, at(1, 10));
     assert!(world.metrics.render().contains(&format!("outlast_hub_connected{{hub=\"{hub}\"}} 1")));
+    let connected = world.control.status().await.connected.expect("it says who is followed");
+    let said = (connected.address, connected.name, connected.release, connected.unwell);
+    assert_eq!(said, (hub.to_string(), "hub-1".to_owned(), "0.9.0".to_owned(), None));
     stream.batch("u", at(1, 12), vec![add("c"), remove("a")], of(&["b", "c"])).await;
     world.until("the change", |world| world.names() == ["b", "c"]).await;
     assert_eq!(world.metric("outlast_hub_digest_mismatches_total"), 0.0);
@@ -345,6 +354,8 @@ async fn a_wrong_digest_leads_to_one_whole_state_and_then_to_an_alarm() {
     world.settle().await;
     assert_eq!(world.metric("outlast_hub_digest_alarm"), 1.0);
     assert_eq!(world.metric("outlast_hub_digest_mismatches_total"), 2.0);
+    let mismatch = world.control.status().await.mismatch.expect("it says so");
+    assert!(mismatch.contains("Namespace"), "{mismatch}");
     // It is followed, not vouched for, and not asked again within the minute.
     let proved = Instant::now() - world.store.age();
     let mut pings = 0;
@@ -373,6 +384,28 @@ async fn a_wrong_digest_leads_to_one_whole_state_and_then_to_an_alarm() {
     let nonce = stream.ping().await;
     stream.beat(nonce, State::Live, 0, at(1, 11), of(&["a"])).await;
     world.until("live", |world| matches!(world.state(), DataState::Live)).await;
+    assert_eq!(world.control.status().await.mismatch, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_frozen_is_not_left() {
+    let mut world = World::new(2);
+    let (hub, mut stream) = world.in_sync().await;
+    for _ in 0..20 {
+        let nonce = stream.ping().await;
+        stream.beat(nonce, State::Frozen, 100, at(1, 10), of(&["a", "b"])).await;
+    }
+    world.settle().await;
+    assert_eq!(*world.net.dialled.lock().expect("a test"), [hub], "minutes later, although there is another");
+    assert_eq!(world.names(), ["a", "b"]);
+    assert!(matches!(world.state(), DataState::Stale { age } if age.as_secs() > 100), "{:?}", world.state());
+    let connected = world.control.status().await.connected.expect("it is followed");
+    assert_eq!(connected.unwell.as_deref(), Some("because"));
+    let nonce = stream.ping().await;
+    stream.batch("u", at(1, 11), vec![remove("b")], of(&["a"])).await;
+    stream.beat(nonce, State::Live, 0, at(1, 11), of(&["a"])).await;
+    world.until("thawed", |world| matches!(world.state(), DataState::Live) && world.names() == ["a"]).await;
+    assert_eq!(world.control.status().await.connected.expect("it is followed").unwell, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -446,7 +479,10 @@ async fn another_cluster_is_refused_until_it_is_accepted() {
     world.settle().await;
     assert_eq!(world.names(), ["a", "b"]);
     world.until("left", |world| world.metric("outlast_hub_left_total{reason=\"foreign\"}") == 1.0).await;
-    world.commands.send(Command::AcceptCluster).await.expect("the source is there");
+    let status = world.control.status().await;
+    assert_eq!((status.refused_cluster.as_deref(), status.connected), (Some("other"), None));
+    let accepted = world.control.accept().await.outcome;
+    assert_eq!(accepted, Outcome::ClusterAccepted { uid: "other".to_owned() });
     let (_, mut stream) = world.stream().await;
     let _ = stream.subscription().await;
     stream.welcome("other", 0, Plan::Whole).await;
@@ -455,6 +491,27 @@ async fn another_cluster_is_refused_until_it_is_accepted() {
     assert_eq!(world.store.current().reached.cluster_uid, "other");
     // Lower than before, in another cluster.
     world.until("its position", |world| world.store.current().reached.position == at(0, 5)).await;
+    assert_eq!(world.control.status().await.refused_cluster, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_cluster_is_accepted_also_while_one_is_connected() {
+    let mut world = World::new(2);
+    let (_, stream) = world.in_sync().await;
+    drop(stream);
+    let (_, mut stream) = world.stream().await;
+    let _ = stream.subscription().await;
+    stream.welcome("other", 0, Plan::Whole).await;
+    world.until("left", |world| world.metric("outlast_hub_left_total{reason=\"foreign\"}") == 1.0).await;
+    // The other hub says nothing for now: the order comes in the middle of its session.
+    let (_, mut stream) = world.stream().await;
+    let _ = stream.subscription().await;
+    let accepted = world.control.accept().await.outcome;
+    assert_eq!(accepted, Outcome::ClusterAccepted { uid: "other".to_owned() });
+    world.settle().await;
+    stream.welcome("other", 0, Plan::Whole).await;
+    stream.whole("other", at(0, 5), &["x"]).await;
+    world.until("the other cluster", |world| world.names() == ["x"]).await;
 }
 
 #[tokio::test(start_paused = true)]

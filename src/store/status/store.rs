@@ -111,6 +111,8 @@ pub struct Connected {
     pub name: String,
     /// For how many seconds.
     pub since_s: u64,
+    /// Why its own data is not live, as it says, if so; empty where it gives no reason.
+    pub unwell: Option<String>,
 }
 
 /// The state of the data, see [`DataState`].

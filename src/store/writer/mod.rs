@@ -43,7 +43,7 @@ use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness;
 use crate::source::command::{Command, Commands, Why};
-use crate::source::{Comparison, Resume, SourceConfig, Standing, Update, Wanted};
+use crate::source::{Comparison, Link, Resume, SourceConfig, Standing, Update, Wanted};
 use crate::zone::digest::Digest;
 use crate::zone::object::{Kind, Kinds};
 
@@ -100,6 +100,8 @@ pub struct Writer {
     audited: Kinds,
     /// uid of a cluster that the source refuses.
     refused: Option<String>,
+    /// Who the source follows, and what is known of them.
+    link: Link,
     /// To the source.
     commands: Option<Commands>,
     /// Kinds of which something was lost, and that the source has not been asked for yet.
@@ -151,6 +153,7 @@ impl Writer {
             unjudged: Kinds::NONE,
             audited: Kinds::NONE,
             refused: None,
+            link: Link::default(),
             commands: None,
             owed: Kinds::NONE,
             ask_from: Instant::now(),
@@ -224,8 +227,9 @@ impl Writer {
     /// Goes on with what is served, for another configuration, and says from where the new source may go on. What
     /// was wanted before goes on being kept: it is at hand, and the next configuration may want it again.
     pub fn reconfigure(&mut self, wanted: Wanted, limits: Limits, interval: Duration) -> Resume {
-        // What the old source has begun to say, the new one does not go on with.
+        // What the old source has begun to say, the new one does not go on with; whom it refuses, it says itself.
         self.lists = Lists::default();
+        (self.refused, self.link) = (None, Link::default());
         if wanted.labels && !self.wanted.labels {
             // What is held has none: it is served, and neither proved nor kept as if it had, until it is listed.
             self.lineage.broke(self.data.table.complete());
@@ -336,6 +340,7 @@ impl Writer {
                     None => {
                         open = false;
                         self.lists = Lists::default();
+                        self.link = Link::default();
                         self.lose("the source has ended".to_owned());
                     }
                 },
@@ -403,6 +408,7 @@ impl Writer {
             Update::Lost { why } => guarded(|| self.lose(why)),
             Update::Audited { kind } => guarded(|| self.audited = self.audited.with(kind)),
             Update::Refused { cluster_uid } => guarded(|| self.refused = Some(cluster_uid)),
+            Update::Link(link) => guarded(|| self.link = link),
         };
         self.moved();
         if let Err(Broken) = taken {
@@ -440,9 +446,20 @@ impl Writer {
         self.progress.send_if_modified(|said| std::mem::replace(said, held) != held);
         let frozen = generation.frozen.is_some();
         self.report.frozen(frozen);
-        let why = if frozen { Some("frozen by an operator") } else { self.lost.as_deref() };
+        let why = if frozen {
+            Some("frozen by an operator")
+        } else {
+            why_unproved(&self.link, self.lost.as_deref())
+        };
         self.report.state(state, facts, why);
     }
+}
+
+/// What is known of why nothing is proved, if that is so.
+fn why_unproved<'a>(link: &'a Link, lost: Option<&'a str>) -> Option<&'a str> {
+    let of_peer = link.unwell.as_deref().filter(|why| !why.is_empty());
+    let differs = link.mismatch.as_ref().map(|_| "it differs from what the hub has");
+    of_peer.or(lost).or(differs)
 }
 
 /// Does what may break.
@@ -462,7 +479,7 @@ fn kinds(update: &Update) -> Kinds {
         Update::Refused { .. } | Update::Holds(_) | Update::Compare { .. } | Update::Where { .. } => {
             Kinds::NONE
         }
-        Update::Lineage { .. } | Update::Fresh { .. } | Update::Lost { .. } => Kinds::NONE,
+        Update::Lineage { .. } | Update::Link(_) | Update::Fresh { .. } | Update::Lost { .. } => Kinds::NONE,
     }
 }
 

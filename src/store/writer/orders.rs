@@ -12,7 +12,7 @@ use crate::store::Generation;
 use crate::store::control::{Accepted, Frozen, Order, Past};
 use crate::store::status::StoreStatus;
 use crate::store::status::outcome::Outcome;
-use crate::store::status::store::{Frozen as FrozenStatus, HoldStatus, MAX_EXAMPLES};
+use crate::store::status::store::{Connected, Frozen as FrozenStatus, HoldStatus, MAX_EXAMPLES};
 use crate::zone::object::Kind;
 
 impl Writer {
@@ -153,8 +153,17 @@ impl Writer {
             remaining_s: frozen.until.saturating_duration_since(now).as_secs(),
             rolled_back_to: frozen.rolled_back_to,
         });
+        let connected = self.link.peer.as_ref().map(|peer| Connected {
+            address: peer.address.to_string(),
+            release: peer.release.clone(),
+            name: peer.name.clone(),
+            since_s: now.saturating_duration_since(peer.since).as_secs(),
+            unwell: self.link.unwell.clone(),
+        });
         StoreStatus {
             lost: self.lost.clone(),
+            connected,
+            mismatch: self.link.mismatch.clone(),
             refused_cluster: self.refused.clone(),
             digests: digests.into(),
             holds: holds.collect(),

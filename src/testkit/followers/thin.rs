@@ -130,7 +130,7 @@ impl Thin {
                 self.seat.proved.store(true, Ordering::Relaxed);
             }
             Update::Lost { .. } => self.seat.doubt(),
-            Update::Holds(_) | Update::Audited { .. } | Update::Refused { .. } => {}
+            Update::Holds(_) | Update::Audited { .. } | Update::Refused { .. } | Update::Link(_) => {}
         }
     }
 

@@ -6,14 +6,15 @@ use crate::store::Generation;
 use crate::store::state::DataState;
 use crate::zone::answer::{Answer, Records};
 use crate::zone::hold::Hold;
-use crate::zone::name::Subject;
-use crate::zone::rules::Zone;
+use crate::zone::name::{Subject, pod_address};
+use crate::zone::rules::{Pods, Zone};
 
 /// The hold that an answer is under, if any; found without a look where nothing is held.
 pub(super) fn hold<'a>(
     generation: &'a Generation,
     query: &Query,
     zone: &Zone,
+    pods: Pods,
     answer: &Answer<'_>,
 ) -> Option<&'a Hold> {
     if generation.holds.is_empty() {
@@ -27,6 +28,10 @@ pub(super) fn hold<'a>(
         Answer::Records(_) | Answer::Alias(_) => match Subject::of(query.labels(), zone.name.len()) {
             Subject::Service(name) | Subject::Endpoint(name, _) | Subject::Port(name, _) => {
                 generation.hold_of(name.namespace, name.service)
+            }
+            // Other pods' names are made of the question alone.
+            Subject::Pod { namespace, pod } if pods == Pods::Verified => {
+                generation.hold_of_pod(namespace, pod_address(pod)?)
             }
             _ => None,
         },

@@ -141,8 +141,11 @@ impl Plugin for Kubernetes {
             return self.failure(query, zone, &generation, EdeCode::NoReachableAuthority, text).into();
         }
         let encoder = self.encoder(query, zone, &generation, state);
-        let said =
-            Said { state, generation: &generation, hold: held::hold(&generation, query, zone, &answer) };
+        let said = Said {
+            state,
+            generation: &generation,
+            hold: held::hold(&generation, query, zone, self.rules.pods, &answer),
+        };
         match answer {
             Answer::NotOurs => next.run(query).await,
             Answer::Refused => Reply::new(ResponseCode::Refused, "").into(),

@@ -69,18 +69,6 @@ mod tests {
     }
 
     #[test]
-    fn kubernetes_guard() {
-        let off = guard("guard off", GuardOverrides::default());
-        assert!(!off.on && guard("guard on", GuardOverrides::default()).on);
-    }
-
-    #[test]
-    fn kubernetes_guard_hold() {
-        let minutes = |n: u64| Duration::from_secs(n * 60);
-        assert_eq!(guard("guard_hold 5m", GuardOverrides::default()).hold, minutes(5));
-    }
-
-    #[test]
     fn what_is_said_of_the_guard_arrives() {
         let hours = |n: u64| Duration::from_secs(n * 3600);
         for (lines, flags, on, hold) in [
