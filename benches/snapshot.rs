@@ -66,6 +66,7 @@ fn load(dir: &Path) {
         zone: ZONE.into(),
         source: "file:bench".into(),
         labels: false,
+        headless_only: false,
         interval: DEFAULT_INTERVAL,
     };
     let (clock, metrics) = (Arc::new(WallClock::new(0)), Metrics::new());

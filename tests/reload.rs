@@ -13,6 +13,8 @@ mod client;
 mod files;
 #[path = "reload/fixture.rs"]
 mod fixture;
+#[path = "reload/hubs.rs"]
+mod hubs;
 #[path = "reload/listeners.rs"]
 mod listeners;
 #[path = "reload/load.rs"]

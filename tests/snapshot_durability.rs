@@ -508,6 +508,7 @@ mod pinned {
             serial: 77,
             source: "file:/etc/outlast/cluster.yaml".into(),
             labels: true,
+            headless_only: false,
             writer: "0.1.0".into(),
         }
     }

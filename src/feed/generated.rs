@@ -253,6 +253,9 @@ pub struct SnapshotHeader {
     /// Kinds of which a guard was holding removals back, as in `complete`: what is missing from `objects` is not known.
     #[prost(uint32, tag = "17")]
     pub held: u32,
+    /// Whether the endpoint slices are those of headless services only. Absent: they are all there are.
+    #[prost(bool, tag = "18")]
+    pub headless_only: bool,
 }
 /// Heads a file of cached replies.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -15,7 +15,7 @@ use crate::ops::readiness::Readiness;
 use crate::store::orders::{self, Ordered};
 use crate::store::status::{Certificate, Role, Section, Status};
 use crate::trust::config::TrustConfig;
-use crate::trust::validity::validity;
+use crate::trust::validity::{self, Validity};
 
 /// A part of a hub that has something to say to operators: followers, siblings, the API server's health.
 pub trait Tells: Send + Sync + 'static {
@@ -63,15 +63,9 @@ impl HubControl {
     }
 
     async fn certificate(&self) -> Option<Certificate> {
-        let now = i64::try_from(self.clock.now_unix_ms() / 1000).unwrap_or(i64::MAX);
-        let trust = self.trust.clone();
-        // One that cannot be read in time is another's to tell: the log does.
-        let read = tokio::task::spawn_blocking(move || validity(&trust, now)).await.ok()??;
-        let (expires_in_s, why) = match read.left_s {
-            Ok(left) => (left, None),
-            Err(why) => (0, Some(why)),
-        };
-        Some(Certificate { path: read.path.display().to_string(), expires_in_s, grace_s: read.grace_s, why })
+        let read = validity::of_now(self.trust.clone(), &self.clock).await?;
+        let Validity { path, left_s, life_s, grace_s } = read;
+        Some(Certificate::new(&path, left_s, life_s, grace_s))
     }
 }
 

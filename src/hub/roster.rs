@@ -7,11 +7,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::source::hub::known::MAX_HUBS;
 use crate::store::Store;
 use crate::zone::Table;
-
-/// How many are told of at most; a cluster has a handful.
-const MAX_HUBS: usize = 64;
 
 /// Where the list comes from.
 pub(super) struct Roster {

@@ -235,6 +235,7 @@ fn keeper(
         zone: ZONE.to_owned(),
         source: source.to_string(),
         labels: config.wanted.labels,
+        headless_only: false,
         interval: config.interval,
         max_stale: config.limits.max_stale,
     };

@@ -103,7 +103,19 @@ pub struct StoreConfig {
 impl StoreConfig {
     /// Whether both are one store, however much each asks of it: the same source, folder and zone.
     pub fn is_same_store(&self, other: &Self) -> bool {
-        self.source.is_same_place(&other.source) && self.snapshot == other.snapshot && self.zone == other.zone
+        self.source.is_same_place(&other.source) && self.is_same_data(other)
+    }
+
+    /// Whether both follow hubs, wherever these are, for one folder and zone: a position is the cluster's, so that
+    /// what one has told another one goes on from.
+    fn is_moved(&self, other: &Self) -> bool {
+        let hubs = [self, other].iter().all(|config| matches!(config.source, SourceConfig::Hub(_)));
+        hubs && self.is_same_data(other)
+    }
+
+    /// Whether both are of one folder and zone.
+    fn is_same_data(&self, other: &Self) -> bool {
+        self.snapshot == other.snapshot && self.zone == other.zone
     }
 }
 
@@ -184,14 +196,22 @@ impl Process {
                 other.source
             ));
         }
-        // A reload goes on with what is there, whatever else is asked of it.
-        let store = self
-            .running
-            .iter()
-            .find(|(running, _)| running.is_same_store(&config))
-            .map_or_else(Store::new, |(_, store)| store.clone());
+        let store = self.running_store(&config).unwrap_or_else(Store::new);
         self.stores.push((config, store.clone()));
         Ok(store)
+    }
+
+    /// The store that runs and goes on as this one, whatever else is asked of it.
+    fn running_store(&self, config: &StoreConfig) -> Option<Arc<Store>> {
+        let is_free = |store: &Arc<Store>| self.stores.iter().all(|(_, taken)| !Arc::ptr_eq(taken, store));
+        let free = self.running.iter().filter(|(_, store)| is_free(store));
+        let same = free.clone().find(|(running, _)| running.is_same_store(config));
+        let (_, store) = same.or_else(|| {
+            let mut moved = free.filter(|(running, _)| running.is_moved(config));
+            // Of several that are in memory only nobody knows which one it is.
+            moved.next().filter(|_| moved.next().is_none())
+        })?;
+        Some(store.clone())
     }
 }
 

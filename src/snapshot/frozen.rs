@@ -1,7 +1,8 @@
 //! What an operator has frozen: a snapshot of it that rotation does not take away, and until when it is served.
 //!
-//! Two files: `frozen.snap`, a snapshot as all others are, and `frozen.json`, which says that it counts. The mark is
-//! written last and removed first, so that whatever is cut off, a mark never leads to a snapshot that is not there.
+//! Two files: a snapshot as all others are, and `frozen.json`, which says that it counts. The mark is written last and
+//! removed first, so that whatever is cut off, a mark never leads to a snapshot that is not there. What is frozen next
+//! is written under the name that the mark does not have: until the mark is replaced, what was frozen before counts.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ use super::load::Sink;
 use super::save::SaveError;
 use crate::zone::object::ObjectRef;
 
-/// The snapshot.
-const SNAPSHOT: &str = "frozen.snap";
+/// The snapshot: one of these, by turns.
+const SNAPSHOTS: [&str; 2] = ["frozen.snap", "frozen-2.snap"];
 
 /// The mark.
 const MARK: &str = "frozen.json";
@@ -53,6 +54,29 @@ struct MarkFile {
     /// See [`Mark`].
     #[serde(default)]
     rolled_back_to: Option<u64>,
+    /// One of [`SNAPSHOTS`]; the first if it is not said.
+    #[serde(default)]
+    snapshot: Option<String>,
+}
+
+impl MarkFile {
+    /// Reads it; `None` where there is none.
+    fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, String> {
+        let path = dir.join(MARK);
+        match disk.read(&path, MAX_MARK_BYTES) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map(Some).map_err(|e| format!("{}: {e}", path.display()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("reading {}: {error}", path.display())),
+        }
+    }
+
+    /// The name of its snapshot; `None` for one that no snapshot has.
+    fn snapshot(&self) -> Option<&'static str> {
+        let Some(name) = &self.snapshot else { return Some(SNAPSHOTS[0]) };
+        SNAPSHOTS.into_iter().find(|known| known == name)
+    }
 }
 
 /// What was frozen, read back.
@@ -69,7 +93,7 @@ pub struct Kept<S> {
 /// Keeps what is frozen in the folder `dir`, in place of what was kept before.
 ///
 /// # Errors
-/// What failed; what was kept before may be gone.
+/// What failed; what was kept before is still there.
 pub fn keep<'a>(
     disk: &dyn Disk,
     dir: &Path,
@@ -77,18 +101,26 @@ pub fn keep<'a>(
     header: &Header,
     objects: impl IntoIterator<Item = ObjectRef<'a>>,
 ) -> Result<(), SaveError> {
-    forget(disk, dir)?;
-    let path = dir.join(SNAPSHOT);
+    // A mark that cannot be read keeps nothing that could be lost.
+    let before = MarkFile::read(disk, dir).ok().flatten().and_then(|mark| mark.snapshot());
+    let name = if before == Some(SNAPSHOTS[0]) { SNAPSHOTS[1] } else { SNAPSHOTS[0] };
+    let path = dir.join(name);
     let failed = |path: &PathBuf, source| SaveError::Encode { path: path.clone(), source };
     atomic::replace(disk, &path, |to| encode::encode(to, header, objects).map_err(|e| failed(&path, e)))?;
     let Mark { since_ms, until_ms, rolled_back_to } = mark;
-    let file = MarkFile { version: VERSION, since_ms, until_ms, rolled_back_to };
+    let snapshot = Some(name.to_owned());
+    let file = MarkFile { version: VERSION, since_ms, until_ms, rolled_back_to, snapshot };
     let path = dir.join(MARK);
     atomic::replace(disk, &path, |to: &mut dyn Write| {
         let text = serde_json::to_vec(&file).map_err(io::Error::from);
         let written = text.and_then(|text| to.write_all(&text));
         written.map_err(|e| failed(&path, EncodeError::Io(e)))
-    })
+    })?;
+    if let Some(before) = before {
+        // One that stays is written over the next time.
+        let _ = disk.remove(&dir.join(before));
+    }
+    Ok(())
 }
 
 /// Nothing is frozen any more.
@@ -96,7 +128,7 @@ pub fn keep<'a>(
 /// # Errors
 /// The disk failed.
 pub fn forget(disk: &dyn Disk, dir: &Path) -> Result<(), DiskError> {
-    for name in [MARK, SNAPSHOT] {
+    for name in [MARK, SNAPSHOTS[0], SNAPSHOTS[1]] {
         let path = dir.join(name);
         match disk.remove(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -119,19 +151,15 @@ pub fn load<S: Sink>(
     zone: &str,
     mut sink: S,
 ) -> Result<Option<Kept<S>>, String> {
+    let Some(file) = MarkFile::read(disk, dir)? else { return Ok(None) };
     let path = dir.join(MARK);
-    let mark = match disk.read(&path, MAX_MARK_BYTES) {
-        Ok(bytes) => {
-            serde_json::from_slice::<MarkFile>(&bytes).map_err(|e| format!("{}: {e}", path.display()))?
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("reading {}: {error}", path.display())),
-    };
-    let MarkFile { version, since_ms, until_ms, rolled_back_to } = mark;
+    let MarkFile { version, since_ms, until_ms, rolled_back_to, .. } = file;
     if version > VERSION {
         return Err(format!("{}: of version {version}, and {VERSION} is known", path.display()));
     }
-    let path = dir.join(SNAPSHOT);
+    let name =
+        file.snapshot().ok_or_else(|| format!("{}: of a snapshot that is not known", path.display()))?;
+    let path = dir.join(name);
     let file = disk.read(&path, MAX_FILE_BYTES).map_err(|e| format!("reading {}: {e}", path.display()))?;
     let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
     let verified = Verified::new(&file).map_err(|e| wrong(&e))?;
@@ -147,6 +175,7 @@ pub fn load<S: Sink>(
 mod tests {
     use super::super::disk::RealDisk;
     use super::*;
+    use crate::testkit::disk::{RecordingDisk, Tear};
     use crate::zone::object::{Namespace, Object};
 
     #[test]
@@ -165,6 +194,46 @@ mod tests {
         forget(&RealDisk, dir.path()).unwrap();
         assert!(load().unwrap().is_none());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    /// Something frozen, recognized by since when.
+    fn freeze(disk: &dyn Disk, since_ms: u64) {
+        let name = format!("n{since_ms}").into();
+        let object = Object::Namespace(Namespace { name, labels: [].into() });
+        let header = Header { zone: "z.".into(), ..Header::default() };
+        let mark = Mark { since_ms, until_ms: 9, rolled_back_to: None };
+        keep(disk, Path::new("/d"), mark, &header, [ObjectRef::from(&object)]).unwrap();
+    }
+
+    /// Since when what is kept was frozen: mark and snapshot agree.
+    fn frozen(disk: &dyn Disk) -> u64 {
+        let kept = load(disk, Path::new("/d"), "z.", Vec::new()).unwrap().unwrap();
+        assert_eq!(*kept.sink[0].key().name, format!("n{}", kept.mark.since_ms));
+        kept.mark.since_ms
+    }
+
+    /// Whenever the power is cut, one of them is there whole.
+    #[test]
+    fn what_was_frozen_counts_until_what_is_frozen_next_does() {
+        let disk = RecordingDisk::default();
+        disk.make_dir(Path::new("/d")).unwrap();
+        for since_ms in 1..5 {
+            let before = disk.changes();
+            freeze(&disk, since_ms);
+            assert_eq!(frozen(&disk), since_ms);
+            assert!(disk.list(Path::new("/d")).unwrap().len() <= 2, "the one before is gone");
+            if since_ms == 1 {
+                continue;
+            }
+            for changes in before..=disk.changes() {
+                for image in disk.power_cuts(changes, Tear::Coarse) {
+                    let found = frozen(&RecordingDisk::holding(image));
+                    assert!((since_ms - 1..=since_ms).contains(&found), "{found} after {changes} changes");
+                }
+            }
+            let cut = disk.power_cuts(disk.changes(), Tear::Coarse);
+            assert!(cut.into_iter().all(|image| frozen(&RecordingDisk::holding(image)) == since_ms));
+        }
     }
 
     #[test]

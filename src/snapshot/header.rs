@@ -35,6 +35,8 @@ pub struct Header {
     pub source: String,
     /// Whether the objects carry labels.
     pub labels: bool,
+    /// Whether the EndpointSlices are those of headless services only.
+    pub headless_only: bool,
     /// Version of the program that wrote it.
     pub writer: String,
 }
@@ -73,6 +75,8 @@ pub struct About {
     pub source: String,
     /// Whether its objects carry labels.
     pub labels: bool,
+    /// Whether its EndpointSlices are those of headless services only.
+    pub headless_only: bool,
     /// uid of the kube-system namespace; empty where the source has none.
     pub cluster_uid: String,
     /// How far the source had come with the table, proved.
@@ -90,8 +94,18 @@ pub struct About {
 impl Header {
     /// The header of a snapshot that this program writes of a table.
     pub fn of(table: &Table, about: About) -> Self {
-        let About { zone, source, labels, cluster_uid, position, told, held, written_at_ms, proved_at_ms } =
-            about;
+        let About {
+            zone,
+            source,
+            labels,
+            headless_only,
+            cluster_uid,
+            position,
+            told,
+            held,
+            written_at_ms,
+            proved_at_ms,
+        } = about;
         Self {
             zone,
             cluster_uid,
@@ -106,6 +120,7 @@ impl Header {
             serial: table.serial(),
             source,
             labels,
+            headless_only,
             writer: format!("outlast {}", env!("CARGO_PKG_VERSION")),
         }
     }
@@ -139,6 +154,7 @@ impl From<&Header> for wire::SnapshotHeader {
             serial: h.serial,
             source: h.source.clone(),
             labels: h.labels,
+            headless_only: h.headless_only,
             writer: h.writer.clone(),
             told: Some((&h.told).into()),
             held: bits(h.held),
@@ -166,6 +182,7 @@ impl From<wire::SnapshotHeader> for Header {
             serial: h.serial,
             source: h.source,
             labels: h.labels,
+            headless_only: h.headless_only,
             writer: h.writer,
         }
     }
@@ -200,6 +217,7 @@ mod tests {
             serial: 9,
             source: "file:x".into(),
             labels: true,
+            headless_only: true,
             writer: "0.1.0".into(),
         };
         assert_eq!(Header::from(wire::SnapshotHeader::from(&header)), header);

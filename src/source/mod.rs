@@ -61,6 +61,17 @@ impl SourceConfig {
             _ => self == other,
         }
     }
+
+    /// Whether it tells of EndpointSlices of headless services only.
+    pub const fn is_headless_only(&self) -> bool {
+        matches!(self, Self::Hub(HubAccess { headless_only: true, .. }))
+    }
+
+    /// Whether sources of which these are the texts tell the same, as far as their names say it: a position is the
+    /// cluster's, whichever hub has told it.
+    pub fn is_same_origin(one: &str, other: &str) -> bool {
+        one == other || [one, other].iter().all(|source| source.starts_with("hub:"))
+    }
 }
 
 /// What the configuration needs of the objects; the rest is never kept.

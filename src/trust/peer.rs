@@ -36,7 +36,7 @@ const MAX_TOLD: usize = 1024;
 
 /// The share of a certificate's life below which people are warned. Certificates are renewed when a third of their
 /// life is over: at this point, renewal has failed for long.
-const WARN_BELOW: f64 = 1.0 / 3.0;
+pub const WARN_BELOW: f64 = 1.0 / 3.0;
 
 /// Who is at the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]

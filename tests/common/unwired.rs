@@ -57,6 +57,7 @@ pub(crate) fn writer(config: StoreConfig, store: Arc<Store>, environment: &Envir
             zone: config.zone,
             source: config.source.to_string(),
             labels: config.wanted.labels,
+            headless_only: config.source.is_headless_only(),
             interval: config.interval,
         };
         let clock = environment.clock.clone();

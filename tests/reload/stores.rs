@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::fixture::{Place, WEB_ADDRESS, block, web};
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(5);
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 
 /// An API server, and how it is reached.
 struct Cluster {
@@ -63,7 +63,7 @@ impl Cluster {
     }
 }
 
-async fn records(node: &TestNode, name: &str) -> Vec<String> {
+pub(super) async fn records(node: &TestNode, name: &str) -> Vec<String> {
     let answer = node.client().ask(&Query::a(name)).await.unwrap();
     answer.message.answers.iter().map(|r| r.data.to_string()).collect()
 }

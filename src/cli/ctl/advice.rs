@@ -5,10 +5,10 @@
 use super::words::{count, time};
 use crate::store::status::store::{Follows, Frozen, HoldStatus, State};
 use crate::store::status::{Advice, Certificate, Level, Status, StoreStatus};
+use crate::trust::peer::WARN_BELOW;
 
-/// A certificate that ends within this is to be renewed now, whatever was meant to do it: it had two thirds of its
-/// life for that.
-const RENEW_WITHIN: i64 = 14 * 86_400;
+/// Zones that are named where something is said of several.
+const ZONES: usize = 3;
 
 /// Everything that is to be said about a status, at least one line.
 pub(super) fn advice(status: &Status) -> Vec<Advice> {
@@ -29,26 +29,53 @@ pub(super) fn advice(status: &Status) -> Vec<Advice> {
     if let Some(certificate) = &status.certificate {
         trust(certificate, &mut said);
     }
-    said.all.extend(status.sections.iter().flat_map(|section| section.advice.iter().cloned()));
-    if said.all.is_empty() {
-        said.say(Level::Fine, "Nothing to do.");
+    let mut all: Vec<_> = said.all.into_iter().map(Advice::from).collect();
+    all.extend(status.sections.iter().flat_map(|section| section.advice.iter().cloned()));
+    if all.is_empty() {
+        all.push(Advice { level: Level::Fine, text: "Nothing to do.".to_owned() });
     }
     // Stable: what belongs together stays together.
-    said.all.sort_by_key(|advice| std::cmp::Reverse(advice.level));
-    said.all
+    all.sort_by_key(|advice| std::cmp::Reverse(advice.level));
+    all
 }
 
 /// What was said so far.
 struct Advices {
-    all: Vec<Advice>,
+    all: Vec<Said>,
     /// Which data is meant, where there is more than one.
     zone: Option<String>,
 }
 
+/// Something that was said.
+struct Said {
+    level: Level,
+    text: String,
+    /// Of which data, where there is more than one.
+    zones: Vec<String>,
+}
+
+impl From<Said> for Advice {
+    fn from(Said { level, text, zones }: Said) -> Self {
+        let text = match zones.as_slice() {
+            [] => text,
+            zones if zones.len() <= ZONES => format!("{} {text}", zones.join(" ")),
+            zones => format!("{} and {} more {text}", zones[..ZONES].join(" "), zones.len() - ZONES),
+        };
+        Self { level, text }
+    }
+}
+
 impl Advices {
     fn say(&mut self, level: Level, text: &str) {
-        let text = self.zone.as_ref().map_or_else(|| text.to_owned(), |zone| format!("{zone} {text}"));
-        self.all.push(Advice { level, text });
+        let said = Said { level, text: text.to_owned(), zones: self.zone.iter().cloned().collect() };
+        match self.all.iter_mut().find(|other| (other.level, &other.text) == (level, &said.text)) {
+            // The same of several stores is said once.
+            Some(other) => {
+                let further = said.zones.into_iter().filter(|zone| !other.zones.contains(zone));
+                other.zones.extend(further.collect::<Vec<_>>());
+            }
+            None => self.all.push(said),
+        }
     }
 
     fn warn(&mut self, text: &str) {
@@ -165,13 +192,16 @@ fn disk(store: &StoreStatus, said: &mut Advices) {
 
 /// On the certificate.
 fn trust(certificate: &Certificate, said: &mut Advices) {
-    let Certificate { path, expires_in_s, grace_s, why } = certificate;
+    let Certificate { path, expires_in_s, life_s, grace_s, why } = certificate;
     if let Some(why) = why {
-        said.bad(&format!("The certificate {path} cannot be used: {why}"));
+        said.bad(&format!(
+            "The certificate {path} cannot be used: {why}. Put the file right, and do not restart this process before: \
+             one that has read a good file goes on with what was in it."
+        ));
         return;
     }
     let since = expires_in_s.unsigned_abs();
-    if *expires_in_s >= RENEW_WITHIN {
+    if *expires_in_s as f64 >= *life_s as f64 * WARN_BELOW && *expires_in_s >= 0 {
     } else if *expires_in_s >= 0 {
         said.warn(&format!("The certificate {path} expires in {}: renew it.", time(since)));
     } else if since <= *grace_s {
@@ -357,20 +387,29 @@ mod tests {
     #[test]
     fn certificates() {
         let days = |days: i64| days * 86_400;
-        for (expires_in_s, why, want) in [
-            (days(200), None, "f Nothing to do."),
-            (days(3), None, "w The certificate /c expires in 3 d: renew it."),
+        for (expires_in_s, life, why, want) in [
+            (days(200), 365, None, "f Nothing to do."),
+            (days(121), 365, None, "w The certificate /c expires in 121 d: renew it."),
+            (days(3), 7, None, "f Nothing to do."),
+            (days(2), 7, None, "w The certificate /c expires in 2 d: renew it."),
             (
                 days(-2),
+                365,
                 None,
                 "w The certificate /c expired 2 d ago and is still taken, for 28 d more: renew it.",
             ),
-            (days(-31), None, "b The certificate /c expired 31 d ago, and nobody takes it any more"),
-            (days(200), Some("no key"), "b The certificate /c cannot be used: no key"),
+            (days(-31), 365, None, "b The certificate /c expired 31 d ago, and nobody takes it any more"),
+            (
+                0,
+                0,
+                Some("no key"),
+                "b The certificate /c cannot be used: no key. Put the file right, and do not restart",
+            ),
         ] {
             let certificate = Certificate {
                 path: "/c".to_owned(),
                 expires_in_s,
+                life_s: days(life).unsigned_abs(),
                 grace_s: days(30).unsigned_abs(),
                 why: why.map(str::to_owned),
             };
@@ -401,5 +440,9 @@ mod tests {
             ]
         );
         assert_eq!(advised(&of(Vec::new())).len(), 1);
+        // What is the same of several is said once.
+        let lost = |n: usize| StoreStatus { zone: format!("z{n}."), state: State::Stale, ..live() };
+        let said = advised(&of((0..5).map(lost).collect()));
+        assert!(said.len() == 1 && said[0].starts_with("w z0. z1. z2. and 2 more Answers go on"), "{said:?}");
     }
 }

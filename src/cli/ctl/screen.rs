@@ -22,9 +22,23 @@ enum Worth {
     Useful,
     /// Goes where there is much that is out of order.
     Fact,
+    /// What is held back: goes where advice would go otherwise, which says it, too.
+    Held,
+    /// What is wrong with a store: likewise.
+    Wrong,
+    /// The state of a store: goes where there are so many that there would be no room for advice.
+    State,
+    /// What to do: goes from its end, where there is more of it than there is room at all.
+    Advice,
     /// Stays.
     Needed,
 }
+
+/// Lines of advice that stay, however many stores there are.
+const ADVICE_LINES: usize = 12;
+
+/// Verdicts of the guard that are shown of a store; of the others it is said how many there are.
+const HOLDS: usize = 2;
 
 /// A line of the screen.
 struct Line {
@@ -58,7 +72,7 @@ pub(super) fn render(status: &Status, advice: &[Advice], colours: bool) -> Strin
             Level::Warn => "! ",
             Level::Bad => "!!",
         };
-        screen.wrapped(Worth::Needed, Some(*level), &format!("{mark} "), 3, text);
+        screen.wrapped(Worth::Advice, Some(*level), &format!("{mark} "), 3, text);
     }
     screen.fit();
     let text = |line: &Line| if colours { coloured(line) } else { line.text.clone() };
@@ -101,15 +115,18 @@ fn data(store: &StoreStatus, screen: &mut Screen) {
     };
     let age = if store.verified { age } else { format!("{age}, not confirmed since the start") };
     let state = store.state.as_str().to_uppercase();
-    screen.wrapped(Worth::Needed, Some(level), "", INDENT, &format!("DATA {} {state} {age}", store.zone));
+    screen.wrapped(Worth::State, Some(level), "", INDENT, &format!("DATA {} {state} {age}", store.zone));
     screen.fact(Worth::Fact, "from", &from(store));
     if let Some(lost) = &store.lost {
-        screen.wrapped(Worth::Needed, Some(Level::Warn), &label("lost"), INDENT, lost);
+        screen.wrapped(Worth::Wrong, Some(Level::Warn), &label("lost"), INDENT, lost);
     }
     screen.fact(Worth::Fact, "knows", &knows(store));
     cluster(store, screen);
-    for hold in &store.holds {
+    for hold in store.holds.iter().take(HOLDS) {
         held(hold, screen);
+    }
+    if let Some(more @ 1..) = store.holds.len().checked_sub(HOLDS) {
+        screen.wrapped(Worth::Held, Some(Level::Warn), &label(""), INDENT, &format!("and {more} more"));
     }
     if let Some(frozen) = &store.frozen {
         let what = match frozen.rolled_back_to {
@@ -118,10 +135,10 @@ fn data(store: &StoreStatus, screen: &mut Screen) {
         };
         let (since, remaining) = (time(frozen.since_s), time(frozen.remaining_s));
         let text = format!("{since} ago, for {remaining} more: {what}");
-        screen.wrapped(Worth::Needed, Some(Level::Warn), &label("frozen"), INDENT, &text);
+        screen.wrapped(Worth::Wrong, Some(Level::Warn), &label("frozen"), INDENT, &text);
     }
     let (text, level) = on_disk(&store.snapshot);
-    let worth = if level.is_some() { Worth::Needed } else { Worth::Fact };
+    let worth = if level.is_some() { Worth::Wrong } else { Worth::Fact };
     screen.wrapped(worth, level, &label("disk"), INDENT, &text);
 }
 
@@ -183,8 +200,8 @@ fn held(hold: &HoldStatus, screen: &mut Screen) {
     } else {
         format!("{} more", time(*remaining_s))
     };
-    let text = format!("{}, for {}, {more}: {why}", count(*objects, "object", "objects"), time(*held_s),);
-    screen.wrapped(Worth::Needed, Some(Level::Warn), &label("held"), INDENT, &text);
+    let text = format!("{}, for {}, {more}: {why}", count(*objects, "object", "objects"), time(*held_s));
+    screen.wrapped(Worth::Held, Some(Level::Warn), &label("held"), INDENT, &text);
     if !examples.is_empty() {
         screen.fact(Worth::Useful, "", &format!("such as {}", examples.join(", ")));
     }
@@ -214,7 +231,7 @@ fn role(section: &Section, screen: &mut Screen) {
         let worth = match row.level {
             Level::Fine if n > 0 => Worth::Detail,
             Level::Fine => Worth::Useful,
-            Level::Warn | Level::Bad => Worth::Needed,
+            Level::Warn | Level::Bad => Worth::Wrong,
         };
         let level = (row.level > Level::Fine).then_some(row.level);
         screen.wrapped(worth, level, &label(&title), INDENT, &row.text);
@@ -246,6 +263,16 @@ impl Screen {
         self.0.last().map_or(0, |line| line.group + 1)
     }
 
+    /// Leaves out lines of this worth, the last ones first, until all is within `room`, or `least` of them are left.
+    fn shorten(&mut self, room: usize, worth: Worth, least: usize) {
+        while self.0.len() > room
+            && self.0.iter().filter(|line| line.worth == worth).count() > least
+            && let Some(last) = self.0.iter().rfind(|line| line.worth == worth).map(|line| line.group)
+        {
+            self.0.retain(|line| line.group != last);
+        }
+    }
+
     /// Leaves out what there is no room for, and says so.
     fn fit(&mut self) {
         let all = self.0.len();
@@ -254,14 +281,13 @@ impl Screen {
         }
         // One of them is to say it.
         let room = LINES - 1;
-        for worth in [Worth::Detail, Worth::Useful, Worth::Fact] {
-            while self.0.len() > room
-                && let Some(last) = self.0.iter().rfind(|line| line.worth == worth).map(|line| line.group)
-            {
-                self.0.retain(|line| line.group != last);
-            }
+        for worth in [Worth::Detail, Worth::Useful, Worth::Fact, Worth::Held, Worth::Wrong] {
+            self.shorten(room, worth, 0);
         }
+        self.shorten(room, Worth::Advice, ADVICE_LINES);
+        self.shorten(room, Worth::State, 0);
         // The least urgent advice comes last.
+        self.shorten(room, Worth::Advice, 0);
         self.0.truncate(room);
         let more = count((all - self.0.len()) as u64, "line is", "lines are");
         self.row(Worth::Needed, None, &format!("({more} left out: outlast ctl status --json has it all)"));
@@ -294,6 +320,46 @@ mod tests {
         assert_eq!(screen.lines().count(), LINES, "{screen}");
         assert!(screen.contains("row 0\n") && screen.contains("!! Do something."), "{screen}");
         assert!(screen.ends_with("left out: outlast ctl status --json has it all)\n"), "{screen}");
+    }
+
+    /// However much is wrong, it is said who it is and what to do.
+    #[test]
+    fn advice_is_never_cut_off() {
+        let hold = |n: usize| HoldStatus {
+            why: format!("a list without {n} of the services, which were there a moment ago"),
+            objects: 6_000,
+            examples: vec!["shop/web".to_owned()],
+            ..HoldStatus::default()
+        };
+        let store = |n: usize| StoreStatus {
+            zone: format!("cluster-{n}.local."),
+            source: "apiserver:in-cluster".to_owned(),
+            state: State::Stale,
+            lost: Some("connecting to https://10.96.0.1:443: connection refused after 10 tries".to_owned()),
+            holds: if n == 0 { (0..6).map(hold).collect() } else { Vec::new() },
+            ..StoreStatus::default()
+        };
+        for (stores, shown) in [(4, 4), (40, 1)] {
+            let stores = (0..stores).map(store).collect();
+            let status = Status { name: "n1".to_owned(), stores, ..Status::default() };
+            let screen = render(&status, &super::super::advice::advice(&status), false);
+            assert!(screen.lines().count() <= LINES, "{screen}");
+            assert!(screen.contains("NOT READY\n") && screen.contains("\nWHAT TO DO\n!"), "{screen}");
+            assert!(screen.matches("\nDATA ").count() >= shown, "{screen}");
+            assert!(screen.contains("objects go on being served"), "{screen}");
+        }
+    }
+
+    #[test]
+    fn of_many_verdicts_a_few_are_shown() {
+        let holds = vec![HoldStatus::default(); 7];
+        let status =
+            Status { stores: vec![StoreStatus { holds, ..StoreStatus::default() }], ..Status::default() };
+        let screen = render(&status, &[], false);
+        assert!(
+            screen.matches("held ").count() == 2 && screen.contains("           and 5 more\n"),
+            "{screen}"
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::source::SourceConfig;
 use crate::store::orders;
 use crate::store::status::{Certificate, Ready, Role, Status};
 use crate::trust::config::TrustConfig;
-use crate::trust::validity::validity;
+use crate::trust::validity::{self, Validity};
 
 /// Carries out what is asked of a node.
 pub struct NodeControl {
@@ -98,15 +98,10 @@ impl Handler for NodeControl {
 
 /// The certificate that hubs know the node by: of several stores the first that has one.
 async fn certificate(shown: &Shown, clock: &WallClock) -> Option<Certificate> {
-    let now = i64::try_from(clock.now_unix_ms() / 1000).unwrap_or(i64::MAX);
     let trust = shown.stores.iter().find_map(|store| match &store.config.source {
         SourceConfig::Hub(access) if access.trust != TrustConfig::Plain => Some(access.trust.clone()),
         _ => None,
     })?;
-    let read = tokio::task::spawn_blocking(move || validity(&trust, now)).await.ok()??;
-    let (expires_in_s, why) = match read.left_s {
-        Ok(left) => (left, None),
-        Err(why) => (0, Some(why)),
-    };
-    Some(Certificate { path: read.path.display().to_string(), expires_in_s, grace_s: read.grace_s, why })
+    let Validity { path, left_s, life_s, grace_s } = validity::of_now(trust, clock).await?;
+    Some(Certificate::new(&path, left_s, life_s, grace_s))
 }

@@ -185,7 +185,7 @@ impl Running {
         // Nothing fails from here on.
         self.sites.apply(sites);
         self.admin.apply(faces);
-        self.stores.apply(stores);
+        self.stores.apply(stores).await;
         self.caches.apply(&kept, keepers);
         self.readiness.set_monitor(process.monitor);
         let before = (self.dns.clone(), self.faces.clone());

@@ -228,7 +228,11 @@ impl Stores {
         let mut awaited = Vec::new();
         for (config, store) in prepared.wanted.clone() {
             if let Some(at) = self.live.iter().position(|live| Arc::ptr_eq(&live.store, &store)) {
-                self.hand_over(at, &config).await?;
+                // To another place it goes only once everything else is in order: what is refused changes nothing.
+                let running = &self.live[at].config.source;
+                let source = if config.source.is_same_place(running) { &config.source } else { running };
+                let here = StoreConfig { source: source.clone(), ..config.clone() };
+                self.hand_over(at, &here).await?;
                 let live = &self.live[at];
                 awaited.push((live.owes(&config), live.progress.clone(), config));
                 continue;
@@ -274,6 +278,8 @@ impl Stores {
         let stop = live.stop.clone();
         let writer = (&mut self.live[at].task).await;
         let mut writer = writer.context("handing over the cluster's data")?;
+        let headless_only = self.live[at].config.source.is_headless_only();
+        writer.follows(&next.source, headless_only != next.source.is_headless_only());
         writer.guards(guard(&next, self.jitter.fork()));
         let resume = writer.reconfigure(next.wanted, next.limits, next.interval);
         let (pause, task) = self.follow(&next, writer, resume, &stop)?;
@@ -290,7 +296,15 @@ impl Stores {
     }
 
     /// Goes on with the stores that were prepared; the others write their last snapshots and end.
-    pub(super) fn apply(&mut self, mut prepared: Prepared) {
+    pub(super) async fn apply(&mut self, mut prepared: Prepared) {
+        for (config, store) in &prepared.wanted {
+            let Some(at) = self.live.iter().position(|live| Arc::ptr_eq(&live.store, store)) else {
+                continue;
+            };
+            if let Err(error) = self.hand_over(at, config).await {
+                tracing::error!(%error, zone = config.zone, "the cluster's data is not followed any more");
+            }
+        }
         self.live.append(&mut prepared.new);
         let (wanted, live) = (&prepared.wanted, std::mem::take(&mut self.live));
         let folders: Vec<&PathBuf> = wanted.iter().filter_map(|(c, _)| c.snapshot.as_ref()).collect();
@@ -381,6 +395,7 @@ fn keeper(config: &StoreConfig, clock: &Arc<WallClock>, jitter: Jitter, metrics:
         zone: config.zone.clone(),
         source: config.source.to_string(),
         labels: config.wanted.labels,
+        headless_only: config.source.is_headless_only(),
         interval: config.interval,
         max_stale: config.limits.max_stale,
     };

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::session::Left;
+use super::left::Left;
 use crate::feed::digests::Digests;
 use crate::feed::entry::Entry;
 use crate::feed::frame::{Batch, WholeBegin, WholeEnd};

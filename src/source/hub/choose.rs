@@ -104,8 +104,12 @@ impl Choice {
 
     /// Whether there is another hub than this one. A seed that is on no list may be an address of the same hub.
     pub(super) fn has_other(&self, hub: SocketAddr) -> bool {
-        let all = if self.known.is_empty() { &self.seeds } else { &self.known };
-        all.iter().any(|other| *other != hub)
+        self.hubs_there_are().iter().any(|other| *other != hub)
+    }
+
+    /// Those of the list; without one, those of the configuration.
+    fn hubs_there_are(&self) -> &[SocketAddr] {
+        if self.known.is_empty() { &self.seeds } else { &self.known }
     }
 
     /// The hub to dial.
@@ -127,6 +131,15 @@ impl Choice {
                 Pick::Wait(first.unwrap_or(now + Policy::RECONNECT.cap))
             }
         }
+    }
+
+    /// Whether another hub than this one is this follower's first choice, and may be dialled.
+    pub(super) fn prefers_other(&self, hub: SocketAddr, now: Instant) -> bool {
+        let first = self.hubs_there_are().iter().max_by_key(|other| self.weight(**other));
+        first.is_some_and(|first| {
+            let is_ready = self.not_before(*first).is_none_or(|at| at <= now);
+            *first != hub && is_ready && self.shunned(*first, now).is_none()
+        })
     }
 
     /// A hub does what it is there for.
@@ -273,6 +286,22 @@ mod tests {
         assert!(!choice.has_other(hub(1)));
         choice.passed(hub(1), now);
         assert_eq!(picked(&choice, now), Some(hub(1)));
+    }
+
+    #[test]
+    fn the_first_choice_is_preferred_unless_it_is_shunned() {
+        let (jitter, now) = (Jitter::from_seed(1), Instant::now());
+        let mut choice = choice("n", &[9], &[1, 2]);
+        let first = picked(&choice, now).expect("a hub");
+        let second = if first == hub(1) { hub(2) } else { hub(1) };
+        assert!(!choice.prefers_other(first, now));
+        assert!(choice.prefers_other(second, now));
+        assert!(choice.prefers_other(hub(9), now), "whoever that is");
+        choice.failed(first, now, Duration::ZERO, &jitter);
+        assert!(!choice.prefers_other(second, now));
+        assert!(choice.prefers_other(second, now + SHUNNED));
+        let _ = choice.learn(&[second]);
+        assert!(!choice.prefers_other(second, now + SHUNNED), "it is on the list no longer");
     }
 
     #[test]

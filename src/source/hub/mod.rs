@@ -2,7 +2,8 @@
 //!
 //! * [`access`]: where the hubs are, as it is configured.
 //! * `choose`: which hub is next. `known`: the list of hubs, and how it outlives the process.
-//! * `transport`: a connection to one hub. `session`: one hub, from the first word to the last.
+//! * `transport`: a connection to one hub. `session`: one hub, from the first word to the last;
+//!   `left`: why that was the last.
 //! * `apply`: what a hub says, as updates of the store. `verify`: what a wrong digest leads to. `pulse`: pings and
 //!   heartbeats, of which freshness is made.
 //! * [`meet`]: what hubs tell each other.
@@ -19,6 +20,7 @@ pub mod access;
 mod apply;
 mod choose;
 pub mod known;
+mod left;
 pub mod meet;
 mod metrics;
 mod pulse;
@@ -37,8 +39,9 @@ use tokio_util::sync::CancellationToken;
 use self::access::HubAccess;
 use self::choose::{Choice, Learned, Pick};
 use self::known::{Keeping, Memory};
+use self::left::Left;
 use self::metrics::HubMetrics;
-use self::session::{Left, Session, Standing};
+use self::session::{Session, Standing};
 use self::transport::{Dial, Dialler};
 use self::verify::Verify;
 use super::command::{Command, Commanded};
@@ -56,8 +59,15 @@ pub const PROVED_WITHIN: Duration = Duration::from_secs(27);
 /// How long a hub may be behind or stale before another one is tried: as long as it takes until data counts as stale.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// By what part of it patience varies: all followers of a hub hear the same of it, and are not to leave it at once.
+const PATIENCE_SPREAD: f64 = 0.2;
+
 /// The longest patience: where all hubs are stale, going from one to the next helps nobody.
 const MAX_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long a hub has to have been well before it is left for one that is preferred: after all hubs were restarted in
+/// turn, everybody is at the one that was first. A random time within these, so that they do not all go back at once.
+const HOME_AFTER: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(900));
 
 /// The longest time that a hub may have its followers wait: longer, and an operator's mistake outlives its correction.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);
@@ -160,6 +170,8 @@ impl HubSource {
         match &left {
             // The moment was drawn already, and data is as good as it was.
             Left::Moved => self.choice.passed(hub, now),
+            // It is as good as it was, if the other one should not be.
+            Left::Home => {}
             Left::Stale { .. } | Left::Slow => {
                 self.choice.passed(hub, now);
                 self.patience = self.patience.saturating_mul(2).min(MAX_PATIENCE);
@@ -169,7 +181,7 @@ impl HubSource {
             }
             _ => self.choice.failed(hub, now, Duration::ZERO, &self.standing.jitter),
         }
-        if !matches!(left, Left::Moved) {
+        if !matches!(left, Left::Moved | Left::Home) {
             if !std::mem::replace(&mut self.lost, true) {
                 let why = format!("hub {hub}: {left}");
                 updates.send(Update::Lost { why }).await.map_err(|_| Gone)?;
@@ -220,19 +232,35 @@ impl HubSource {
             Ok(link) => link,
             Err(why) => return why.into(),
         };
+        let jitter = self.standing.jitter.fork();
+        let swing = jitter.spread(Duration::from_secs(1), PATIENCE_SPREAD).as_secs_f64();
         let mut session = Session::new(hub, link, &mut self.standing, updates);
         if let Err(left) = session.subscribe("").await {
             return left;
         }
+        // When to go to the first choice, once this one is well.
+        let mut home_at: Option<Instant> = None;
         loop {
             let others = self.choice.has_other(hub);
-            match session.step(commanded, others.then_some(self.patience)).await {
+            let patience = self.patience.mul_f64(swing);
+            match session.step(commanded, others.then_some(patience)).await {
                 Ok(session::Step::Nothing) => {}
                 Ok(session::Step::Proved { live }) => {
-                    self.choice.healthy(hub, Instant::now());
+                    let now = Instant::now();
+                    self.choice.healthy(hub, now);
                     self.lost = false;
                     if live {
                         self.patience = PATIENCE;
+                        let draw = || now + jitter.between(HOME_AFTER.0, HOME_AFTER.1);
+                        if *home_at.get_or_insert_with(draw) <= now {
+                            if self.choice.prefers_other(hub, now) {
+                                session.end().await;
+                                return Left::Home;
+                            }
+                            home_at = Some(draw());
+                        }
+                    } else {
+                        home_at = None;
                     }
                 }
                 Ok(session::Step::Hubs(hubs)) => {

@@ -1,6 +1,5 @@
 //! One hub, from the first word to the last.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,9 +8,10 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
 use super::apply::Apply;
+use super::left::Left;
 use super::metrics::HubMetrics;
 use super::pulse::{Due, Pulse};
-use super::transport::{Link, NotDialled};
+use super::transport::Link;
 use super::verify::{Verdict, Verify};
 use crate::feed::digests::Digests;
 use crate::feed::frame::{Frame, Heartbeat, PROTOCOL, Plan, Reply, Request, State, Subscription, Welcome};
@@ -37,107 +37,6 @@ const WHOLE_PATIENCE: u32 = 4;
 
 /// The longest time over which a hub may spread its followers' going: longer, and it is gone before.
 const MAX_MOVE: Duration = Duration::from_secs(120);
-
-/// Why a hub was left.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Left {
-    /// Nobody takes updates any more.
-    Gone,
-    /// It could not be reached.
-    Unreachable(String),
-    /// It is not to be believed, or does not believe us.
-    Untrusted(String),
-    /// The stream ended, or the connection broke.
-    Closed(String),
-    /// It does not answer.
-    Silent(&'static str),
-    /// What it says makes no sense.
-    Garbage(String),
-    /// It wants to be left alone for a while.
-    RetryAfter {
-        /// For how long.
-        after: Duration,
-        /// For people.
-        why: String,
-    },
-    /// It does not want to be followed by us.
-    Refused(String),
-    /// It is of another cluster.
-    Foreign {
-        /// uid of its cluster.
-        uid: String,
-        /// uid of ours.
-        ours: String,
-    },
-    /// It is behind what was served already.
-    Behind,
-    /// Its data is stale, and there are other hubs.
-    Stale {
-        /// For people: what it says.
-        why: String,
-    },
-    /// Its whole state does not come to an end, and there are other hubs.
-    Slow,
-    /// It stops, and has asked us to go.
-    Moved,
-}
-
-impl Left {
-    /// What a hub says makes no sense.
-    pub(super) fn garbage(what: &str) -> Self {
-        Self::Garbage(what.to_owned())
-    }
-
-    /// For metrics.
-    pub(super) const fn word(&self) -> &'static str {
-        match self {
-            Self::Gone => "stopped",
-            Self::Unreachable(_) => "unreachable",
-            Self::Untrusted(_) => "untrusted",
-            Self::Closed(_) => "closed",
-            Self::Silent(_) => "silent",
-            Self::Garbage(_) => "garbage",
-            Self::RetryAfter { .. } => "retry_after",
-            Self::Refused(_) => "refused",
-            Self::Foreign { .. } => "foreign",
-            Self::Behind => "behind",
-            Self::Stale { .. } => "stale",
-            Self::Slow => "slow",
-            Self::Moved => "moved",
-        }
-    }
-}
-
-impl fmt::Display for Left {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gone => f.write_str("nobody takes updates any more"),
-            Self::Unreachable(why) | Self::Untrusted(why) => f.write_str(why),
-            Self::Closed(why) => write!(f, "the stream ended: {why}"),
-            Self::Silent(what) => write!(f, "it is silent: no {what}"),
-            Self::Garbage(what) => write!(f, "it says what makes no sense: {what}"),
-            Self::RetryAfter { after, why } => write!(f, "it wants to be left alone for {after:?}: {why}"),
-            Self::Refused(why) => write!(f, "it refuses us: {why}"),
-            Self::Foreign { uid, ours } => write!(
-                f,
-                "it is of another cluster ({uid}, not {ours}): 'outlast ctl accept' follows that one, a restart too"
-            ),
-            Self::Behind => f.write_str("it is behind what was served already"),
-            Self::Stale { why } => write!(f, "its data is stale: {why}"),
-            Self::Slow => f.write_str("its whole state does not come to an end"),
-            Self::Moved => f.write_str("it stops"),
-        }
-    }
-}
-
-impl From<NotDialled> for Left {
-    fn from(error: NotDialled) -> Self {
-        match error {
-            NotDialled::Unreachable(why) => Self::Unreachable(why),
-            NotDialled::Untrusted(why) => Self::Untrusted(why),
-        }
-    }
-}
 
 /// What outlives a session.
 pub(super) struct Standing {
@@ -482,9 +381,15 @@ impl<'a> Session<'a> {
         let Some(sent) = self.pulse.answered(heartbeat.nonce) else { return Ok(Step::Nothing) };
         let Some(apply) = &mut self.apply else { return Ok(Step::Nothing) };
         let live = heartbeat.state == State::Live;
-        // Frozen data is an operator's order, and no reason to go where it does not hold.
-        let is_well = matches!(heartbeat.state, State::Live | State::Frozen);
-        let mut unwell = (!is_well).then(|| Left::Stale { why: heartbeat.why.clone() });
+        let is_unwell = match heartbeat.state {
+            // Frozen data is an operator's order, and no reason to go where it does not hold.
+            State::Live | State::Frozen => false,
+            // Without a position the whole state is on its way, or we wait for it: at another hub we would stand at
+            // the end of the queue.
+            State::Stale => heartbeat.position.is_some(),
+            State::Empty => true,
+        };
+        let mut unwell = is_unwell.then(|| Left::Stale { why: heartbeat.why.clone() });
         let mut proves = false;
         // Between a subscription and its welcome, what is said is about the one before.
         if let Some(position) = &heartbeat.position
@@ -541,7 +446,7 @@ impl<'a> Session<'a> {
         let Some(comparison) = comparison else { return Ok(()) };
         let now = Instant::now();
         self.compared = Some(now);
-        match self.standing.verify.compared(comparison, now) {
+        match self.standing.verify.compared(comparison, now, &self.standing.jitter) {
             Verdict::Fine | Verdict::Unsettled | Verdict::Wrong => {}
             Verdict::Healed => {
                 self.standing.metrics.alarm.set(0.0);

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
 
-use super::session::Left;
+use super::left::Left;
 use crate::feed::frame::{MAX_MESSAGE_BYTES, Request};
 use crate::feed::wire;
 use crate::feed::wire::hub_client::HubClient;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::ops::jitter::Jitter;
 use crate::source::Comparison;
 use crate::zone::object::Kinds;
 
@@ -12,6 +13,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(60);
 
 /// The longest.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
+
+/// By what part of it a wait varies: what is wrong at one follower may be wrong at all of them.
+const WAIT_SPREAD: f64 = 0.2;
 
 /// What is known of the state's digests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub(super) enum Verify {
     Alarmed {
         /// When a whole state is asked for again.
         next: Instant,
-        /// How long that was from the alarm.
+        /// How long that was from the alarm, before it was varied.
         waited: Duration,
     },
 }
@@ -52,7 +56,7 @@ pub(super) enum Verdict {
 
 impl Verify {
     /// Takes the outcome of a comparison.
-    pub(super) fn compared(&mut self, comparison: Comparison, now: Instant) -> Verdict {
+    pub(super) fn compared(&mut self, comparison: Comparison, now: Instant, jitter: &Jitter) -> Verdict {
         match (comparison, *self) {
             (Comparison::Unsettled, _) => Verdict::Unsettled,
             (Comparison::Same, Self::Trusted) => Verdict::Fine,
@@ -67,7 +71,7 @@ impl Verify {
             (Comparison::Differs { kinds }, Self::Asked { waited }) => {
                 // Invariant: never a loop.
                 let waited = waited.map_or(FIRST_WAIT, |waited| waited.saturating_mul(2).min(MAX_WAIT));
-                *self = Self::Alarmed { next: now + waited, waited };
+                *self = Self::Alarmed { next: now + jitter.spread(waited, WAIT_SPREAD), waited };
                 Verdict::Alarm(kinds)
             }
             (Comparison::Differs { kinds }, Self::Alarmed { next, waited }) if next <= now => {
@@ -128,12 +132,12 @@ mod tests {
                     (0, DIFFERS, Verdict::AskWhole(KINDS)),
                     (1, DIFFERS, Verdict::Alarm(KINDS)),
                     (2, DIFFERS, Verdict::Wrong),
-                    (60, DIFFERS, Verdict::Wrong),
-                    (61, DIFFERS, Verdict::AskWhole(KINDS)),
-                    (62, DIFFERS, Verdict::Alarm(KINDS)),
-                    (181, DIFFERS, Verdict::Wrong),
-                    (182, DIFFERS, Verdict::AskWhole(KINDS)),
-                    (183, DIFFERS, Verdict::Alarm(KINDS)),
+                    (48, DIFFERS, Verdict::Wrong),
+                    (73, DIFFERS, Verdict::AskWhole(KINDS)),
+                    (74, DIFFERS, Verdict::Alarm(KINDS)),
+                    (169, DIFFERS, Verdict::Wrong),
+                    (218, DIFFERS, Verdict::AskWhole(KINDS)),
+                    (219, DIFFERS, Verdict::Alarm(KINDS)),
                 ],
             },
             Case {
@@ -147,9 +151,9 @@ mod tests {
             },
         ];
         for Case { name, steps } in cases {
-            let (mut verify, start) = (Verify::default(), Instant::now());
+            let (mut verify, start, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
             for (at, comparison, want) in steps {
-                let got = verify.compared(*comparison, start + Duration::from_secs(*at));
+                let got = verify.compared(*comparison, start + Duration::from_secs(*at), &jitter);
                 assert_eq!(got, *want, "{name} at {at}");
                 let trusted = matches!(want, Verdict::Fine | Verdict::Healed);
                 assert!(verify.is_trusted() == trusted || *want == Verdict::Unsettled, "{name} at {at}");
@@ -159,15 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn waits_grow_to_an_hour() {
-        let (mut verify, mut now) = (Verify::default(), Instant::now());
+    fn waits_grow_to_an_hour_and_vary() {
+        let (mut verify, mut now, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
         let differs = Comparison::Differs { kinds: Kinds::CORE };
         let mut waits = Vec::new();
         for _ in 0..9 {
-            assert!(matches!(verify.compared(differs, now), Verdict::AskWhole(_)));
-            assert!(matches!(verify.compared(differs, now), Verdict::Alarm(_)));
+            assert!(matches!(verify.compared(differs, now, &jitter), Verdict::AskWhole(_)));
+            assert!(matches!(verify.compared(differs, now, &jitter), Verdict::Alarm(_)));
             let Verify::Alarmed { next, waited } = verify else { panic!("{verify:?}") };
             waits.push(waited.as_secs());
+            let varied = (next - now).as_secs_f64() / waited.as_secs_f64();
+            assert!((0.8..=1.2).contains(&varied) && (varied - 1.0).abs() > 1e-6, "{varied}");
             now = next;
         }
         assert_eq!(waits, [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]);

@@ -33,6 +33,7 @@ impl Running {
             zone: "cluster.local.".to_owned(),
             source: "file:x".to_owned(),
             labels: false,
+            headless_only: false,
             interval: Duration::from_secs(60),
         };
         let (clock, metrics, store) = (Arc::new(WallClock::new(0)), Metrics::new(), Store::new());

@@ -11,6 +11,8 @@
 pub mod outcome;
 pub mod store;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::store::StoreStatus;
@@ -99,10 +101,23 @@ pub struct Certificate {
     pub path: String,
     /// Seconds until it expires; negative since then.
     pub expires_in_s: i64,
+    /// For how many seconds it counts in all.
+    pub life_s: u64,
     /// For how many seconds after that others take it nevertheless.
     pub grace_s: u64,
     /// Why it cannot be used, if so.
     pub why: Option<String>,
+}
+
+impl Certificate {
+    /// Of the file at `path`: how many seconds are left of so many, or why it cannot be used.
+    pub fn new(path: &Path, left_s: Result<i64, String>, life_s: u64, grace_s: u64) -> Self {
+        let (expires_in_s, why) = match left_s {
+            Ok(left) => (left, None),
+            Err(why) => (0, Some(why)),
+        };
+        Self { path: path.display().to_string(), expires_in_s, life_s, grace_s, why }
+    }
 }
 
 /// A part of the status that only one role has (a hub's followers, its siblings, the API server's health): rows for

@@ -44,7 +44,7 @@ use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness;
 use crate::source::command::{Command, Commands, Why};
-use crate::source::{Comparison, Link, Resume, Standing, Update, Wanted};
+use crate::source::{Comparison, Link, Resume, SourceConfig, Standing, Update, Wanted};
 use crate::zone::digest::Digest;
 use crate::zone::object::{Kind, Kinds};
 
@@ -209,6 +209,7 @@ impl Writer {
             self.data = booted.generation;
             self.staged = Staged::resumed(&booted.resume);
             self.lineage = Lineage::resumed(booted.resume);
+            self.lineage.broke(booted.broken);
         }
         // The source lists by itself what has no position.
         self.ask_from = Instant::now() + ask::ASKS_APART;
@@ -259,6 +260,17 @@ impl Writer {
         }
         self.observe();
         self.resume()
+    }
+
+    /// This source tells the state from now on; of other EndpointSlices than the one before, if `other_slices`: what is
+    /// held of them is served until they are listed. Ahead of [`reconfigure`](Self::reconfigure).
+    pub fn follows(&mut self, source: &SourceConfig, other_slices: bool) {
+        if other_slices {
+            self.lineage.broke(Kinds::NONE.with(Kind::EndpointSlice));
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.follows(source);
+        }
     }
 
     /// The source that told the state had itself gone over no more than this: the next one begins there. Ahead of
