@@ -516,9 +516,9 @@ mod tests {
         assert_eq!((history.head(), history.len()), (3, 1));
         assert_eq!(history.resume(&follower(1, 20), Kinds::CORE), Resumed::From(2));
         // One that is larger than everything that may be kept leaves nothing.
-        history.append(vec![packet(4000)], mark(1, 40));
-        assert_eq!((history.head(), history.len(), history.bytes()), (4, 0, MARK_BYTES));
-        assert_eq!(history.resume(&follower(1, 40), Kinds::CORE), Resumed::From(4));
+        history.append(vec![packet(500); 10], mark(1, 40));
+        assert_eq!((history.head(), history.len(), history.bytes()), (13, 0, MARK_BYTES));
+        assert_eq!(history.resume(&follower(1, 40), Kinds::CORE), Resumed::From(13));
     }
 
     #[test]

@@ -355,7 +355,7 @@ mod tests {
         slow.dedup_by(|one, other| Arc::ptr_eq(one, other));
         assert_eq!(slow.len(), MAX_WHOLES);
         // Where the history no longer reaches them they are worth nothing, and hold nothing.
-        change(&line, 20, 2 << 20);
+        change(&line, 20, 4 << 20);
         assert!(slow.iter().all(|whole| whole.has_failed() && whole.part(0) == Part::Failed));
         assert!(line.whole(false).is_some_and(|(_, is_new)| is_new));
     }
