@@ -264,7 +264,8 @@ impl History {
         if !oldest.1.is_within(position, kinds) {
             return None;
         }
-        let is_within = |at: usize| self.marks.get(at).is_some_and(|(_, mark)| mark.is_within(position, kinds));
+        let is_within =
+            |at: usize| self.marks.get(at).is_some_and(|(_, mark)| mark.is_within(position, kinds));
         let (mut within, mut beyond) = (begin, self.marks.len());
         while beyond - within > 1 {
             let middle = within.midpoint(beyond);

@@ -281,7 +281,8 @@ mod tests {
     /// A state of so many namespaces.
     fn state(names: usize, version: u64) -> State {
         let mut table = Table::build([], Kinds::CORE, 1);
-        let namespace = |n: usize| Object::Namespace(Namespace { name: format!("n{n}").into(), labels: [].into() });
+        let namespace =
+            |n: usize| Object::Namespace(Namespace { name: format!("n{n}").into(), labels: [].into() });
         let _ = table.apply((0..names).map(|n| Change::Upsert(namespace(n))), 1);
         let told = Position { epoch: 1, versions: [version, 1, 1, 0] };
         let reached = Resume { cluster_uid: "c".to_owned(), told, ..Resume::default() };
@@ -298,7 +299,8 @@ mod tests {
     /// Something of about this size changes.
     fn change(line: &Line, version: u64, size: usize) {
         // Text that does not compress.
-        let text = (0..size as u64 / 16).map(|n| format!("{:016x}", (n + version).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let text = (0..size as u64 / 16)
+            .map(|n| format!("{:016x}", (n + version).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         line.append(vec![Packet::from(&Frame::Refused { why: text.collect() })], state(1000, version));
     }
 
