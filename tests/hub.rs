@@ -6,6 +6,8 @@
 mod drain;
 #[path = "hub/follow.rs"]
 mod follow;
+#[path = "hub/history.rs"]
+mod history;
 #[path = "hub/limits.rs"]
 mod limits;
 #[path = "hub/siblings.rs"]

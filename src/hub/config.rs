@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::admission;
 use crate::ops::admin::{Face, ListenAddress};
 use crate::source::Wanted;
+use crate::source::apiserver::PROVED_WITHIN;
 use crate::source::apiserver::access::Access;
 use crate::store::guard_config::GuardConfig;
 use crate::store::state::Limits;
@@ -60,4 +61,28 @@ pub struct HubConfig {
     pub move_within: Duration,
     /// Where `/health`, `/ready` and `/metrics` are served.
     pub faces: Vec<(Face, ListenAddress)>,
+}
+
+impl HubConfig {
+    /// Says what will work, and not as it should.
+    pub(super) fn warn(&self) {
+        if !self.says_where_it_is() {
+            tracing::warn!(
+                "followers and other hubs are not told how this hub is reached: they know it only by the address that \
+                 they are configured with (set --advertise, --service, or --listen to an address of this host)"
+            );
+        }
+        let (given, needed) = (self.limits.stale_after, PROVED_WITHIN);
+        if given < needed {
+            tracing::warn!(
+                "--stale-after of {given:?} makes good data stale now and then: an API server proves it within {needed:?}"
+            );
+        }
+    }
+
+    /// Whether anybody can tell by what address this hub is reached.
+    fn says_where_it_is(&self) -> bool {
+        let is_there = |address: &SocketAddr| !address.ip().is_unspecified();
+        self.service.is_some() || self.advertise.iter().chain(&self.listen).any(is_there)
+    }
 }

@@ -35,29 +35,31 @@ pub struct Mark {
     pub settled: bool,
 }
 
-/// One packet, and the state after it.
-#[derive(Debug)]
-struct Item {
-    /// What is sent.
-    packet: Packet,
-    /// The state after it; `None` in the middle of a change.
-    mark: Option<Mark>,
-}
-
 /// The log of one view.
 #[derive(Debug)]
 pub struct History {
     /// Sequence number of the oldest boundary.
     base: u64,
-    /// The state there.
-    first: Mark,
-    /// What came after it; the item at `n` leads to the boundary `base + n + 1`.
-    items: VecDeque<Item>,
-    /// Bytes of all packets.
+    /// What is sent from there on; the packet at `n` leads to the boundary `base + n + 1`.
+    packets: VecDeque<Packet>,
+    /// The boundaries that there is a state at, by their numbers; never empty, and the first one is at `base`. Between
+    /// them are the middles of changes.
+    marks: VecDeque<(u64, Mark)>,
+    /// The first boundary of the cluster that the newest one is of.
+    cluster_from: u64,
+    /// Bytes of all that is kept.
     bytes: usize,
-    /// The most that they may be.
+    /// Bytes of all packets that were ever appended.
+    appended: u64,
+    /// The most that `bytes` may be.
     limit: usize,
 }
+
+/// What a packet takes beyond its bytes.
+const PACKET_BYTES: usize = size_of::<Packet>();
+
+/// What a boundary takes.
+const MARK_BYTES: usize = size_of::<(u64, Mark)>();
 
 /// What a follower has to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,56 +120,76 @@ pub enum Next {
 
 impl History {
     /// A log that begins with a state, and keeps so many bytes.
-    pub const fn new(base: u64, first: Mark, limit: usize) -> Self {
-        Self { base, first, items: VecDeque::new(), bytes: 0, limit }
+    pub fn new(base: u64, first: Mark, limit: usize) -> Self {
+        let (packets, marks) = (VecDeque::new(), VecDeque::from([(base, first)]));
+        Self { base, packets, marks, cluster_from: base, bytes: MARK_BYTES, appended: 0, limit }
     }
 
     /// The newest boundary.
     pub fn head(&self) -> u64 {
-        self.base + self.items.len() as u64
+        self.base + self.packets.len() as u64
     }
 
-    /// Bytes of all packets.
+    /// Bytes of all that is kept.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
+    /// Bytes of all packets that were ever appended.
+    pub const fn appended(&self) -> u64 {
+        self.appended
+    }
+
     /// How many packets are kept.
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.packets.len()
     }
 
     /// Whether no packet is kept.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.packets.is_empty()
     }
 
     /// The state at a boundary, as far as it is remembered; `None` in the middle of a change.
     pub fn mark(&self, seq: u64) -> Option<&Mark> {
-        match usize::try_from(seq.checked_sub(self.base)?).ok()? {
-            0 => Some(&self.first),
-            n => self.items.get(n - 1)?.mark.as_ref(),
-        }
+        let at = self.marks.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
+        self.marks.get(at).map(|(_, mark)| mark)
+    }
+
+    /// Whether a follower that has come to this boundary can go on.
+    pub const fn reaches(&self, seq: u64) -> bool {
+        seq >= self.base
     }
 
     /// Appends one change in its packets, after which the state is that of `mark`.
-    pub fn append(&mut self, packets: Vec<Packet>, mark: Mark) {
-        let last = packets.len().saturating_sub(1);
-        for (n, packet) in packets.into_iter().enumerate() {
-            self.bytes += packet.len();
-            let mark = (n == last).then(|| mark.clone());
-            self.items.push_back(Item { packet, mark });
+    pub fn append(&mut self, packets: Vec<Packet>, mut mark: Mark) {
+        if packets.is_empty() {
+            return;
         }
+        for packet in packets {
+            self.bytes += packet.len() + PACKET_BYTES;
+            self.appended += packet.len() as u64;
+            self.packets.push_back(packet);
+        }
+        let seq = self.head();
+        if mark.cluster_uid == self.newest().cluster_uid {
+            // One for all of them.
+            mark.cluster_uid = self.newest().cluster_uid.clone();
+        } else {
+            self.cluster_from = seq;
+        }
+        self.bytes += MARK_BYTES;
+        self.marks.push_back((seq, mark));
         self.trim();
+    }
+
+    fn newest(&self) -> &Mark {
+        &self.marks.back().expect("there always is a boundary").1
     }
 
     /// The state is what it was, and the source has told more: nothing that is not in it.
     pub fn moved(&mut self, until: Position, settled: bool) {
-        let newest = match self.items.back_mut() {
-            Some(item) => item.mark.as_mut(),
-            None => Some(&mut self.first),
-        };
-        let Some(mark) = newest else { return };
+        let Some((_, mark)) = self.marks.back_mut() else { return };
         if mark.position.epoch != until.epoch {
             // What was reached in the old epoch is not comparable.
             mark.position = until;
@@ -181,14 +203,14 @@ impl History {
 
     /// Drops the oldest changes, whole ones, until the rest is within the limits.
     fn trim(&mut self) {
-        while self.bytes > self.limit || self.items.len() > MAX_PACKETS {
-            while let Some(item) = self.items.pop_front() {
+        while self.marks.len() > 1 && (self.bytes > self.limit || self.packets.len() > MAX_PACKETS) {
+            self.marks.pop_front();
+            self.bytes -= MARK_BYTES;
+            let next = self.marks.front().map_or(self.base, |(seq, _)| *seq);
+            while self.base < next {
+                let packet = self.packets.pop_front();
+                self.bytes -= packet.map_or(0, |packet| packet.len() + PACKET_BYTES);
                 self.base += 1;
-                self.bytes -= item.packet.len();
-                if let Some(mark) = item.mark {
-                    self.first = mark;
-                    break;
-                }
             }
         }
     }
@@ -196,15 +218,15 @@ impl History {
     /// What comes after a boundary.
     pub fn after(&self, seq: u64) -> Next {
         let Some(at) = seq.checked_sub(self.base) else { return Next::Gone };
-        match usize::try_from(at).ok().and_then(|at| self.items.get(at)) {
-            Some(item) => Next::Packet(item.packet.clone()),
+        match usize::try_from(at).ok().and_then(|at| self.packets.get(at)) {
+            Some(packet) => Next::Packet(packet.clone()),
             None => Next::Wait,
         }
     }
 
     /// From where a follower goes on, which gets these kinds.
     pub fn resume(&self, follower: &Subscription, kinds: Kinds) -> Resumed {
-        let head = self.mark(self.head()).unwrap_or(&self.first);
+        let head = self.newest();
         let is_known = kinds.iter().all(|kind| follower.position.version(kind) > 0);
         if follower.whole {
             return Resumed::Whole(Reason::Asked);
@@ -218,17 +240,12 @@ impl History {
         if follower.position.epoch > head.until.epoch {
             return Resumed::Behind;
         }
-        let boundaries = (self.base..=self.head()).rev();
-        let found = boundaries.filter_map(|seq| Some((seq, self.mark(seq)?))).find(|(_, mark)| {
-            mark.settled
-                && mark.cluster_uid == head.cluster_uid
-                && mark.position.epoch == follower.position.epoch
-                // 0 is no version: how far that kind has come is not known.
-                && kinds.iter().all(|kind| {
-                    (1..=follower.position.version(kind)).contains(&mark.position.version(kind))
-                })
-        });
-        let Some((seq, mark)) = found else { return Resumed::Whole(Reason::TooOld) };
+        let Some((seq, mark)) = self.boundary(&follower.position, kinds) else {
+            return match self.same_as_oldest(follower, kinds) {
+                Some(seq) => Resumed::From(seq),
+                None => Resumed::Whole(Reason::TooOld),
+            };
+        };
         // Where nothing changed from one version to the other, any between them is this very state. All kinds have to
         // be at such a one: which slices are in a view may depend on services.
         let is_same = kinds.iter().all(|kind| follower.position.version(kind) <= mark.until.version(kind));
@@ -237,6 +254,86 @@ impl History {
         } else {
             Resumed::Whole(Reason::Differs)
         }
+    }
+
+    /// The last boundary that takes in nothing beyond a position. Runs under the lock of a line for each follower that
+    /// comes back, and so it looks at few of many: positions grow along the log.
+    fn boundary(&self, position: &Position, kinds: Kinds) -> Option<(u64, &Mark)> {
+        let begin = self.marks.partition_point(|(seq, _)| *seq < self.cluster_from);
+        let oldest = self.marks.get(begin)?;
+        if !oldest.1.is_within(position, kinds) {
+            return None;
+        }
+        let is_within =
+            |at: usize| self.marks.get(at).is_some_and(|(_, mark)| mark.is_within(position, kinds));
+        let (mut within, mut beyond) = (begin, self.marks.len());
+        while beyond - within > 1 {
+            let middle = within.midpoint(beyond);
+            if is_within(middle) {
+                within = middle;
+            } else {
+                beyond = middle;
+            }
+        }
+        // What is not settled is so for a moment: a few in a row at most, but for faults.
+        let back = self.marks.range(begin..=within).rev().take(MAX_BACK);
+        back.map(|(seq, mark)| (*seq, mark)).find(|(_, mark)| mark.is_start(position, kinds))
+    }
+
+    /// The oldest boundary, if a follower has the very state that is there, though at an older position: its last hub
+    /// had not been told that nothing has changed since. A hub that has just begun gets such followers.
+    fn same_as_oldest(&self, follower: &Subscription, kinds: Kinds) -> Option<u64> {
+        let (seq, mark) = self.marks.front()?;
+        let is_same = mark.settled
+            && *mark.cluster_uid == *follower.cluster_uid
+            && mark.position.epoch == follower.position.epoch
+            && kinds.iter().all(|kind| {
+                mark.position.version(kind) > 0
+                    && follower.digests.get(kind).is_some()
+                    && follower.digests.get(kind) == mark.digests.get(kind)
+            });
+        is_same.then_some(*seq)
+    }
+}
+
+/// So many boundaries are looked at that are not settled; after that a whole state is cheaper than to look on.
+const MAX_BACK: usize = 64;
+
+impl Mark {
+    /// Whether it is of an earlier epoch, or takes in nothing beyond a position.
+    fn is_within(&self, position: &Position, kinds: Kinds) -> bool {
+        #[cfg(test)]
+        looked_at::one();
+        self.position.epoch < position.epoch
+            || (self.position.epoch == position.epoch
+                && kinds.iter().all(|kind| self.position.version(kind) <= position.version(kind)))
+    }
+
+    /// Whether who is at a position that it is within may go on from it.
+    fn is_start(&self, position: &Position, kinds: Kinds) -> bool {
+        self.settled
+            && self.position.epoch == position.epoch
+            // 0 is no version: how far that kind has come is not known.
+            && kinds.iter().all(|kind| (1..=position.version(kind)).contains(&self.position.version(kind)))
+    }
+}
+
+/// How many boundaries were looked at.
+#[cfg(test)]
+mod looked_at {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Since it was last taken.
+        static LOOKS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn one() {
+        LOOKS.set(LOOKS.get() + 1);
+    }
+
+    pub(super) fn take() -> usize {
+        LOOKS.take()
     }
 }
 
@@ -411,7 +508,7 @@ mod tests {
 
     #[test]
     fn old_changes_go_whole_when_there_are_too_many_bytes() {
-        let mut history = History::new(0, mark(1, 10), 300);
+        let mut history = History::new(0, mark(1, 10), 300 + 3 * (PACKET_BYTES + MARK_BYTES));
         let split = vec![packet(100), packet(100)];
         history.append(split, mark(1, 20));
         assert_eq!((history.mark(1), history.mark(2)), (None, Some(&mark(1, 20))));
@@ -420,8 +517,49 @@ mod tests {
         assert_eq!((history.head(), history.len()), (3, 1));
         assert_eq!(history.resume(&follower(1, 20), Kinds::CORE), Resumed::From(2));
         // One that is larger than everything that may be kept leaves nothing.
-        history.append(vec![packet(400)], mark(1, 40));
-        assert_eq!((history.head(), history.len(), history.bytes()), (4, 0, 0));
-        assert_eq!(history.resume(&follower(1, 40), Kinds::CORE), Resumed::From(4));
+        history.append(vec![packet(500); 10], mark(1, 40));
+        assert_eq!((history.head(), history.len(), history.bytes()), (13, 0, MARK_BYTES));
+        assert_eq!(history.resume(&follower(1, 40), Kinds::CORE), Resumed::From(13));
+    }
+
+    #[test]
+    fn among_many_boundaries_few_are_looked_at() {
+        let mut history = History::new(0, mark(1, 1), 1 << 30);
+        for version in 2..=30_000 {
+            // Every third one is not settled, as after a burst that the source has not summed up.
+            history.append(vec![packet(1)], Mark { settled: version % 3 != 0, ..mark(1, version) });
+        }
+        for version in [1, 2, 100, 14_999, 29_998, 30_000, 40_000] {
+            let last = version.min(30_000);
+            let want = if last % 3 == 0 { last - 2 } else { last - 1 };
+            looked_at::take();
+            let found = history.resume(&follower(1, version), Kinds::CORE);
+            assert_eq!(found, Resumed::From(want), "{version}");
+            let looks = looked_at::take();
+            assert!(looks <= 20, "{version}: {looks}");
+        }
+        looked_at::take();
+        let foreign = Subscription { position: at(1, 0), ..follower(1, 1) };
+        assert_eq!(history.resume(&foreign, Kinds::CORE), Resumed::Whole(Reason::Nothing));
+        assert_eq!(looked_at::take(), 0);
+    }
+
+    #[test]
+    fn the_very_state_at_an_older_position_is_where_a_log_may_begin() {
+        let history = history();
+        let older = Subscription { digests: digests(10), ..follower(1, 9) };
+        assert_eq!(history.resume(&older, Kinds::CORE), Resumed::From(100));
+        let unsaid = Subscription { digests: Digests::NONE, ..older.clone() };
+        assert_eq!(history.resume(&unsaid, Kinds::CORE), Resumed::Whole(Reason::TooOld));
+        let earlier = Subscription { position: at(0, 9), ..older };
+        assert_eq!(history.resume(&earlier, Kinds::CORE), Resumed::Whole(Reason::TooOld));
+    }
+
+    #[test]
+    fn a_boundary_is_counted_as_a_packet_is() {
+        let limit = 100 * (PACKET_BYTES + MARK_BYTES);
+        let mut history = History::new(0, mark(1, 1), limit);
+        (2..1000).for_each(|version| history.append(vec![packet(0)], mark(1, version)));
+        assert!(history.len() < 100 && history.bytes() <= limit, "{}", history.len());
     }
 }

@@ -21,7 +21,7 @@ use crate::store::Store;
 use crate::store::triggers::Triggers;
 use crate::zone::digest;
 use crate::zone::hold;
-use crate::zone::object::Key;
+use crate::zone::object::{Key, Kinds};
 use crate::zone::view::Projection;
 
 /// How long changes are gathered from the first one on: what a deployment changes in a moment is one batch, and nobody
@@ -30,6 +30,14 @@ pub const BATCH_WAIT: Duration = Duration::from_millis(100);
 
 /// How long it may take on top of that until the source has said the version of what it told: it says so at once.
 const SETTLE_WAIT: Duration = Duration::from_millis(50);
+
+/// How long the state that a hub began with is kept, so that followers of any view find a history that goes back to it:
+/// those of a hub that was restarted or replaced are back by then. It shares most with the newest state.
+const KEEP_ORIGIN: Duration = Duration::from_secs(3600);
+
+/// What a packet of changes may be before it is compressed: what is on its way to one follower is a copy of it, and may
+/// be one for each of them.
+const BATCH_BYTES: usize = 64 << 10;
 
 /// How often whole states that are of no use any more are looked for, and figures are brought up to date.
 const TICK: Duration = Duration::from_secs(1);
@@ -42,6 +50,8 @@ pub struct Index {
     triggers: Arc<Triggers>,
     /// Whom it is told.
     lines: Arc<Lines>,
+    /// The first complete state, and when it came to be.
+    origin: Option<(Instant, State)>,
     /// What each of them was told last.
     recorders: Vec<Recorder>,
     /// What is measured.
@@ -59,14 +69,23 @@ struct Recorder {
 }
 
 impl Index {
-    /// An index that has told nothing yet.
+    /// An index that has told nothing yet. Its histories begin with what is in the store, if that is complete.
     pub fn new(
         store: Arc<Store>,
         triggers: Arc<Triggers>,
         lines: Arc<Lines>,
         metrics: Arc<IndexMetrics>,
     ) -> Self {
-        Self { store, triggers, lines, recorders: Vec::new(), metrics }
+        let mut index = Self { store, triggers, lines, origin: None, recorders: Vec::new(), metrics };
+        index.keep_origin(&State::of(&index.store));
+        index
+    }
+
+    /// Keeps the state if it is the first complete one.
+    fn keep_origin(&mut self, state: &State) {
+        if self.origin.is_none() && Kinds::CORE.minus(state.table.complete()).is_empty() {
+            self.origin = Some((Instant::now(), state.clone()));
+        }
     }
 
     /// Goes on until `stop`.
@@ -117,11 +136,17 @@ impl Index {
             }
         }
         let (state, triggers) = (State::of(&self.store), self.triggers.take());
+        self.keep_origin(&state);
+        let origin = self.origin.as_ref().filter(|(since, _)| since.elapsed() < KEEP_ORIGIN);
+        let origin = origin.map(|(_, state)| state.clone());
         let (mut recorders, metrics) = (std::mem::take(&mut self.recorders), self.metrics.clone());
         let begun = Instant::now();
         // Off the runtime: a change of everything is work.
         let work = tokio::task::spawn_blocking(move || {
             for recorder in &mut recorders {
+                if let Some(origin) = origin.as_ref().filter(|_| recorder.last.is_none()) {
+                    recorder.advance(origin, &HashMap::new(), &metrics);
+                }
                 recorder.advance(&state, &triggers, &metrics);
             }
             recorders
@@ -135,8 +160,16 @@ impl Index {
         self.tidy();
     }
 
-    fn tidy(&self) {
+    fn tidy(&mut self) {
+        if let Some((since, state)) = &mut self.origin
+            && since.elapsed() >= KEEP_ORIGIN
+        {
+            // That there was one is remembered: a later state is no beginning.
+            *state = State::default();
+        }
+        self.lines.forget_unused();
         let lines = self.lines.all();
+        self.recorders.retain(|r| lines.iter().any(|line| Arc::ptr_eq(&r.line, line)));
         lines.iter().for_each(|line| line.expire());
         let kept = lines.iter().map(|line| line.kept());
         let (packets, bytes) = kept.fold((0, 0), |(p, b), (packets, bytes)| (p + packets, b + bytes));
@@ -186,7 +219,7 @@ fn packets(
     entries: Vec<hold::Entry>,
     triggers: &HashMap<Key, u64>,
 ) -> Vec<Packet> {
-    let (mut packets, mut gathered) = (Vec::new(), Gathered::default());
+    let (mut packets, mut gathered) = (Vec::new(), Gathered::within(BATCH_BYTES));
     for entry in entries {
         let mut entry = Entry::from(entry);
         entry.triggered_at_ms = triggers.get(&entry.change.key()).copied().unwrap_or(0);
@@ -224,7 +257,7 @@ mod tests {
     use crate::source::Resume;
     use crate::zone::Table;
     use crate::zone::change::Change;
-    use crate::zone::object::{Kinds, Namespace, Object};
+    use crate::zone::object::{Namespace, Object};
 
     const VIEW: View = View { headless_only: false, pods: false };
 
@@ -287,5 +320,26 @@ mod tests {
         tell(&restored);
         let said = batch(&line, head);
         assert_eq!((said.entries.len(), said.position.map(|p| p.epoch)), (0, Some(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_history_begins_with_the_state_that_the_hub_began_with() {
+        let metrics = Arc::new(IndexMetrics::new(&Metrics::new()));
+        let lines = Arc::new(Lines::new(false, 1 << 30));
+        let mut index = Index::new(Store::new(), Arc::default(), lines.clone(), metrics);
+        index.keep_origin(&State { table: Table::default(), ..state(&names(1), 1, Kinds::NONE) });
+        assert!(index.origin.is_none(), "half a state is no beginning");
+        index.keep_origin(&state(&names(1), 10, Kinds::NONE));
+        index.keep_origin(&state(&names(2), 20, Kinds::NONE));
+        index.store.hold(state(&names(3), 30, Kinds::NONE).table);
+        let line = lines.of(VIEW);
+        index.advance().await;
+        assert_eq!(line.stand(1).map(|(position, _)| position.versions[0]), Some(10));
+        assert_eq!(batch(&line, 1).entries.len(), 2, "and what has changed since is one batch");
+        // One that comes an hour later has to do with what there is.
+        tokio::time::advance(KEEP_ORIGIN).await;
+        let line = lines.of(View { headless_only: true, ..VIEW });
+        index.advance().await;
+        assert_eq!((line.after(1), *line.head().borrow()), (Next::Wait, 1));
     }
 }

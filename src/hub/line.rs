@@ -2,7 +2,7 @@
 //!
 //! The index appends, streams read along; the lock is held for a few pointers only.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -16,8 +16,18 @@ use crate::feed::frame::{Packet, Subscription};
 use crate::feed::position::Position;
 use crate::feed::view::View;
 
-/// All who ask for a whole state within this time share one.
+/// All who ask for a whole state within this time share one, and one that nobody reads is kept for as long.
 pub const SHARE_WHOLE: Duration = Duration::from_secs(1);
+
+/// After that they share it while no more has changed since than this part of the history: what is sent twice is less
+/// than another whole state, and what they have to catch up with is there for a while.
+const SHARE_HISTORY: u64 = 4;
+
+/// How many whole states of one view there are at most, however slowly they are read; who comes then shares the newest.
+const MAX_WHOLES: usize = 4;
+
+/// A view that nobody has followed for this long is not kept up any more.
+const UNUSED: Duration = Duration::from_secs(3600);
 
 /// The shared side of one view.
 pub struct Line {
@@ -38,8 +48,22 @@ struct Inner {
     history: Option<History>,
     /// The state at its head.
     now: Arc<State>,
-    /// The whole state that was made last, and when.
-    whole: Option<(Instant, Arc<Whole>)>,
+    /// The whole state that was made last.
+    whole: Option<Shared>,
+    /// All that somebody reads, or may begin to; the oldest first.
+    wholes: Vec<Weak<Whole>>,
+}
+
+/// A whole state that may be shared.
+struct Shared {
+    /// It.
+    whole: Arc<Whole>,
+    /// When it was made.
+    made: Instant,
+    /// When somebody began to read it last.
+    used: Instant,
+    /// What had ever been appended to the history then.
+    appended: u64,
 }
 
 impl Line {
@@ -64,9 +88,13 @@ impl Line {
         let mut inner = self.lock();
         let base = inner.history.as_ref().map_or(0, History::head) + 1;
         inner.history = Some(History::new(base, state.mark(self.view), self.limit));
-        (inner.now, inner.whole) = (Arc::new(state), None);
+        inner.now = Arc::new(state);
+        let old = inner.whole.take();
+        let late = inner.late();
         drop(inner);
         self.head.send_replace(base);
+        late.iter().for_each(|whole| whole.revoke());
+        drop(old);
     }
 
     /// These packets lead to this state.
@@ -76,8 +104,11 @@ impl Line {
         history.append(packets, state.mark(self.view));
         let head = history.head();
         inner.now = Arc::new(state);
+        let late = inner.late();
         drop(inner);
         self.head.send_replace(head);
+        // Not under the lock: this frees them.
+        late.iter().for_each(|whole| whole.revoke());
     }
 
     /// The state is the same, and the source has told more or proved it anew.
@@ -89,13 +120,17 @@ impl Line {
         inner.now = Arc::new(state);
     }
 
-    /// Forgets a whole state that nobody new may share.
+    /// Forgets a whole state that nobody reads.
     pub(super) fn expire(&self) {
         let expired = {
             let mut inner = self.lock();
-            inner.whole.take_if(|(made, _)| made.elapsed() >= SHARE_WHOLE)
+            inner.wholes.retain(|whole| whole.strong_count() > 0);
+            // Those that wait for their turn come one after the other, and each begins to read.
+            inner.whole.take_if(|shared| {
+                Arc::strong_count(&shared.whole) == 1 && shared.used.elapsed() >= SHARE_WHOLE
+            })
         };
-        // Where nobody reads it any more, this frees it: not under the lock.
+        // This frees it: not under the lock.
         drop(expired);
     }
 
@@ -134,20 +169,49 @@ impl Line {
         Some((mark.until, mark.digests))
     }
 
-    /// A whole state, that of others who ask within the same second, and whether it had to be made. `None` before
+    /// A whole state, that of others where it is as good as a new one, and whether it had to be made. `None` before
     /// there is a complete one.
     pub fn whole(&self, labels: bool) -> Option<(Arc<Whole>, bool)> {
         let mut inner = self.lock();
-        let head = inner.history.as_ref()?.head();
-        if let Some((made, whole)) = &inner.whole
-            && made.elapsed() < SHARE_WHOLE
-            && !whole.has_failed()
+        let history = inner.history.as_ref()?;
+        let (head, appended) = (history.head(), history.appended());
+        inner.wholes.retain(|whole| whole.strong_count() > 0);
+        let is_full = inner.wholes.len() >= MAX_WHOLES;
+        let limit = self.limit as u64 / SHARE_HISTORY;
+        let Inner { whole: shared, history: Some(history), .. } = &mut *inner else { return None };
+        if let Some(shared) = shared
+            // Invariant: whoever is through with it can go on.
+            && history.reaches(shared.whole.seq())
+            && !shared.whole.has_failed()
         {
-            return Some((whole.clone(), false));
+            let since = appended - shared.appended;
+            let is_near = since < limit && since < shared.whole.bytes();
+            if is_full || is_near || shared.made.elapsed() < SHARE_WHOLE {
+                shared.used = Instant::now();
+                return Some((shared.whole.clone(), false));
+            }
         }
-        let whole = Whole::begin(head, inner.now.clone(), self.view, labels);
-        inner.whole = Some((Instant::now(), whole.clone()));
+        let (whole, now) = (Whole::begin(head, inner.now.clone(), self.view, labels), Instant::now());
+        inner.wholes.push(Arc::downgrade(&whole));
+        let shared = Shared { whole: whole.clone(), made: now, used: now, appended };
+        let old = inner.whole.replace(shared);
+        drop(inner);
+        // It may be the last of it: not under the lock.
+        drop(old);
         Some((whole, true))
+    }
+}
+
+impl Inner {
+    /// Whole states that lead to where nobody can go on from any more: who reads one has to begin again anyway, and
+    /// those who do not even read hold it for nothing.
+    fn late(&mut self) -> Vec<Arc<Whole>> {
+        let Some(history) = &self.history else { return Vec::new() };
+        let late = |whole: &Arc<Whole>| !history.reaches(whole.seq());
+        let found: Vec<_> = self.wholes.iter().filter_map(Weak::upgrade).filter(late).collect();
+        self.wholes.retain(|whole| !found.iter().any(|late| std::ptr::eq(whole.as_ptr(), Arc::as_ptr(late))));
+        self.whole.take_if(|shared| late(&shared.whole));
+        found
     }
 }
 
@@ -157,8 +221,8 @@ pub struct Lines {
     pods: bool,
     /// Bytes of history that are kept for each.
     limit: usize,
-    /// One for each view: a handful at most.
-    lines: Mutex<Vec<Arc<Line>>>,
+    /// One for each view, and when somebody was known to follow it: a handful at most.
+    lines: Mutex<Vec<(Arc<Line>, Instant)>>,
     /// There is a new one.
     pub(super) added: Notify,
 }
@@ -173,17 +237,142 @@ impl Lines {
     pub fn of(&self, view: View) -> Arc<Line> {
         let view = View { pods: view.pods && self.pods, ..view };
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = lines.iter().find(|line| line.view == view) {
+        if let Some((line, used)) = lines.iter_mut().find(|(line, _)| line.view == view) {
+            *used = Instant::now();
             return line.clone();
         }
         let line = Arc::new(Line::new(view, self.limit));
-        lines.push(line.clone());
+        lines.push((line.clone(), Instant::now()));
         self.added.notify_one();
         line
     }
 
     /// Those that there are.
     pub fn all(&self) -> Vec<Arc<Line>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(|(line, _)| line.clone()).collect()
+    }
+
+    /// Forgets those that nobody has followed for long. Whoever calls holds one reference to each line, and no other
+    /// but these, those of followers and our own is there.
+    pub(super) fn forget_unused(&self) {
+        let now = Instant::now();
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|(line, used)| {
+            if Arc::strong_count(line) > 2 {
+                *used = now;
+            }
+            now.saturating_duration_since(*used) < UNUSED
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::frame::Frame;
+    use crate::hub::whole::Part;
+    use crate::source::Resume;
+    use crate::zone::Table;
+    use crate::zone::change::Change;
+    use crate::zone::object::{Kinds, Namespace, Object};
+
+    const VIEW: View = View { headless_only: false, pods: false };
+
+    /// A state of so many namespaces.
+    fn state(names: usize, version: u64) -> State {
+        let mut table = Table::build([], Kinds::CORE, 1);
+        let namespace =
+            |n: usize| Object::Namespace(Namespace { name: format!("n{n}").into(), labels: [].into() });
+        let _ = table.apply((0..names).map(|n| Change::Upsert(namespace(n))), 1);
+        let told = Position { epoch: 1, versions: [version, 1, 1, 0] };
+        let reached = Resume { cluster_uid: "c".to_owned(), told, ..Resume::default() };
+        State { table, reached: Arc::new(reached), ..State::default() }
+    }
+
+    /// A line with a history of this many bytes, at a state of many namespaces.
+    fn line(limit: usize) -> Line {
+        let line = Line::new(VIEW, limit);
+        line.begin(state(1000, 1));
+        line
+    }
+
+    /// Something of about this size changes.
+    fn change(line: &Line, version: u64, size: usize) {
+        // Text that does not compress.
+        let text = (0..size as u64 / 16)
+            .map(|n| format!("{:016x}", (n + version).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        line.append(vec![Packet::from(&Frame::Refused { why: text.collect() })], state(1000, version));
+    }
+
+    async fn made(whole: &Whole) {
+        let mut progress = whole.progress();
+        while whole.part(usize::MAX) == Part::Wait {
+            progress.changed().await.expect("it is there");
+        }
+    }
+
+    #[tokio::test]
+    async fn in_a_storm_a_whole_state_is_shared_while_little_has_changed() {
+        let line = line(1 << 20);
+        let (whole, is_new) = line.whole(false).expect("a state");
+        made(&whole).await;
+        assert!(is_new && whole.bytes() > 1000, "{}", whole.bytes());
+        tokio::time::pause();
+        tokio::time::advance(2 * SHARE_WHOLE).await;
+        change(&line, 2, 160);
+        assert!(line.whole(false).is_some_and(|(other, is_new)| !is_new && Arc::ptr_eq(&other, &whole)));
+        // Who would catch up with more than that gets a new one.
+        change(&line, 3, 40_000);
+        assert!(line.whole(false).is_some_and(|(other, is_new)| is_new && !Arc::ptr_eq(&other, &whole)));
+    }
+
+    #[tokio::test]
+    async fn one_that_nobody_reads_is_forgotten() {
+        let line = line(1 << 20);
+        let (whole, _) = line.whole(false).expect("a state");
+        made(&whole).await;
+        tokio::time::pause();
+        tokio::time::advance(2 * SHARE_WHOLE).await;
+        line.expire();
+        assert!(line.whole(false).is_some_and(|(_, is_new)| !is_new), "somebody reads it");
+        drop(whole);
+        tokio::time::advance(2 * SHARE_WHOLE).await;
+        line.expire();
+        assert!(line.whole(false).is_some_and(|(_, is_new)| is_new));
+    }
+
+    #[tokio::test]
+    async fn slow_readers_hold_a_few_whole_states_at_most() {
+        let line = line(1 << 20);
+        let mut slow = Vec::new();
+        for version in 2..20 {
+            let (whole, _) = line.whole(false).expect("a state");
+            made(&whole).await;
+            slow.push(whole);
+            tokio::time::pause();
+            tokio::time::advance(2 * SHARE_WHOLE).await;
+            tokio::time::resume();
+            change(&line, version, 40_000);
+        }
+        slow.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        assert_eq!(slow.len(), MAX_WHOLES);
+        // Where the history no longer reaches them they are worth nothing, and hold nothing.
+        change(&line, 20, 4 << 20);
+        assert!(slow.iter().all(|whole| whole.has_failed() && whole.part(0) == Part::Failed));
+        assert!(line.whole(false).is_some_and(|(_, is_new)| is_new));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_view_that_nobody_follows_is_forgotten_after_a_while() {
+        let lines = Lines::new(true, 1 << 20);
+        let followed = lines.of(VIEW);
+        drop(lines.of(View { pods: true, ..VIEW }));
+        let _index = lines.all();
+        tokio::time::advance(UNUSED / 2).await;
+        lines.forget_unused();
+        assert_eq!(lines.all().len(), 2);
+        tokio::time::advance(UNUSED).await;
+        lines.forget_unused();
+        assert_eq!(lines.all().iter().map(|line| line.view()).collect::<Vec<_>>(), [followed.view()]);
     }
 }

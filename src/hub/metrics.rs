@@ -66,6 +66,8 @@ pub(super) struct ServeMetrics {
     pub(super) connections: Gauge,
     /// Connections that ended before they were of use.
     pub(super) failed: Counter,
+    /// Connections from where too many were in their handshakes.
+    pub(super) crowded: Counter,
     /// Bytes of frames sent.
     pub(super) sent: Counter,
     /// Followers that went on from where they were.
@@ -135,6 +137,10 @@ impl ServeMetrics {
                 "outlast_hub_connections_failed_total",
                 "Connections that broke, or ended before anything was asked.",
             ),
+            crowded: counter(
+                "outlast_hub_connections_crowded_total",
+                "Connections that were closed because too many from the same address were in their handshakes.",
+            ),
             sent: counter("outlast_hub_sent_bytes_total", "Bytes of frames sent to followers."),
             resumed: counter("outlast_hub_resumed_total", "Followers that went on from where they were."),
             wholes: Reason::ALL.map(|reason| metrics.counter(wholes, &[("why", reason.as_str())])),
@@ -179,6 +185,8 @@ pub(super) struct GateMetrics {
     pub(super) waiting: Gauge,
     /// How many are being sent.
     pub(super) running: Gauge,
+    /// How many were passed over because they made no progress.
+    pub(super) stalled: Counter,
 }
 
 impl GateMetrics {
@@ -186,6 +194,11 @@ impl GateMetrics {
         Self {
             waiting: gauge(metrics, "outlast_hub_queue_length", "Followers that wait for a whole state."),
             running: gauge(metrics, "outlast_hub_transfers", "Whole states that are being sent."),
+            stalled: counter(
+                metrics,
+                "outlast_hub_transfers_stalled_total",
+                "Followers that were being sent a whole state and did not read: they count no longer.",
+            ),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which hubs there are: what followers are told, and persist for the day when they know of no other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,14 +24,20 @@ pub(super) struct Roster {
 impl Roster {
     /// Every hub that is known by this table.
     pub(super) fn hubs(&self, table: &Table) -> Arc<[SocketAddr]> {
-        let mut hubs: BTreeSet<_> = self.fixed.iter().copied().collect();
+        let mut hubs = self.fixed.clone();
         if let Some((namespace, name)) = &self.service
             && let Some(entry) = table.service(namespace.as_bytes(), name.as_bytes())
         {
             let addresses = entry.slices().flat_map(|slice| slice.endpoints.addresses().iter());
-            hubs.extend(addresses.map(|ip| SocketAddr::new(ip, self.port)));
+            // In their own order, so that what is the same is so.
+            let addresses: BTreeSet<_> = addresses.map(|ip| SocketAddr::new(ip, self.port)).collect();
+            hubs.extend(addresses);
         }
-        hubs.into_iter().take(MAX_HUBS).collect()
+        // What is configured stays ahead of what there is no room for.
+        let mut seen = HashSet::new();
+        hubs.retain(|hub| seen.insert(*hub));
+        hubs.truncate(MAX_HUBS);
+        hubs.into()
     }
 
     /// Follows the table until `stop`.
@@ -84,10 +90,14 @@ mod tests {
             slice("other", "other", &[[10, 0, 0, 9]]),
         ];
         let table = Table::build(objects, Kinds::CORE, 1);
-        let fixed = vec!["10.0.0.1:9953".parse().expect("an address"), "10.1.0.1:1".parse().expect("one")];
+        let fixed: Vec<SocketAddr> =
+            ["10.1.0.1:1", "10.0.0.2:9953", "10.1.0.1:1"].map(|a| a.parse().expect("one")).into();
         let roster = Roster { fixed, service: Some(("outlast".into(), "hub".into())), port: 9953 };
         let said: Vec<_> = roster.hubs(&table).iter().map(ToString::to_string).collect();
-        assert_eq!(said, ["10.0.0.1:9953", "10.0.0.2:9953", "10.1.0.1:1"]);
+        assert_eq!(said, ["10.1.0.1:1", "10.0.0.2:9953", "10.0.0.1:9953"], "ourselves first, and each once");
+        let many = |n: u16| SocketAddr::new([10, 9, 0, 1].into(), n + 1);
+        let crowded = Roster { fixed: (0..100).map(many).collect(), service: None, port: 1 };
+        assert_eq!((crowded.hubs(&table).len(), crowded.hubs(&table)[0]), (MAX_HUBS, many(0)));
         let alone = Roster { service: None, ..roster };
         assert_eq!(alone.hubs(&table).len(), 2);
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, Last};
 use super::config::HubConfig;
@@ -19,7 +20,7 @@ use super::metrics::{GateMetrics, IndexMetrics, ServeMetrics};
 use super::orders::ToSource;
 use super::probe::{Seen, keep_looking};
 use super::roster::Roster;
-use super::serve::{Listener, Serving, ServingConfig, bind};
+use super::serve::{Listener, Parts, Serving, ServingConfig, bind};
 use super::siblings::{Family, Rounds};
 use crate::ops::admin::{Admin, Face};
 use crate::ops::clock::WallClock;
@@ -76,6 +77,7 @@ pub fn start(
     drain: &Drain,
     control: &Handle,
 ) -> anyhow::Result<Running> {
+    config.warn();
     let readiness = Readiness::new(Monitor::UntilReady);
     let store = Store::new();
     let triggers = Arc::<Triggers>::default();
@@ -84,6 +86,9 @@ pub fn start(
     let writer = Writer::new(store.clone(), keeper, config.wanted, config.limits, clock.clone(), metrics);
     let mut writer = writer.with_readiness(readiness.register(DATA)).with_triggers(triggers.clone());
     let resume = writer.boot();
+    let lines = Arc::new(Lines::new(config.wanted.pods, config.history_bytes));
+    // Before the source: what was loaded is where histories begin.
+    let index = Index::new(store.clone(), triggers, lines.clone(), Arc::new(IndexMetrics::new(metrics)));
 
     let listeners = config.listen.iter().map(|address| bind(*address)).collect::<anyhow::Result<Vec<_>>>()?;
     let addresses: Vec<_> = listeners.iter().map(|listener| listener.local).collect();
@@ -91,97 +96,147 @@ pub fn start(
     let prepared = admin.prepare(&config.faces)?;
     admin.apply(prepared);
 
-    let stop = drain.draining().child_token();
     let (name, commands, orders) = (name(), ToSource::default(), writer.control());
     let judged = (config.wanted.kinds(), config.limits);
     let family = Family::new(name.clone(), store.clone(), orders.clone(), commands.clone(), judged, metrics);
-    control.spawn(family.clone().run(stop.clone()));
+    let (roster, hubs) = (roster(&config, &addresses), watch::channel([].into()));
+    let base = Base { config, addresses, name, store, commands, family, control: control.clone() };
     // Certificates are read on the runtime that is entered.
-    let meetings = Meetings::new(&config.trust, clock.clone(), metrics);
-    let own = if config.advertise.is_empty() { addresses.clone() } else { config.advertise.clone() };
-    let is_other = |hub: &SocketAddr| !own.contains(hub) && !addresses.contains(hub);
-    let following = Following {
-        writer,
-        store: store.clone(),
-        source: source.clone(),
-        commands: commands.clone(),
-        wanted: config.wanted,
-        limits: config.limits,
-        interval: config.interval,
-        guard: config.guard,
-        siblings: config.siblings.iter().copied().filter(is_other).collect(),
-        family: family.clone(),
-        trust: config.trust.clone(),
-        meetings: meetings.clone(),
-        name: name.clone(),
-        clock: clock.clone(),
-        metrics: metrics.clone(),
-        jitter: Jitter::for_process(),
-        control: control.clone(),
-        look_again: LookAgain::default(),
-    };
+    let meetings = Meetings::new(&base.config.trust, clock.clone(), metrics);
+    // Invariant: who has not yet moved is told what happens until the end.
+    let stop = drain.closing();
+    let following = base.following(writer, meetings.clone(), clock, metrics);
     let writer = control.spawn(following.run(resume, stop.clone()));
-    let (probed, audited) = (Arc::<Seen>::default(), Arc::new(Last::none(config.audit_interval)));
-    let probe = Probe::new(config.access.clone(), metrics.clone());
-    let jitter = Jitter::for_process();
-    control.spawn(keep_looking(probe, probed.clone(), metrics.clone(), jitter, stop.clone()));
-    let audit = Audit {
-        interval: config.audit_interval,
-        kinds: config.wanted.kinds(),
-        limits: config.limits,
-        store: store.clone(),
-        source: commands.clone(),
-        family: family.clone(),
-        last: audited.clone(),
-        jitter: Jitter::for_process(),
-    };
-    control.spawn(audit.run(metrics.clone(), stop.clone()));
-
-    let lines = Arc::new(Lines::new(config.wanted.pods, config.history_bytes));
-    let index = Index::new(store.clone(), triggers, lines.clone(), Arc::new(IndexMetrics::new(metrics)));
     control.spawn(index.run(stop.clone()));
-    let gate = Gate::new(config.transfers, GateMetrics::new(metrics));
-    control.spawn(gate.clone().run(drain.closing().clone()));
-    control.spawn(metrics.clone().run_upkeep(drain.closing().clone()));
+    control.spawn(roster.run(base.store.clone(), hubs.0, stop.clone()));
+    base.meet(meetings, hubs.1.clone(), stop);
+    let views = base.look(metrics, drain.draining());
+    control.spawn(metrics.clone().run_upkeep(stop.clone()));
 
-    let (hubs, known) = watch::channel([].into());
-    control.spawn(roster(&config, &addresses).run(store.clone(), hubs, stop.clone()));
-    let own = own.iter().chain(&addresses).copied().collect();
-    let (hubs, jitter) = (known.clone(), Jitter::for_process());
-    control.spawn(Rounds { family: family.clone(), meetings, own, hubs, jitter }.run(stop));
-    let serving = ServingConfig {
-        name: name.clone(),
-        wanted: config.wanted,
-        limits: config.limits,
-        max_subscribers: config.max_subscribers,
-        move_within: config.move_within,
-    };
-    let serving = Serving::new(
-        serving,
-        store.clone(),
+    let gate = Gate::new(base.config.transfers, GateMetrics::new(metrics));
+    control.spawn(gate.clone().run(stop.clone()));
+    let parts = Parts {
+        store: base.store.clone(),
         lines,
         gate,
-        known,
-        family.clone(),
-        drain.clone(),
-        ServeMetrics::new(metrics),
-    );
-    let tells: Vec<Arc<dyn Tells>> = vec![serving.followers(), family.clone(), probed, audited];
+        hubs: hubs.1,
+        family: base.family.clone(),
+        drain: drain.clone(),
+    };
+    let serving = Serving::new(base.serving(), parts, ServeMetrics::new(metrics));
+    let followers: Arc<dyn Tells> = serving.followers();
+    let tells = [followers].into_iter().chain(views).collect();
+    serve(listeners, &serving, &base.config.trust, clock, metrics, drain);
+    let Base { config, addresses, name, store, commands, family, .. } = base;
     let operated = HubControl {
         name,
         began: Instant::now(),
         addresses: addresses.clone(),
-        store: Ordered { zone: ZONE.to_owned(), source, snapshot: config.snapshot.clone(), control: orders },
+        store: Ordered { zone: ZONE.to_owned(), source, snapshot: config.snapshot, control: orders },
         readiness,
-        trust: config.trust.clone(),
+        trust: config.trust,
         clock: clock.clone(),
         family,
         tells,
     };
-    serve(listeners, &serving, &config.trust, clock, metrics, drain);
     let faces = [Face::Health, Face::Ready, Face::Metrics].into_iter();
     let faces = faces.flat_map(|f| admin.addresses(f).map(move |a| (f, a)).collect::<Vec<_>>()).collect();
     Ok(Running { addresses, faces, store, commands, control: Arc::new(operated), writer, _admin: admin })
+}
+
+/// What most parts of a hub need.
+struct Base {
+    /// What is configured.
+    config: HubConfig,
+    /// Where followers are served.
+    addresses: Vec<SocketAddr>,
+    /// Its name, another one each time it starts.
+    name: String,
+    /// What it holds.
+    store: Arc<Store>,
+    /// To its source.
+    commands: ToSource,
+    /// Other hubs.
+    family: Arc<Family>,
+    /// Where all but the streams runs.
+    control: Handle,
+}
+
+impl Base {
+    /// The addresses that are our own, whoever names us by them.
+    fn own(&self) -> Vec<SocketAddr> {
+        self.config.advertise.iter().chain(&self.addresses).copied().collect()
+    }
+
+    /// What keeps the data up to date.
+    fn following(
+        &self,
+        writer: Writer,
+        meetings: Meetings,
+        clock: &Arc<WallClock>,
+        metrics: &Arc<Metrics>,
+    ) -> Following {
+        let (config, own) = (&self.config, self.own());
+        Following {
+            writer,
+            store: self.store.clone(),
+            source: SourceConfig::ApiServer(config.access.clone()),
+            commands: self.commands.clone(),
+            wanted: config.wanted,
+            limits: config.limits,
+            interval: config.interval,
+            guard: config.guard,
+            siblings: config.siblings.iter().copied().filter(|hub| !own.contains(hub)).collect(),
+            family: self.family.clone(),
+            trust: config.trust.clone(),
+            meetings,
+            name: self.name.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            jitter: Jitter::for_process(),
+            control: self.control.clone(),
+            look_again: LookAgain::default(),
+        }
+    }
+
+    /// Goes round among the other hubs until `stop`.
+    fn meet(&self, meetings: Meetings, hubs: watch::Receiver<Arc<[SocketAddr]>>, stop: &CancellationToken) {
+        let (family, jitter) = (self.family.clone(), Jitter::for_process());
+        self.control.spawn(family.clone().run(stop.clone()));
+        let rounds = Rounds { family, meetings, own: self.own(), hubs, jitter };
+        self.control.spawn(rounds.run(stop.clone()));
+    }
+
+    /// Looks after the API server until `stop`. What people are told of that and of other hubs.
+    fn look(&self, metrics: &Arc<Metrics>, stop: &CancellationToken) -> [Arc<dyn Tells>; 3] {
+        let (probed, last) = (Arc::<Seen>::default(), Arc::new(Last::none(self.config.audit_interval)));
+        let probe = Probe::new(self.config.access.clone(), metrics.clone());
+        let jitter = Jitter::for_process();
+        self.control.spawn(keep_looking(probe, probed.clone(), metrics.clone(), jitter, stop.clone()));
+        let audit = Audit {
+            interval: self.config.audit_interval,
+            kinds: self.config.wanted.kinds(),
+            limits: self.config.limits,
+            store: self.store.clone(),
+            source: self.commands.clone(),
+            family: self.family.clone(),
+            last: last.clone(),
+            jitter: Jitter::for_process(),
+        };
+        self.control.spawn(audit.run(metrics.clone(), stop.clone()));
+        [self.family.clone(), probed, last]
+    }
+
+    /// What it says of itself.
+    fn serving(&self) -> ServingConfig {
+        ServingConfig {
+            name: self.name.clone(),
+            wanted: self.config.wanted,
+            limits: self.config.limits,
+            max_subscribers: self.config.max_subscribers,
+            move_within: self.config.move_within,
+        }
+    }
 }
 
 fn serve(

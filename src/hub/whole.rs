@@ -3,6 +3,7 @@
 //! It is an append-only list of packets. Readers walk along it, each at its own pace; it is freed when the last of them
 //! is through. What changed meanwhile is in the history, from [`Whole::seq`] on.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -20,6 +21,8 @@ pub struct Whole {
     seq: u64,
     /// What is made of it so far.
     packets: RwLock<Vec<Packet>>,
+    /// Bytes of that.
+    bytes: AtomicU64,
     /// How it goes; wakes readers.
     progress: watch::Sender<Progress>,
 }
@@ -52,7 +55,7 @@ impl Whole {
     /// Begins to make it of this state, which is that of the boundary `seq`.
     pub(super) fn begin(seq: u64, state: Arc<State>, view: View, labels: bool) -> Arc<Self> {
         let progress = watch::Sender::new(Progress::Making);
-        let whole = Arc::new(Self { seq, packets: RwLock::default(), progress });
+        let whole = Arc::new(Self { seq, packets: RwLock::default(), bytes: AtomicU64::new(0), progress });
         let making = Making(whole.clone());
         tokio::task::spawn_blocking(move || making.make(&state, view, labels));
         whole
@@ -61,6 +64,18 @@ impl Whole {
     /// The boundary of the history that it is the state of.
     pub const fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// Bytes of what is made of it so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// It is of no use any more: frees what is made of it, whoever holds on to it.
+    pub(super) fn revoke(&self) {
+        self.progress.send_replace(Progress::Failed);
+        let packets = std::mem::take(&mut *self.packets.write().unwrap_or_else(PoisonError::into_inner));
+        drop(packets);
     }
 
     /// Whether it broke.
@@ -87,8 +102,26 @@ impl Whole {
     }
 
     fn push(&self, packet: Packet) {
-        self.packets.write().unwrap_or_else(PoisonError::into_inner).push(packet);
-        self.progress.send_replace(Progress::Making);
+        let mut packets = self.packets.write().unwrap_or_else(PoisonError::into_inner);
+        // With the lock: what is revoked stays empty.
+        if self.has_failed() {
+            return;
+        }
+        self.bytes.fetch_add(packet.len() as u64, Ordering::Relaxed);
+        packets.push(packet);
+        drop(packets);
+        self.goes(Progress::Making);
+    }
+
+    /// It goes like this, unless it was revoked.
+    fn goes(&self, on: Progress) {
+        self.progress.send_if_modified(|progress| {
+            let goes = *progress != Progress::Failed;
+            if goes {
+                *progress = on;
+            }
+            goes
+        });
     }
 }
 
@@ -124,7 +157,7 @@ impl Making {
             digests: mark.digests,
             holds: state.told_holds(),
         })));
-        self.0.progress.send_replace(Progress::Made);
+        self.0.goes(Progress::Made);
     }
 
     fn part(&self, entries: Option<Vec<wire::Entry>>) {

@@ -81,7 +81,7 @@ impl Generation {
     }
 
     /// The hold that the answer for a pod of this address is under: its own, or that of its namespace.
-    pub fn hold_of_pod(&self, namespace: &[u8], address: IpAddr) -> Option<&Hold> {
+    pub fn hold_of_pod(&self, namespace: &[u8], address: IpAddr) -> Option<&OpenHold> {
         if self.held.is_empty() {
             return None;
         }

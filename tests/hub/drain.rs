@@ -25,11 +25,13 @@ async fn followers_are_told_to_move_and_served_until_the_end() {
     };
     assert_eq!(within, Duration::from_millis(500));
     assert_eq!(follower.heartbeat(1).await.digests, follower.standing.digests, "still there");
+    service(&server, "late", false);
+    follower.count(Kind::Service, 1).await;
     while follower.next().await.is_some() {}
     stopping.await.unwrap();
     service(&server, "web", false);
     let mut moved = Follower::connect(other.address, follower.leave()).await;
-    moved.count(Kind::Service, 1).await;
+    moved.count(Kind::Service, 2).await;
     assert_eq!((moved.welcome.unwrap().plan, moved.wholes), (Plan::Changes, 0));
 }
 

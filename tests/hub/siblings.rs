@@ -117,6 +117,49 @@ async fn a_restore_that_one_hub_has_seen_begins_an_epoch_at_both() {
 }
 
 #[tokio::test]
+async fn more_restores_than_there_can_be_are_not_believed() {
+    let server = cluster().await;
+    let hub = TestHub::live(&server).await;
+    let uid = meet(hub.address, &Greeting::default()).await.cluster_uid;
+    let position = Position { epoch: u64::MAX - 1, versions: [1; 4] };
+    let nonsense = Greeting { hub: "stray".to_owned(), cluster_uid: uid, position, ..Greeting::default() };
+    let before = lists(&server);
+    for _ in 0..3 {
+        meet(hub.address, &nonsense).await;
+    }
+    // One that can be is, once, however often it is told of.
+    let plausible = |epoch| Greeting { position: Position { epoch, versions: [1; 4] }, ..nonsense.clone() };
+    for epoch in 3..6 {
+        meet(hub.address, &plausible(epoch)).await;
+    }
+    let mut follower = Follower::fresh(hub.address, PLAIN).await;
+    follower.until(|f| f.standing.position.epoch == 3).await;
+    assert!(lists(&server) > before);
+    assert_eq!(meet(hub.address, &plausible(6)).await.position.epoch, 3);
+}
+
+#[tokio::test]
+async fn a_node_does_not_speak_as_a_hub() {
+    let (server, authority) = (cluster().await, Ca::new());
+    let [hub_identity, node_identity] =
+        [Role::Hub, Role::Node].map(|role| IdentityFolder::real(&authority, role));
+    let mut builder = Builder::new(&server);
+    builder.config.trust = TrustConfig::Tls(hub_identity.files());
+    let hub = builder.start();
+    hub.state("live").await;
+    for (identity, is_heard) in [(&hub_identity, true), (&node_identity, false)] {
+        let trust = TrustConfig::Tls(identity.files());
+        let meetings = Meetings::new(&trust, Arc::new(WallClock::new(0)), &Metrics::new());
+        let greeting = Greeting { hub: format!("heard: {is_heard}"), ..Greeting::default() };
+        let said = meetings.with(hub.address).meet(greeting).await;
+        assert_eq!(said.is_ok(), is_heard, "{said:?}");
+        if let Err(why) = said {
+            assert!(why.contains("hubs meet hubs"), "{why}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_accepted_at_one_hub_frees_the_nodes_of_both() {
     let server = cluster().await;
     many(&server, "s", 20);

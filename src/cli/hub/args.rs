@@ -38,7 +38,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, env = "OUTLAST_HUB_LISTEN", value_name = "ADDRESS", value_delimiter = ',', value_parser = address)]
     listen: Vec<SocketAddr>,
     /// Addresses that others reach this hub by, which followers are told of [default: those of --listen]
-    #[arg(long, env = "OUTLAST_HUB_ADVERTISE", value_name = "ADDRESS", value_delimiter = ',', value_parser = address)]
+    #[arg(long, env = "OUTLAST_HUB_ADVERTISE", value_name = "ADDRESS", value_delimiter = ',', value_parser = hub_address)]
     advertise: Vec<SocketAddr>,
     /// Folder of the snapshots that followers are served from while there is no API server
     #[arg(long, env = "OUTLAST_HUB_SNAPSHOT", value_name = "DIR")]
@@ -83,7 +83,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, env = "OUTLAST_HUB_PLAIN", conflicts_with = "tls_ca")]
     plain: bool,
     /// Another hub of the cluster: IP or IP:PORT, with commas between
-    #[arg(long, env = "OUTLAST_HUB_SIBLING", value_name = "ADDRESS", value_delimiter = ',', value_parser = address)]
+    #[arg(long, env = "OUTLAST_HUB_SIBLING", value_name = "ADDRESS", value_delimiter = ',', value_parser = hub_address)]
     sibling: Vec<SocketAddr>,
     /// The service whose endpoints are the hubs of the cluster
     #[arg(long, env = "OUTLAST_HUB_SERVICE", value_name = "NAMESPACE/NAME", value_parser = service)]
@@ -161,9 +161,19 @@ impl Args {
                 TrustConfig::Tls(TlsFiles { ca, cert, key, grace })
             }
             None => {
-                check_plain(&listen, self.plain).map_err(|refused| {
-                    Wrong(format!("--listen {refused}: --tls-ca, --tls-cert and --tls-key, or --plain"))
-                })?;
+                let tls = "--tls-ca, --tls-cert and --tls-key, or --plain";
+                let spoken =
+                    [("listen", &listen), ("sibling", &self.sibling), ("advertise", &self.advertise)];
+                for (flag, addresses) in spoken {
+                    check_plain(addresses, self.plain)
+                        .map_err(|refused| Wrong(format!("--{flag} {refused}: {tls}")))?;
+                }
+                if self.service.is_some() && !self.plain {
+                    return Err(Wrong(format!(
+                        "--service: its endpoints are not on loopback, and whoever is on the way could make up the \
+                         cluster's names: {tls}"
+                    )));
+                }
                 TrustConfig::Plain
             }
         };
@@ -219,6 +229,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .or_else(|_| ip())
         .map_err(|_| "write IP, IP:PORT or [IPV6]:PORT; names are not looked up".to_owned())
+}
+
+/// Where a hub can be reached.
+fn hub_address(text: &str) -> Result<SocketAddr, String> {
+    crate::source::hub::access::address(text).map_err(|error| error.to_string())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -349,6 +364,16 @@ mod tests {
             ("--kubeconfig k", "--tls-ca, --tls-cert and --tls-key, or --plain"),
             ("--kubeconfig k --listen 127.0.0.1:1,10.0.0.1:1", "10.0.0.1:1 is not on loopback"),
             ("--kubeconfig k --listen hub.example.org:1", "names are not looked up"),
+            (
+                "--kubeconfig k --listen 127.0.0.1:1 --sibling 10.0.0.2",
+                "--sibling 10.0.0.2:9953 is not on loopback",
+            ),
+            ("--kubeconfig k --listen 127.0.0.1:1 --advertise 10.0.0.2", "--advertise 10.0.0.2:9953 is not"),
+            ("--kubeconfig k --listen 127.0.0.1:1 --service outlast/hub", "or --plain"),
+            ("--kubeconfig k --plain --sibling 0.0.0.0", "is not the address of a hub"),
+            ("--kubeconfig k --plain --sibling 10.0.0.1:0", "is not the address of a hub"),
+            ("--kubeconfig k --plain --sibling 224.0.0.1", "is not the address of a hub"),
+            ("--kubeconfig k --plain --advertise [::]", "is not the address of a hub"),
             ("--kubeconfig k --tls-ca a", "--tls-cert <FILE>"),
             ("--kubeconfig k --plain --service hub", "write NAMESPACE/NAME"),
             ("--kubeconfig k --plain --transfers 0", "write a number from 1 to 10000"),

@@ -1,17 +1,23 @@
 //! Sockets, handshakes and HTTP/2, each bounded.
 //!
 //! Followers keep one connection for as long as it lasts. Whether the other side is alive is TCP's to find out: the
-//! kernel answers for a follower that is stopped, which thus is not disconnected, and for a host that is gone nobody
-//! does. HTTP/2's own pings would be answered by neither.
+//! kernel answers for a follower that is stopped, which thus is not disconnected, and nobody does for a host that is
+//! gone. Where nothing is under way, keepalive finds that out within a minute; where something is, TCP sends it again for
+//! a quarter of an hour, as the system has it (`tcp_retries2`). That costs a connection's buffers until then and holds
+//! nobody up. `TCP_USER_TIMEOUT` would make it shorter, and would cut those that are stopped: their kernel answers, and
+//! takes nothing. HTTP/2's own pings would be answered by neither.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,12 +25,13 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tonic::codegen::Service as _;
 
 use super::service::{Service, Serving};
 use crate::feed::wire::hub_server::HubServer;
 use crate::trust::name::Role;
+use crate::trust::peer::Peer;
 use crate::trust::server::Acceptor;
 
 /// Connections that wait to be accepted: a fleet comes back at once.
@@ -36,11 +43,19 @@ const SPARE_CONNECTIONS: usize = 256;
 /// How many handshakes are under way at once; the others wait in the kernel.
 const MAX_HANDSHAKES: usize = 256;
 
+/// How many of them come from one address, which is a node's: more are closed at once, and come again. Loopback is where
+/// tests and drills have thousands of followers.
+const MAX_HANDSHAKES_OF_ONE: usize = 16;
+
+/// How long a handshake may take: a few round trips, on a machine that is busy. The other side, which has to wait for its
+/// turn, is more patient.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
+
 /// How long a connection may go without asking for anything.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 
-/// Streams of one connection: one to follow, and one of a sibling that says how it is; a few to spare.
-const MAX_STREAMS: u32 = 8;
+/// Streams of one connection: one to follow or to say how a sibling is, and one that is about to end.
+const MAX_STREAMS: u32 = 2;
 
 /// What a stream may send ahead: subscriptions and pings are small.
 const STREAM_WINDOW: u32 = 64 << 10;
@@ -54,8 +69,11 @@ const SEND_BUFFER: usize = 64 << 10;
 /// Headers of a request.
 const MAX_HEADERS: u32 = 8 << 10;
 
-/// The largest request: what operators have accepted, as hashes, from a sibling.
-const MAX_REQUEST: usize = 1 << 20;
+/// The largest request of a follower: a subscription is a few hundred bytes.
+const MAX_REQUEST: usize = 16 << 10;
+
+/// The largest one of a sibling: what operators have accepted, as hashes.
+const MAX_GREETING: usize = 1 << 20;
 
 /// Silence after which TCP asks whether the other side is there, how often it asks, and how many times.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
@@ -95,7 +113,7 @@ impl Listener {
     /// Takes connections until the drain begins, and serves each until its end.
     pub(in crate::hub) async fn run(self, serving: Arc<Serving>, trust: Option<Acceptor>) {
         let slots = Arc::new(Semaphore::new(serving.config.max_subscribers + SPARE_CONNECTIONS));
-        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        let (handshakes, of_one) = (Arc::new(Semaphore::new(MAX_HANDSHAKES)), Arc::<Crowds>::default());
         let drain = serving.drain.clone();
         let accept = async {
             loop {
@@ -113,6 +131,11 @@ impl Listener {
                         continue;
                     }
                 };
+                let Some(one) = of_one.enter(peer.ip()) else {
+                    serving.metrics.crowded.increment(1);
+                    continue;
+                };
+                let handshake = (handshake, one);
                 let (serving, trust) = (serving.clone(), trust.clone());
                 drain.spawn(async move {
                     serving.metrics.connections.increment(1.0);
@@ -144,28 +167,82 @@ async fn serve(
     match trust {
         None => {
             drop(handshake);
-            http(stream, Role::Hub, serving).await
+            http(stream, serving, None).await
         }
         Some(trust) => {
-            let (tls, peer) = trust.accept(stream, peer).await?;
+            let (tls, peer) = timeout(HANDSHAKE_LIMIT, trust.accept(stream, peer))
+                .await
+                .with_context(|| format!("no handshake within {HANDSHAKE_LIMIT:?}"))??;
             drop(handshake);
-            http(tls, peer.role, serving).await
+            http(tls, serving, Some(peer)).await
         }
     }
 }
 
-/// HTTP/2 until the end of the connection.
-async fn http<S>(stream: S, peer: Role, serving: &Arc<Serving>) -> anyhow::Result<()>
+/// Whether who is at the other side may speak as a hub: one by its certificate, or anybody in plain text, which is for
+/// those who trust their network.
+pub(super) fn may_meet(peer: Option<&Peer>) -> bool {
+    peer.is_none_or(|peer| peer.role == Role::Hub)
+}
+
+/// How the path of the call ends that hubs speak to each other by.
+const MEET: &str = "/Meet";
+
+/// Who is in a handshake, by address.
+#[derive(Default)]
+struct Crowds(Mutex<HashMap<IpAddr, usize>>);
+
+/// One that is in a handshake; dropped, it is through.
+struct One {
+    /// Among these.
+    crowds: Arc<Crowds>,
+    /// From here.
+    from: IpAddr,
+}
+
+impl Crowds {
+    /// One more from there; `None` where there are as many as there may be.
+    fn enter(self: &Arc<Self>, from: IpAddr) -> Option<One> {
+        let from = from.to_canonical();
+        let mut crowds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = crowds.entry(from).or_default();
+        if *count >= MAX_HANDSHAKES_OF_ONE && !from.is_loopback() {
+            return None;
+        }
+        *count += 1;
+        Some(One { crowds: self.clone(), from })
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        let mut crowds = self.crowds.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = crowds.get_mut(&self.from) {
+            *count -= 1;
+            if *count == 0 {
+                crowds.remove(&self.from);
+            }
+        }
+    }
+}
+
+/// HTTP/2 until the end of the connection, with somebody who has shown who it is, or in plain text.
+async fn http<S>(stream: S, serving: &Arc<Serving>, peer: Option<Peer>) -> anyhow::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let asked = Arc::new(AtomicBool::new(false));
-    let service =
-        HubServer::new(Service { serving: serving.clone(), peer }).max_decoding_message_size(MAX_REQUEST);
+    let most = if may_meet(peer.as_ref()) { MAX_GREETING } else { MAX_REQUEST };
+    let follow = HubServer::new(Service(serving.clone())).max_decoding_message_size(MAX_REQUEST);
+    let meet = HubServer::new(Service(serving.clone())).max_decoding_message_size(most);
     let service = service_fn({
         let asked = asked.clone();
-        move |request| {
+        move |mut request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
+            let service = if request.uri().path().ends_with(MEET) { &meet } else { &follow };
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(peer.clone());
+            }
             service.clone().call(request)
         }
     });
@@ -196,5 +273,26 @@ where
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshakes_of_one_address_are_few_and_none_keeps_another_out() {
+        let crowds = Arc::<Crowds>::default();
+        let [one, other] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse::<IpAddr>().expect("an address"));
+        let mapped = "::ffff:10.0.0.1".parse().expect("an address");
+        let mut entered: Vec<_> = (0..MAX_HANDSHAKES_OF_ONE).filter_map(|_| crowds.enter(one)).collect();
+        assert_eq!(entered.len(), MAX_HANDSHAKES_OF_ONE);
+        assert!(
+            crowds.enter(one).is_none() && crowds.enter(mapped).is_none() && crowds.enter(other).is_some()
+        );
+        entered.pop();
+        assert!(crowds.enter(mapped).is_some(), "room again");
+        entered.clear();
+        assert!(crowds.0.lock().expect("no panic").is_empty(), "nothing is kept of those that are through");
     }
 }

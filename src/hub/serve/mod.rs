@@ -11,4 +11,4 @@ mod session;
 mod stage;
 
 pub(super) use connections::{Listener, bind};
-pub(super) use service::{Serving, ServingConfig};
+pub(super) use service::{Parts, Serving, ServingConfig};

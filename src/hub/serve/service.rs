@@ -2,15 +2,16 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::connections::may_meet;
 use super::session::Session;
 use crate::feed::frame::{self, Frame, Heartbeat, PROTOCOL, Packet, Plan, Welcome};
 use crate::feed::greeting::Greeting;
@@ -27,7 +28,7 @@ use crate::ops::metrics::BuildInfo;
 use crate::source::Wanted;
 use crate::store::Store;
 use crate::store::state::{Facts, Limits};
-use crate::trust::name::Role;
+use crate::trust::peer::Peer;
 
 /// When a follower may come back to a hub that is full: it has tried others by then, and some of ours may have gone.
 const FULL_AFTER: Duration = Duration::from_secs(10);
@@ -65,8 +66,8 @@ pub(in crate::hub) struct Serving {
     family: Arc<Family>,
     /// Room for followers.
     seats: Arc<Semaphore>,
-    /// Whether there was none when somebody asked last: said once.
-    full: AtomicBool,
+    /// Whether there is none: said once.
+    full: Fullness,
     /// Spreads what many would do at once.
     jitter: Jitter,
     /// Says when to stop.
@@ -75,20 +76,27 @@ pub(in crate::hub) struct Serving {
     pub(super) metrics: ServeMetrics,
 }
 
+/// What streams need of the hub.
+pub(in crate::hub) struct Parts {
+    /// The state of the data.
+    pub(in crate::hub) store: Arc<Store>,
+    /// What there is to tell.
+    pub(in crate::hub) lines: Arc<Lines>,
+    /// The way to whole states.
+    pub(in crate::hub) gate: Arc<Gate>,
+    /// Every hub that is known.
+    pub(in crate::hub) hubs: watch::Receiver<Arc<[SocketAddr]>>,
+    /// Other hubs.
+    pub(in crate::hub) family: Arc<Family>,
+    /// Says when to stop.
+    pub(in crate::hub) drain: Drain,
+}
+
 impl Serving {
-    #[allow(clippy::too_many_arguments, reason = "the parts of a hub, put together in one place")]
-    pub(in crate::hub) fn new(
-        config: ServingConfig,
-        store: Arc<Store>,
-        lines: Arc<Lines>,
-        gate: Arc<Gate>,
-        hubs: watch::Receiver<Arc<[SocketAddr]>>,
-        family: Arc<Family>,
-        drain: Drain,
-        metrics: ServeMetrics,
-    ) -> Arc<Self> {
+    pub(in crate::hub) fn new(config: ServingConfig, parts: Parts, metrics: ServeMetrics) -> Arc<Self> {
+        let Parts { store, lines, gate, hubs, family, drain } = parts;
         let seats = Arc::new(Semaphore::new(config.max_subscribers));
-        let (jitter, full) = (Jitter::for_process(), AtomicBool::new(false));
+        let (jitter, full) = (Jitter::for_process(), Fullness::default());
         Arc::new(Self { config, store, lines, gate, hubs, family, seats, full, jitter, drain, metrics })
     }
 
@@ -119,20 +127,19 @@ impl Serving {
             }
             (Some(_), state, _) => (state, None),
         };
-        Pulse { state, age: facts.age, at: tokio::time::Instant::now(), why }
+        Pulse { state, age: facts.age, at: Instant::now(), why }
     }
 
     /// Room for one more follower.
     fn seat(&self) -> Option<OwnedSemaphorePermit> {
         let seat = self.seats.clone().try_acquire_owned().ok();
-        let was_full = self.full.swap(seat.is_none(), Ordering::Relaxed);
-        match &seat {
-            None if !was_full => {
+        match self.full.asked(seat.is_some(), Instant::now()) {
+            Some(Room::Gone) => {
                 let most = self.config.max_subscribers;
                 tracing::warn!(most, "there is no room for more followers: they are told to come back later");
             }
-            Some(_) if was_full => tracing::info!("there is room for followers again"),
-            None | Some(_) => {}
+            Some(Room::Again) => tracing::info!("there is room for followers again"),
+            None => {}
         }
         seat
     }
@@ -166,6 +173,35 @@ impl Serving {
     }
 }
 
+/// There is room again once nobody was refused for this long: at a hub that is full, each that goes makes room for a
+/// moment.
+const ROOM_AFTER: Duration = Duration::from_secs(60);
+
+/// Whether there is room, for people.
+#[derive(Default)]
+struct Fullness(Mutex<Option<Instant>>);
+
+/// What people are told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// There is none any more.
+    Gone,
+    /// There is some again.
+    Again,
+}
+
+impl Fullness {
+    /// Somebody asked for room, and got some or not. What is new, if anything.
+    fn asked(&self, is_room: bool, now: Instant) -> Option<Room> {
+        let mut refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_room {
+            return refused.replace(now).is_none().then_some(Room::Gone);
+        }
+        let over = refused.take_if(|last| now.saturating_duration_since(*last) >= ROOM_AFTER);
+        over.map(|_| Room::Again)
+    }
+}
+
 /// How the data was at some time.
 #[derive(Clone, Debug)]
 pub(super) struct Pulse {
@@ -174,7 +210,7 @@ pub(super) struct Pulse {
     /// How long ago it had been proved.
     age: Duration,
     /// When that was looked at.
-    at: tokio::time::Instant,
+    at: Instant,
     /// Why it is as it is, where that is something else than its age.
     why: Option<Arc<String>>,
 }
@@ -198,12 +234,7 @@ impl Pulse {
 type Replies = Pin<Box<dyn Stream<Item = Result<wire::FollowReply, Status>> + Send>>;
 
 /// The service, which its streams hold on to.
-pub(super) struct Service {
-    /// What all streams share.
-    pub(super) serving: Arc<Serving>,
-    /// What the one at the other end is by its certificate; a hub, where nobody needs one.
-    pub(super) peer: Role,
-}
+pub(super) struct Service(pub(super) Arc<Serving>);
 
 #[async_trait::async_trait]
 impl Hub for Service {
@@ -213,7 +244,7 @@ impl Hub for Service {
         &self,
         request: Request<Streaming<wire::FollowRequest>>,
     ) -> Result<Response<Self::FollowStream>, Status> {
-        let serving = self.serving.clone();
+        let serving = self.0.clone();
         let Some(seat) = serving.seat() else {
             let full = serving.later(FULL_AFTER, "this hub has as many followers as it may have");
             return Ok(Response::new(Box::pin(stream::iter([Ok(full.into())]))));
@@ -223,13 +254,32 @@ impl Hub for Service {
     }
 
     async fn meet(&self, request: Request<wire::Greeting>) -> Result<Response<wire::Greeting>, Status> {
-        // Invariant: what a sibling says has lists made and losses accepted, which is for no node to bring about.
-        if self.peer != Role::Hub {
-            return Err(Status::permission_denied("only hubs meet hubs"));
+        // Invariant: what hubs tell each other changes what all nodes get, and is heard from hubs alone.
+        if !may_meet(request.extensions().get::<Peer>()) {
+            return Err(Status::permission_denied("hubs meet hubs: this is the certificate of a node"));
         }
         let greeting: Greeting = request.into_inner().into();
         let known = greeting.known.clone();
-        self.serving.family.met(greeting).await;
-        Ok(Response::new(self.serving.family.greeting(&known).into()))
+        self.0.family.met(greeting).await;
+        Ok(Response::new(self.0.family.greeting(&known).into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_there_is_room_again_is_said_once_it_stays_so() {
+        let (full, begin) = (Fullness::default(), Instant::now());
+        let asked = |is_room, seconds| full.asked(is_room, begin + Duration::from_secs(seconds));
+        assert_eq!(asked(true, 0), None);
+        assert_eq!(asked(false, 1), Some(Room::Gone));
+        for second in (2..200).step_by(2) {
+            assert_eq!((asked(true, second), asked(false, second + 1)), (None, None), "{second}");
+        }
+        assert_eq!(asked(true, 259), None);
+        assert_eq!(asked(true, 262), Some(Room::Again));
+        assert_eq!((asked(true, 263), asked(false, 264)), (None, Some(Room::Gone)));
     }
 }

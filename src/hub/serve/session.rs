@@ -138,7 +138,8 @@ impl Session {
     /// Hears what has been asked, without waiting.
     fn listen(&mut self) {
         for _ in 0..MAX_HEARD {
-            if self.over {
+            // Invariant: who asks and does not read is not heard, so that what is to be sent stays a handful.
+            if self.over || !self.out.is_empty() {
                 return;
             }
             match self.requests.message().now_or_never() {
@@ -284,7 +285,7 @@ impl Session {
                     self.serving.metrics.made.increment(1);
                 }
                 let progress = whole.progress();
-                self.enter(Stage::Whole { line, whole, progress, at: 0, _permit: permit });
+                self.enter(Stage::Whole { line, whole, progress, at: 0, permit });
             }
             Todo::Through(line, seq) => {
                 self.serving.metrics.finished.increment(1);

@@ -52,7 +52,7 @@ pub(super) enum Stage {
         /// The next packet of it.
         at: usize,
         /// The right to it.
-        _permit: Permit,
+        permit: Permit,
     },
     /// It is told changes as they come.
     Live {
@@ -100,11 +100,13 @@ impl Stage {
                 Some(permit) => Todo::Turn(line.clone(), permit),
                 None => Todo::Wait,
             },
-            Self::Whole { line, whole, progress, at, _permit: _ } => {
+            Self::Whole { line, whole, progress, at, permit } => {
                 progress.mark_unchanged();
                 match whole.part(*at) {
                     Part::Packet(packet) => {
                         *at += 1;
+                        // There was room for it: the follower reads.
+                        permit.progress();
                         Todo::Send(packet)
                     }
                     Part::Wait => Todo::Wait,

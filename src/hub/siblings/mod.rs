@@ -47,6 +47,12 @@ const HEARD_WITHIN: Duration = Duration::from_secs(30);
 /// So many are remembered by name: those of [`rounds`] and their predecessors of the last minute.
 const MAX_KNOWN: usize = 64;
 
+/// A sibling is at most so many restores of the cluster ahead of us: nobody makes that many while a hub is down.
+const MAX_EPOCHS_AHEAD: u64 = 1000;
+
+/// The source is asked for another epoch this often at most: each costs the API server lists of everything.
+const BEGIN_EPOCH_EVERY: Duration = Duration::from_secs(60);
+
 /// Between two looks at how far we are behind.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -85,6 +91,10 @@ struct Known {
     words: Words,
     /// The latest epoch that a sibling has told of.
     epoch: u64,
+    /// When the source was asked for another one last.
+    asked: Option<Instant>,
+    /// Whether one was told of that cannot be: said once.
+    nonsense: bool,
 }
 
 /// One sibling.
@@ -253,17 +263,31 @@ impl Family {
         } else {
             arrears = Arrears::default();
         }
-        let epoch = said.position.epoch;
-        if ours && epoch > reached.told.epoch {
-            if epoch > known.epoch {
-                tracing::warn!(hub = %said.hub, epoch, "a sibling tells of a restore of the cluster");
-                known.epoch = epoch;
-            }
-            // Until it has been heard: the way to the source is short, and may be full.
-            let _ = self.source.ask(Command::BeginEpoch(epoch));
+        if ours && said.position.epoch > reached.told.epoch {
+            self.heard_of_epoch(&mut known, &said, reached.told.epoch);
         }
         known.siblings.insert(said.hub.clone(), Sibling { address, said, at: now, arrears, foreign });
         ours
+    }
+
+    /// A sibling is in a later epoch than ours.
+    fn heard_of_epoch(&self, known: &mut Known, said: &Greeting, ours: u64) {
+        let (epoch, now) = (said.position.epoch, Instant::now());
+        if epoch - ours > MAX_EPOCHS_AHEAD {
+            if !std::mem::replace(&mut known.nonsense, true) {
+                tracing::error!(hub = %said.hub, epoch, ours, "a sibling tells of more restores than there can be: not believed");
+            }
+            return;
+        }
+        if epoch > known.epoch {
+            tracing::warn!(hub = %said.hub, epoch, "a sibling tells of a restore of the cluster");
+            known.epoch = epoch;
+        }
+        // Until it has been heard: the way to the source is short, and may be full.
+        let is_due = known.asked.is_none_or(|at| now.saturating_duration_since(at) >= BEGIN_EPOCH_EVERY);
+        if is_due && self.source.ask(Command::BeginEpoch(epoch)) {
+            known.asked = Some(now);
+        }
     }
 
     /// Takes over what was accepted at a sibling.
