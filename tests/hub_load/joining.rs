@@ -1,0 +1,26 @@
+//! Followers that join.
+
+use super::world::{FULL, MANY, World};
+
+/// What the API server is asked while so many followers join and follow changes.
+async fn joined(thin: usize, full: usize) -> (u64, usize, u64) {
+    let world = World::new(2).await;
+    let hubs = [world.hub(0).await, world.hub(1).await];
+    let count = world.count();
+    let followers = world.followers(thin, full);
+    world.all_are_proved(&followers).await;
+    world.change(9);
+    world.all_have_it(&followers).await;
+    assert_eq!(followers.metric("outlast_hub_received_whole_states_total"), followers.len() as f64);
+    assert_eq!(followers.metric("outlast_hub_digest_mismatches_total"), 0.0);
+    assert_eq!(followers.left(), 0.0, "nobody was sent away");
+    (count.lists(), count.watches(hubs.len()).await, count.beyond_checks(hubs.len()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_server_is_asked_the_same_by_one_follower_and_by_two_thousand() {
+    let one = joined(0, 1).await;
+    assert_eq!(one, (0, 6, 0), "a watch a kind and hub, and what hubs check");
+    assert_eq!(joined(90, 10).await, one);
+    assert_eq!(joined(MANY - FULL, FULL).await, one);
+}
