@@ -54,8 +54,15 @@ async fn main() {
     let standin = Standin::start(Config::default()).await.unwrap();
     let cluster = Cluster::sized(arguments.services, arguments.endpoints).possible().unwrap();
     seed::cluster(standin.etcd(), cluster, |_| ()).unwrap();
-    let mut joining =
-        Figures::new(["followers", "in sync after", "sent away", "hub CPU", "hub RSS before", "with them", "a follower"]);
+    let mut joining = Figures::new([
+        "followers",
+        "in sync after",
+        "sent away",
+        "hub CPU",
+        "hub RSS before",
+        "with them",
+        "a follower",
+    ]);
     let mut fanout = Figures::new([
         "followers",
         "to the last, p50",
@@ -113,7 +120,10 @@ async fn run(
         format!("{:.1} s", (with.cpu - before.cpu).as_secs_f64()),
         megabytes(before.memory.now),
         megabytes(with.memory.now),
-        format!("{:.1} kB", with.memory.now.saturating_sub(before.memory.now) as f64 / 1e3 / followers as f64),
+        format!(
+            "{:.1} kB",
+            with.memory.now.saturating_sub(before.memory.now) as f64 / 1e3 / followers as f64
+        ),
     ]);
 
     let made = changes::make(standin, &crowd, arguments.rate, arguments.seconds).await;

@@ -21,7 +21,13 @@ impl Arguments {
         let mut read = if quick {
             Self { services: 1_000, endpoints: 10_090, followers: vec![100], rate: 100, seconds: 5 }
         } else {
-            Self { services: 10_000, endpoints: 100_900, followers: vec![1_000, 5_000], rate: 100, seconds: 60 }
+            Self {
+                services: 10_000,
+                endpoints: 100_900,
+                followers: vec![1_000, 5_000],
+                rate: 100,
+                seconds: 60,
+            }
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {

@@ -46,7 +46,11 @@ impl Hub {
         command.args(["--health-address", "off", "--ready-address", "off"]);
         command.arg("--kubeconfig").arg(kubeconfig).arg("--snapshot").arg(dir.join("snapshots"));
         command.arg("--tls-ca").arg(identity.path("ca.crt"));
-        command.arg("--tls-cert").arg(identity.path("tls.crt")).arg("--tls-key").arg(identity.path("tls.key"));
+        command
+            .arg("--tls-cert")
+            .arg(identity.path("tls.crt"))
+            .arg("--tls-key")
+            .arg(identity.path("tls.key"));
         command.env("OUTLAST_CONTROL", "off");
         let mut process = Process::start(&mut command);
         let address = |line: String| line.split(['=', ' ', '"']).find_map(|word| word.parse().ok()).unwrap();

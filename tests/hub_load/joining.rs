@@ -1,10 +1,10 @@
 //! Followers that join.
 
-use super::world::{FULL, MANY, World};
+use super::world::{FULL, MANY, Speak, World};
 
 /// What the API server is asked while so many followers join and follow changes.
-async fn joined(thin: usize, full: usize) -> (u64, usize, u64) {
-    let world = World::new(2).await;
+async fn joined(thin: usize, full: usize, speak: Speak) -> (u64, usize, u64) {
+    let world = World::new(2, speak).await;
     let hubs = [world.hub(0).await, world.hub(1).await];
     let count = world.count();
     let followers = world.followers(thin, full);
@@ -19,8 +19,8 @@ async fn joined(thin: usize, full: usize) -> (u64, usize, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_api_server_is_asked_the_same_by_one_follower_and_by_two_thousand() {
-    let one = joined(0, 1).await;
+    let one = joined(0, 1, Speak::Tls).await;
     assert_eq!(one, (0, 6, 0), "a watch a kind and hub, and what hubs check");
-    assert_eq!(joined(90, 10).await, one);
-    assert_eq!(joined(MANY - FULL, FULL).await, one);
+    assert_eq!(joined(90, 10, Speak::Tls).await, one);
+    assert_eq!(joined(MANY - FULL, FULL, Speak::Plain).await, one);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::world::{FULL, MANY, World};
+use super::world::{FULL, MANY, Speak, World};
 
 /// How far apart the last of two thousand may be from the first: a try at once, and those that came before the hub was
 /// there once more, after a second or two; a debug build does the rest.
@@ -10,7 +10,7 @@ const BACK: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_come_back_at_once_to_a_hub_that_was_restarted() {
-    let world = World::new(1).await;
+    let world = World::new(1, Speak::Plain).await;
     let hub = world.hub(0).await;
     let followers = world.followers(MANY - FULL, FULL);
     world.all_are_proved(&followers).await;
@@ -32,7 +32,7 @@ async fn two_thousand_come_back_at_once_to_a_hub_that_was_restarted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_hubs_are_replaced_one_after_the_other() {
-    let world = World::new(2).await;
+    let world = World::new(2, Speak::Plain).await;
     let (first, second) = (world.hub(0).await, world.hub(1).await);
     let followers = world.followers(MANY - FULL, FULL);
     world.all_are_proved(&followers).await;

@@ -135,7 +135,8 @@ async fn ten_nodes_that_are_stopped_cost_the_hub_nothing_and_catch_up() {
     // Whoever was thrown out would have come back by the next ping.
     tokio::time::sleep(Duration::from_secs(6)).await;
     let left: Vec<_> = nodes.iter().map(|node| node.metric("outlast_hub_left_total")).collect();
-    let mismatches: f64 = nodes.iter().map(|node| node.metric("outlast_hub_digest_mismatches_total")).sum::<f64>();
+    let mismatches: f64 =
+        nodes.iter().map(|node| node.metric("outlast_hub_digest_mismatches_total")).sum::<f64>();
     let figures = format!(
         "stopped for {stopped_for:?} with changes up to {last}: the hub grew by {grown} bytes from {before}, all had caught \
          up after {caught_up:?}, hubs were left {left:?} times"

@@ -1,4 +1,4 @@
-//! A small cluster, hubs over it within TLS, and what the API server is asked.
+//! A small cluster, hubs over it, and what the API server is asked.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Mutex;
@@ -36,12 +36,23 @@ const CHECK_EVERY: Duration = Duration::from_secs(8);
 /// Requests of one check: a list of one object, three short watches, and an object by name ahead of two of them.
 const REQUESTS_A_CHECK: u64 = 6;
 
+/// How hubs and followers speak to each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speak {
+    /// Plain text: a build that is not optimised needs minutes for thousands of handshakes.
+    Plain,
+    /// Within TLS.
+    Tls,
+}
+
 /// A cluster, its hubs, and those who may follow them.
 pub(crate) struct World {
     /// The API server.
     pub(crate) server: Standin,
     /// What happens in it.
     changes: Mutex<Changes>,
+    /// How all speak to each other.
+    speak: Speak,
     /// Hubs' identity.
     hub: IdentityFolder,
     /// Nodes' identity.
@@ -52,7 +63,7 @@ pub(crate) struct World {
 
 impl World {
     /// A cluster with places for so many hubs.
-    pub(crate) async fn new(hubs: usize) -> Self {
+    pub(crate) async fn new(hubs: usize, speak: Speak) -> Self {
         let server = Standin::start(Config::default()).await.unwrap();
         seed::cluster(server.etcd(), Cluster::sized(60, 300), |_| ()).unwrap();
         let ca = Ca::new();
@@ -63,6 +74,7 @@ impl World {
         Self {
             changes: Mutex::new(Changes::of(server.etcd(), 1)),
             server,
+            speak,
             hub: IdentityFolder::real(&ca, Role::Hub),
             node: IdentityFolder::real(&ca, Role::Node),
             places: (0..hubs).map(free).collect(),
@@ -74,8 +86,9 @@ impl World {
         let (address, folder) = &self.places[place];
         let mut builder = Builder::new(&self.server).snapshot(folder.path().to_owned());
         builder.config.listen = vec![*address];
-        builder.config.siblings = self.places.iter().map(|(other, _)| *other).filter(|o| o != address).collect();
-        builder.config.trust = TrustConfig::Tls(self.hub.files());
+        builder.config.siblings =
+            self.places.iter().map(|(other, _)| *other).filter(|o| o != address).collect();
+        builder.config.trust = self.trust(&self.hub);
         builder.config.wanted = Wanted::default();
         // As fast as it goes: what is tested is not how long it takes.
         builder.config.transfers = Limits { at_once: MANY, rate: 10_000 };
@@ -84,11 +97,18 @@ impl World {
         hub
     }
 
+    fn trust(&self, identity: &IdentityFolder) -> TrustConfig {
+        match self.speak {
+            Speak::Plain => TrustConfig::Plain,
+            Speak::Tls => TrustConfig::Tls(identity.files()),
+        }
+    }
+
     /// So many followers of all hubs.
     pub(crate) fn followers(&self, thin: usize, full: usize) -> Crowd {
         let setup = Setup {
             hubs: self.places.iter().map(|(address, _)| *address).collect(),
-            trust: TrustConfig::Tls(self.node.files()),
+            trust: self.trust(&self.node),
             headless_only: false,
         };
         Crowd::start(&setup, thin, full)
@@ -104,7 +124,8 @@ impl World {
     /// Waits until every follower has what there is; returns how long that took.
     pub(crate) async fn all_have_it(&self, crowd: &Crowd) -> Duration {
         let truth = truth(self.server.etcd());
-        let took = crowd.until("all have what there is", PATIENCE, |crowd| crowd.at(&truth) == crowd.len()).await;
+        let took =
+            crowd.until("all have what there is", PATIENCE, |crowd| crowd.at(&truth) == crowd.len()).await;
         took.unwrap_or_else(|late| panic!("{late}"))
     }
 

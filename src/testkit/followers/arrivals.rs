@@ -46,8 +46,10 @@ impl Arrivals {
     pub(super) fn came(&self, before: u64, version: u64) {
         let Some(watched) = self.watched.get() else { return };
         let at = u64::try_from(watched.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let index = |version: u64| usize::try_from(version.saturating_sub(watched.after)).unwrap_or(usize::MAX);
-        let (from, to) = (index(before).min(watched.versions.len()), index(version).min(watched.versions.len()));
+        let index =
+            |version: u64| usize::try_from(version.saturating_sub(watched.after)).unwrap_or(usize::MAX);
+        let (from, to) =
+            (index(before).min(watched.versions.len()), index(version).min(watched.versions.len()));
         for arrival in watched.versions.get(from..to).unwrap_or_default() {
             arrival.last.fetch_max(at, Ordering::Relaxed);
             arrival.count.fetch_add(1, Ordering::Release);

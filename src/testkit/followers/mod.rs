@@ -220,8 +220,7 @@ fn spawn_thin(
     let inbox = Arc::new(Inbox::default());
     let dial = Arc::new(ThinDial { real: real.clone(), shared: shared.clone(), inbox: inbox.clone() });
     let access = access(setup, format!("thin-{n}"));
-    let source =
-        HubSource::with_dial(&access, Wanted::default(), None, Jitter::for_process(), metrics, dial);
+    let source = HubSource::with_dial(&access, Wanted::default(), None, Jitter::for_process(), metrics, dial);
     let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
     let (commands, commanded) = command::channel();
     let seat = Arc::new(Seat::new(shared.states.nothing()));

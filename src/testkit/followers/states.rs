@@ -71,12 +71,8 @@ struct Inner {
 
 impl Default for States {
     fn default() -> Self {
-        let nothing = State {
-            id: 0,
-            table: Table::default(),
-            held: HeldSet::default(),
-            digests: Default::default(),
-        };
+        let nothing =
+            State { id: 0, table: Table::default(), held: HeldSet::default(), digests: Default::default() };
         Self { inner: Mutex::default(), nothing: Arc::new(nothing), made: AtomicU64::new(0) }
     }
 }
@@ -160,8 +156,7 @@ impl States {
     fn intern(&self, table: Table, held: HeldSet) -> Arc<State> {
         let digests = Kind::ALL.map(|kind| held.received_digest(&table, kind));
         let complete = table.complete();
-        let content =
-            Kind::ALL.map(|k| (digests[k.index()].hash, table.digest(k).hash, complete.has(k)));
+        let content = Kind::ALL.map(|k| (digests[k.index()].hash, table.digest(k).hash, complete.has(k)));
         let mut inner = self.lock();
         let known = inner.states.get(&content);
         let state = known.unwrap_or_else(|| {

@@ -175,7 +175,9 @@ impl Thin {
         if let Some((_, waiting)) = staged.take_if(|(until, _)| version >= *until) {
             let states = &self.shared.clone().states;
             let only = Kinds::NONE.with(kind);
-            self.be(waiting.iter().fold(self.state.clone(), |from, packet| states.changed(&from, packet, only)));
+            self.be(waiting
+                .iter()
+                .fold(self.state.clone(), |from, packet| states.changed(&from, packet, only)));
         }
         if version > known {
             self.resume.told.versions[kind.index()] = version;
