@@ -128,7 +128,7 @@ async fn run(
 
     let made = changes::make(standin, &crowd, arguments.rate, arguments.seconds).await;
     let truth = truth(standin.etcd());
-    let all = |crowd: &Crowd| crowd.at(&truth) == crowd.len();
+    let all = |crowd: &Crowd| crowd.at(&truth) == crowd.len() && made.has_come(crowd);
     let right = crowd.until("all have what there is", PATIENCE, all).await;
     let spent = hub.spent();
     let latencies = made.latencies(&crowd);

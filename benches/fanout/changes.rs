@@ -45,6 +45,11 @@ impl Made {
         self.changes.len()
     }
 
+    /// Whether every change has come to every follower.
+    pub(crate) fn has_come(&self, crowd: &Crowd) -> bool {
+        self.changes.iter().rev().all(|(version, at)| crowd.arrivals().last(*version, *at).is_some())
+    }
+
     /// How long each took to the last follower.
     pub(crate) fn latencies(&self, crowd: &Crowd) -> Latencies {
         let last = |(version, at): &(u64, Instant)| crowd.arrivals().last(*version, *at);
