@@ -15,6 +15,7 @@ mod arrivals;
 mod packets;
 mod states;
 mod thin;
+mod truth;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use self::arrivals::Arrivals;
 use self::packets::{Inbox, ThinDial};
 use self::states::States;
 use self::thin::{Seat, Thin};
+pub use self::truth::truth;
 use crate::feed::view::View;
 use crate::ops::clock::WallClock;
 use crate::ops::jitter::Jitter;
@@ -107,8 +109,14 @@ impl Crowd {
         self.thin.iter().filter(|seat| seat.is_proved()).count()
     }
 
-    /// How many followers have a state with these digests.
-    pub fn at(&self, digests: [Digest; Kind::ALL.len()]) -> usize {
+    /// Whether that is true of all of them, and each full one has had its state confirmed at least once.
+    pub fn all_proved(&self) -> bool {
+        self.proved() == self.thin.len() && self.full.iter().all(|store| store.current().verified)
+    }
+
+    /// How many followers have what is in this table.
+    pub fn at(&self, table: &Table) -> usize {
+        let digests: [Digest; Kind::ALL.len()] = Kind::ALL.map(|kind| table.digest(kind));
         let thin = self.thin.iter().filter(|seat| seat.state().digests == digests).count();
         let digests_of = |store: &Arc<Store>| {
             let current = store.current();
