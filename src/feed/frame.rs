@@ -17,7 +17,7 @@ use super::entry::{Entry, read_holds, read_kinds, write_holds, write_kinds};
 use super::position::Position;
 use super::view::View;
 use super::wire;
-use crate::zone::digest;
+use crate::zone::digest::{self, Digest};
 use crate::zone::hold::Hold;
 use crate::zone::object::{Kind, Kinds};
 
@@ -109,6 +109,8 @@ pub struct Subscription {
     pub position: Position,
     /// Of what it has, as received.
     pub digests: Digests,
+    /// Of what it holds on the word of a guard.
+    pub held: Digest,
     /// Whether the whole state is asked for, whatever the position says.
     pub whole: bool,
     /// Why, for people.
@@ -130,6 +132,7 @@ impl From<Request> for wire::FollowRequest {
                     digests: Some(s.digests.into()),
                     whole: s.whole,
                     why: s.why,
+                    held: (s.held != Digest::default()).then(|| s.held.into()),
                 };
                 Some(wire::follow_request::Request::Subscribe(message))
             }
@@ -153,6 +156,7 @@ impl From<wire::FollowRequest> for Request {
                 digests: Digests::read(s.digest_version, s.digests),
                 whole: s.whole,
                 why: short(s.why),
+                held: s.held.map(Digest::from).unwrap_or_default(),
             })),
             Some(wire::follow_request::Request::Ping(wire::Ping { nonce })) => Self::Ping { nonce },
             None => Self::Unknown,
@@ -604,7 +608,6 @@ mod tests {
     use super::*;
     use crate::feed::arbitrary;
     use crate::zone::change::Change;
-    use crate::zone::digest::Digest;
     use crate::zone::hold::Held;
 
     fn entry() -> impl Strategy<Value = Entry> {
@@ -721,6 +724,7 @@ mod tests {
                 node: "node-1".to_owned(),
                 position,
                 digests,
+                held: digests.0[0].unwrap_or_default(),
                 whole,
                 ..Subscription::default()
             };

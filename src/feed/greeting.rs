@@ -78,7 +78,12 @@ impl From<wire::Greeting> for Greeting {
             hub: super::frame::short(g.hub),
             release: super::frame::short(g.release),
             cluster_uid: super::frame::short(g.cluster_uid),
-            position: g.position.as_ref().map(Position::from).filter(Position::is_possible).unwrap_or_default(),
+            position: g
+                .position
+                .as_ref()
+                .map(Position::from)
+                .filter(Position::is_possible)
+                .unwrap_or_default(),
             age: Duration::from_millis(g.age_ms),
             accepted: g.accepted.into_iter().map(accepted).collect(),
             proved: g.proved.as_ref().map(Position::from).filter(Position::is_possible).unwrap_or_default(),

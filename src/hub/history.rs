@@ -8,6 +8,7 @@
 //!   memory.
 //! * A boundary takes in nothing beyond its position: a follower that goes on from it misses nothing. Where that is
 //!   not sure ([`Mark::settled`]), nobody goes on from there.
+//! * A follower goes on from a boundary at which the same was held as it holds: holds begin and end at no version.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use crate::feed::digests::Digests;
 use crate::feed::frame::{Packet, Subscription};
 use crate::feed::position::Position;
+use crate::zone::digest::Digest;
 use crate::zone::object::Kinds;
 
 /// How many packets are kept at most, however small they are: an hour of ten a second.
@@ -31,6 +33,8 @@ pub struct Mark {
     pub until: Position,
     /// Of the state as it was received.
     pub digests: Digests,
+    /// Of what is held of it. Neither positions nor the digests of what was received say anything of that.
+    pub held: Digest,
     /// Whether the state is that of its position exactly, and not ahead of it.
     pub settled: bool,
 }
@@ -222,6 +226,7 @@ impl History {
         let found = boundaries.filter_map(|seq| Some((seq, self.mark(seq)?))).find(|(_, mark)| {
             mark.settled
                 && mark.cluster_uid == head.cluster_uid
+                && mark.held == follower.held
                 && mark.position.epoch == follower.position.epoch
                 // 0 is no version: how far that kind has come is not known.
                 && kinds.iter().all(|kind| {
@@ -244,7 +249,6 @@ impl History {
 mod tests {
     use super::*;
     use crate::feed::frame::Frame;
-    use crate::zone::digest::Digest;
 
     fn packet(n: usize) -> Packet {
         Packet::from(&Frame::Refused { why: "x".repeat(n) })
@@ -265,6 +269,7 @@ mod tests {
             position: at(epoch, version),
             until: at(epoch, version),
             digests: digests(version),
+            held: Digest::default(),
             settled: true,
         }
     }
@@ -286,6 +291,33 @@ mod tests {
             history.append(vec![packet(version)], mark(1, version.try_into().expect("small")));
         }
         history
+    }
+
+    #[test]
+    fn a_hold_that_began_or_ended_at_the_same_position_is_not_passed_over() {
+        let held = |hash| Digest { hash, count: 1 };
+        let holds = |hash, version| Mark { held: held(hash), ..mark(1, version) };
+        // Held at boundary 1, released at boundary 2: at the same position, and with the same digests.
+        let mut history = History::new(0, mark(1, 10), 1 << 20);
+        history.append(vec![packet(1)], holds(7, 20));
+        history.append(vec![packet(1)], mark(1, 20));
+        let follower = |hash| Subscription { held: held(hash), ..follower(1, 20) };
+        let kinds = Kinds::CORE;
+        assert_eq!(
+            history.resume(&follower(7), kinds),
+            Resumed::From(1),
+            "it has yet to hear of the release"
+        );
+        assert_eq!(
+            history.resume(&follower(8), kinds),
+            Resumed::Whole(Reason::TooOld),
+            "another hub's hold, of which nobody here knows"
+        );
+        let free = Subscription { held: Digest::default(), ..follower(0) };
+        assert_eq!(history.resume(&free, kinds), Resumed::From(2));
+        // And one that was never heard of here, while something is held.
+        history.append(vec![packet(1)], holds(9, 20));
+        assert_eq!(history.resume(&free, kinds), Resumed::From(2), "the hold comes next");
     }
 
     #[test]

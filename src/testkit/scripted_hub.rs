@@ -113,9 +113,8 @@ async fn serve(mut connections: mpsc::Receiver<DuplexStream>, to: mpsc::Sender<S
         open.spawn(async move {
             let service = service_fn(move |request| service.clone().call(request));
             // How a connection ends is the follower's to say.
-            let _ = http2::Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(pipe), service)
-                .await;
+            let _ =
+                http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(pipe), service).await;
         });
     }
 }
@@ -168,9 +167,11 @@ impl Hub for Service {
         let (to, from) = mpsc::channel(REPLIES);
         let stream = Stream { from: request.into_inner(), to };
         self.0.send(stream).await.map_err(|_| Status::unavailable("the hub is gone"))?;
-        let replies = stream::unfold(from, |mut from: mpsc::Receiver<_>| async move {
-            Some((from.recv().await?, from))
-        });
+        let replies =
+            stream::unfold(
+                from,
+                |mut from: mpsc::Receiver<_>| async move { Some((from.recv().await?, from)) },
+            );
         Ok(Response::new(Box::pin(replies)))
     }
 
@@ -310,9 +311,7 @@ impl Stream {
         while let Some(asked) = self.asked().await {
             let there = match asked {
                 Asked::Subscribe(subscription) => self.begin(&subscription, &told).await,
-                Asked::Ping { nonce } => {
-                    self.reply(told.heartbeat(nonce, State::Live, Duration::ZERO)).await
-                }
+                Asked::Ping { nonce } => self.reply(told.heartbeat(nonce, State::Live, Duration::ZERO)).await,
                 Asked::Unknown => true,
             };
             if !there {

@@ -86,7 +86,8 @@ async fn left_behind(server: &Standin, ours: &Ca, folder: &Path) {
 }
 
 fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap).filter(|e| e.file_type().unwrap().is_file()) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap).filter(|e| e.file_type().unwrap().is_file())
+    {
         fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
 }
@@ -129,7 +130,8 @@ async fn only_what_is_over_within_the_grace_is_still_believed() {
             node.state("live").await;
             assert_eq!(asked(&node, WEB).await, ("NoError 10.96.0.9".to_owned(), None), "{name}");
             let expired = |text: &str| {
-                text.lines().any(|l| l.starts_with("outlast_trust_expired_accepted_total") && l.ends_with(" 1"))
+                text.lines()
+                    .any(|l| l.starts_with("outlast_trust_expired_accepted_total") && l.ends_with(" 1"))
             };
             // Each counts what the other has shown.
             let (at_node, at_hub) = (expired(&node.scrape()), expired(&hub.scrape()));
@@ -139,7 +141,11 @@ async fn only_what_is_over_within_the_grace_is_still_believed() {
         } else {
             refused(&name, &node, &hub).await;
             let (said, ede) = asked(&node, WEB).await;
-            assert_eq!((said.as_str(), ede), ("NoError 10.96.0.9", Some(3)), "{name}: and it says that it is old");
+            assert_eq!(
+                (said.as_str(), ede),
+                ("NoError 10.96.0.9", Some(3)),
+                "{name}: and it says that it is old"
+            );
             assert_eq!(node.metric("outlast_data_state{state=\"stale\"}"), Some(1.0), "{name}");
             assert_eq!(node.metric("outlast_hub_connected"), None, "{name}");
             let left = format!("left hub hub={}", hub.address);

@@ -20,7 +20,9 @@ async fn lie(mut stream: Stream, told: Told, ends_after_whole: bool) {
             Request::Subscribe(subscription) if subscription.whole => {
                 let [begin, part, end] = told.frames();
                 let end = match end {
-                    Frame::WholeEnd(end) => Frame::WholeEnd(outlast::feed::frame::WholeEnd { digests: wrong, ..end }),
+                    Frame::WholeEnd(end) => {
+                        Frame::WholeEnd(outlast::feed::frame::WholeEnd { digests: wrong, ..end })
+                    }
                     other => other,
                 };
                 let _ = stream.say_all(&[told.welcome(Plan::Whole), begin, part, end]).await;

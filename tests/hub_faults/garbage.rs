@@ -59,14 +59,14 @@ fn nonsense() -> Vec<(&'static str, FollowReply)> {
         addresses: vec![10, 0, 0, 1, 7].into(),
         ..wire::EndpointSlice::default()
     };
-    let namespace = |name: &str| wire::object::Object::Namespace(wire::Namespace {
-        name: name.to_owned(),
-        ..wire::Namespace::default()
-    });
-    let in_place_of_another = wire::Entry {
-        held: Some(wire::Object { object: Some(namespace("b")) }),
-        ..upsert(namespace("a"))
+    let namespace = |name: &str| {
+        wire::object::Object::Namespace(wire::Namespace {
+            name: name.to_owned(),
+            ..wire::Namespace::default()
+        })
     };
+    let in_place_of_another =
+        wire::Entry { held: Some(wire::Object { object: Some(namespace("b")) }), ..upsert(namespace("a")) };
     let key = wire::Key { kind: 1, ..wire::Key::default() };
     let no_key = wire::Entry { change: Some(wire::entry::Change::Delete(key)), ..wire::Entry::default() };
     let no_address = wire::Hubs { addresses: vec!["hub.example.org:9953".to_owned()] };
@@ -84,7 +84,10 @@ fn nonsense() -> Vec<(&'static str, FollowReply)> {
         ("a namespace without a name", entry(upsert(namespace("")))),
         ("an object in place of another one", entry(in_place_of_another)),
         ("a key of nothing", entry(no_key)),
-        ("a whole state that is nowhere", message(wire::frame::Frame::WholeBegin(wire::WholeBegin::default()))),
+        (
+            "a whole state that is nowhere",
+            message(wire::frame::Frame::WholeBegin(wire::WholeBegin::default())),
+        ),
         ("a hub that has a name", message(wire::frame::Frame::Hubs(no_address))),
         ("more than a message may be", frame(vec![0; MAX_MESSAGE_BYTES + 1])),
     ]
@@ -173,7 +176,8 @@ async fn absurd_numbers_are_numbers() {
     let told = cluster(10, &["a"]);
     let (_hub, mut stream) = world.in_sync(&told).await;
     // More hubs than anybody has.
-    let many = (0..5000_u16).map(|n| (std::net::Ipv4Addr::from(0x7f01_0000 + u32::from(n)), 1).into()).collect();
+    let many =
+        (0..5000_u16).map(|n| (std::net::Ipv4Addr::from(0x7f01_0000 + u32::from(n)), 1).into()).collect();
     assert!(stream.say(&Frame::Hubs(many)).await);
     // An age beyond all time proves nothing.
     let nonce = stream.ping().await;
@@ -195,7 +199,11 @@ async fn absurd_numbers_are_numbers() {
     world.until("it is what it is", |world| world.names() == ["x"]).await;
     // To be left alone for seven weeks.
     let dialled = world.net.dialled().len();
-    assert!(stream.say(&Frame::RetryAfter { after: Duration::from_millis(u32::MAX.into()), why: String::new() }).await);
+    assert!(
+        stream
+            .say(&Frame::RetryAfter { after: Duration::from_millis(u32::MAX.into()), why: String::new() })
+            .await
+    );
     let again = |world: &World| world.net.dialled()[dialled..].contains(&address(1));
     let after = world.within(Duration::from_secs(300), "another try", again).await;
     assert!((100..=240).contains(&after.as_secs()), "{after:?}");
@@ -219,10 +227,11 @@ async fn a_position_beyond_what_etcd_counts_is_nonsense() {
             ..Batch::default()
         };
         let end = WholeEnd { position, digests: Digests::NONE, holds: Vec::new() };
-        let begin =
-            WholeBegin { cluster_uid: "u".to_owned(), position, ..WholeBegin::default() };
+        let begin = WholeBegin { cluster_uid: "u".to_owned(), position, ..WholeBegin::default() };
         for (left, frames) in
-            [vec![Frame::Batch(batch)], vec![Frame::WholeBegin(begin), Frame::WholeEnd(end)]].into_iter().enumerate()
+            [vec![Frame::Batch(batch)], vec![Frame::WholeBegin(begin), Frame::WholeEnd(end)]]
+                .into_iter()
+                .enumerate()
         {
             let _ = stream.say_all(&frames).await;
             world.until("left", |world| world.left("garbage") == left as f64 + 1.0).await;

@@ -89,7 +89,10 @@ async fn a_hub_that_never_saw_the_api_server_says_so_and_its_nodes_go_on_from_th
     server.faults().set_network(Network::Open);
     for node in [&old, &new] {
         node.state("live").await;
-        assert_eq!(asked(node, "late.shop.svc.cluster.local.").await, ("NoError 10.96.0.77".to_owned(), None));
+        assert_eq!(
+            asked(node, "late.shop.svc.cluster.local.").await,
+            ("NoError 10.96.0.77".to_owned(), None)
+        );
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use outlast::feed::digests::Digests;
 use outlast::feed::entry::Entry;
 use outlast::feed::frame::{
-    Batch, Frame, Heartbeat, PROTOCOL, Packet, Plan, Reply, Request, State, Subscription, Welcome, WholeBegin,
-    WholeEnd,
+    Batch, Frame, Heartbeat, PROTOCOL, Packet, Plan, Reply, Request, State, Subscription, Welcome,
+    WholeBegin, WholeEnd,
 };
 use outlast::feed::position::Position;
 use outlast::feed::view::View;
@@ -19,6 +19,7 @@ use outlast::store::state::DataState;
 use outlast::testkit::cluster::{ns, slice, svc};
 use outlast::zone::Table;
 use outlast::zone::change::Change;
+use outlast::zone::digest::Digest;
 use outlast::zone::hold::{Held, Hold};
 use outlast::zone::object::{Kind, Kinds, Object};
 use prost::Message;
@@ -104,6 +105,7 @@ fn subscription() -> Request {
         cluster_uid: "u".to_owned(),
         position: position(100),
         digests: digests(&objects()),
+        held: Digest::default(),
         whole: true,
         why: "digests of Service differ".to_owned(),
     }))
@@ -143,9 +145,9 @@ fn batches() -> Vec<Frame> {
     let objects = objects();
     let web = svc("shop/web").ip("10.96.0.11").port("http", 80).build();
     let held = Held { served: objects[4].clone(), hold: 1 };
-    let after: Vec<_> =
-        [&objects[..1], std::slice::from_ref(&web), &objects[2..3], &objects[5..]].concat();
-    let hold = Hold { id: 1, why: "a list lacks it".into(), objects: 1, held_ms: 1000, remaining_ms: 3_599_000 };
+    let after: Vec<_> = [&objects[..1], std::slice::from_ref(&web), &objects[2..3], &objects[5..]].concat();
+    let hold =
+        Hold { id: 1, why: "a list lacks it".into(), objects: 1, held_ms: 1000, remaining_ms: 3_599_000 };
     let one = Batch {
         cluster_uid: "u".to_owned(),
         entries: vec![Entry { triggered_at_ms: 1_767_225_600_000, ..Change::Upsert(web).into() }],
@@ -175,7 +177,8 @@ fn heartbeats() -> Vec<Heartbeat> {
         why: why.to_owned(),
         ahead: 0,
     };
-    let waits = Heartbeat { position: None, digests: Digests::NONE, ahead: 3, ..heartbeat(3, State::Empty, "") };
+    let waits =
+        Heartbeat { position: None, digests: Digests::NONE, ahead: 3, ..heartbeat(3, State::Empty, "") };
     vec![heartbeat(1, State::Live, ""), heartbeat(2, State::Stale, "the API server is gone"), waits]
 }
 
@@ -189,7 +192,8 @@ fn what_each_release_said_means_what_it_meant() {
             read::<FollowReply>(&release, name).into_iter().map(|m| Reply::try_from(m).unwrap()).collect()
         };
         let frames = |frames: Vec<Frame>| frames.into_iter().map(Reply::Frame).collect::<Vec<_>>();
-        let asked: Vec<_> = read(&release, "subscribe").into_iter().map(|m: FollowRequest| Request::from(m)).collect();
+        let asked: Vec<_> =
+            read(&release, "subscribe").into_iter().map(|m: FollowRequest| Request::from(m)).collect();
         assert_eq!(asked, [subscription(), Request::Ping { nonce: 7 }], "{at}");
         assert_eq!(said("whole"), frames(whole()), "{at}");
         assert_eq!(said("batches"), frames(batches()), "{at}");

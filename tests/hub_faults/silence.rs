@@ -36,7 +36,10 @@ async fn without_any_hub_answers_go_on_and_say_how_old_they_are() {
     assert!(matches!(world.state(), DataState::Stale { .. }), "{:?}", world.state());
     assert!(world.store.age().abs_diff(Instant::now() - proved) < SECOND, "an hour, and not a second less");
     let tries = world.net.dialled().len();
-    assert!((200..=700).contains(&tries), "two hubs, twice a minute each at least, but not more often: {tries}");
+    assert!(
+        (200..=700).contains(&tries),
+        "two hubs, twice a minute each at least, but not more often: {tries}"
+    );
     assert_eq!(world.said("cluster data is stale"), 1, "{}", world.log.text());
     assert!(world.said("left hub") <= 2, "a hub that is still gone is no news\n{}", world.log.text());
 }

@@ -158,7 +158,10 @@ impl World {
     /// How many lines of the log that people see by default have this in them, since it was in sync.
     pub(crate) fn said(&self, part: &str) -> usize {
         let text = self.log.text();
-        text[self.before.get()..].lines().filter(|line| !line.starts_with("[DEBUG]") && line.contains(part)).count()
+        text[self.before.get()..]
+            .lines()
+            .filter(|line| !line.starts_with("[DEBUG]") && line.contains(part))
+            .count()
     }
 }
 

@@ -175,9 +175,7 @@ impl World<'_> {
 /// A cluster in which `web.shop` has the address of this marker. One of a later marker has more objects, and so a later
 /// version.
 fn cluster(marker: u32) -> Value {
-    let namespace = |name: &str, uid: &str| {
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "uid": uid } })
-    };
+    let namespace = |name: &str, uid: &str| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "uid": uid } });
     let service = |name: &str, ip: &str| {
         json!({
             "apiVersion": "v1", "kind": "Service",
@@ -189,7 +187,9 @@ fn cluster(marker: u32) -> Value {
         namespace("kube-system", "7d7dd7a6-90ba-4d35-b3fd-9f5e3a1ec7b1"),
         namespace("shop", "6b1d7a3c-2f54-4a43-8d21-52c0a3a0c0de"),
     ];
-    items.extend((0..marker).map(|n| service(&format!("filler-{n}"), &format!("10.97.{}.{}", n / 200, n % 200 + 1))));
+    items.extend(
+        (0..marker).map(|n| service(&format!("filler-{n}"), &format!("10.97.{}.{}", n / 200, n % 200 + 1))),
+    );
     items.push(service("web", &address(marker).to_string()));
     json!({ "apiVersion": "v1", "kind": "List", "items": items })
 }
@@ -197,8 +197,7 @@ fn cluster(marker: u32) -> Value {
 /// Certificates for hubs and nodes in a folder.
 fn certificates(folder: &Path) {
     for arguments in ["init --out ca", "issue --ca ca --out hub hub", "issue --ca ca --out node node"] {
-        let (code, out, error) =
-            run(outlast().current_dir(folder).arg("certs").args(arguments.split(' ')));
+        let (code, out, error) = run(outlast().current_dir(folder).arg("certs").args(arguments.split(' ')));
         assert_eq!(code, 0, "{out}{error}");
     }
 }

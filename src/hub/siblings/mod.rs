@@ -74,6 +74,12 @@ pub(super) struct Family {
     metrics: SiblingMetrics,
 }
 
+/// How many restores of the cluster a follower is believed to know of that no hub remembers: they are rare.
+const MAX_EPOCHS_AHEAD: u64 = 16;
+
+/// How often a follower is believed in that.
+const FOLLOWED_EVERY: Duration = Duration::from_secs(300);
+
 /// What changes.
 #[derive(Default)]
 struct Known {
@@ -85,6 +91,8 @@ struct Known {
     words: Words,
     /// The latest epoch that a sibling has told of.
     epoch: u64,
+    /// When a follower's epoch was last taken over.
+    followed: Option<Instant>,
 }
 
 /// One sibling.
@@ -264,6 +272,22 @@ impl Family {
         }
         known.siblings.insert(said.hub.clone(), Sibling { address, said, at: now, arrears, foreign });
         ours
+    }
+
+    /// A follower of our cluster is in a later epoch than we are, and no sibling has told of one: all hubs have lost what
+    /// they knew of a restore. Positions of the two epochs do not compare, and so ours ends.
+    ///
+    /// It costs one list of everything: followers are believed only this far, and this often.
+    pub(in crate::hub) fn follower_is_ahead(&self, epoch: u64, now: Instant) {
+        let ours = self.store.current().reached.told.epoch;
+        let mut known = self.known();
+        let rests = known.followed.is_some_and(|at| now < at + FOLLOWED_EVERY);
+        if epoch <= ours || epoch - ours > MAX_EPOCHS_AHEAD || rests {
+            return;
+        }
+        known.followed = Some(now);
+        tracing::warn!(epoch, ours, "a follower knows of a restore of the cluster that no hub remembers");
+        let _ = self.source.ask(Command::BeginEpoch(epoch));
     }
 
     /// Takes over what was accepted at a sibling.

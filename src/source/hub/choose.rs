@@ -159,7 +159,12 @@ impl Choice {
     }
 
     fn record(&mut self, hub: SocketAddr) -> &mut Record {
-        let new = || Record { backoff: Backoff::new(Policy::RECONNECT), not_before: None, shunned: None, reason: None };
+        let new = || Record {
+            backoff: Backoff::new(Policy::RECONNECT),
+            not_before: None,
+            shunned: None,
+            reason: None,
+        };
         self.hubs.entry(hub).or_insert_with(new)
     }
 
