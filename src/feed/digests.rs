@@ -35,18 +35,26 @@ impl Digests {
     /// Reads what was made by this version of the encoding.
     pub(super) fn read(version: u32, message: Option<wire::Digests>) -> Self {
         let Some(m) = message.filter(|_| version == digest::VERSION) else { return Self::NONE };
-        let read =
-            |d: wire::Digest| Digest { hash: u128::from(d.high) << 64 | u128::from(d.low), count: d.count };
-        Self([m.namespaces, m.services, m.endpoint_slices, m.pods].map(|d| d.map(read)))
+        Self([m.namespaces, m.services, m.endpoint_slices, m.pods].map(|d| d.map(Digest::from)))
+    }
+}
+
+impl From<wire::Digest> for Digest {
+    fn from(d: wire::Digest) -> Self {
+        Self { hash: u128::from(d.high) << 64 | u128::from(d.low), count: d.count }
+    }
+}
+
+impl From<Digest> for wire::Digest {
+    #[allow(clippy::cast_possible_truncation, reason = "a half each")]
+    fn from(d: Digest) -> Self {
+        Self { high: (d.hash >> 64) as u64, low: d.hash as u64, count: d.count }
     }
 }
 
 impl From<Digests> for wire::Digests {
-    #[allow(clippy::cast_possible_truncation, reason = "a half each")]
     fn from(digests: Digests) -> Self {
-        let write =
-            |d: Digest| wire::Digest { high: (d.hash >> 64) as u64, low: d.hash as u64, count: d.count };
-        let [namespaces, services, endpoint_slices, pods] = digests.0.map(|d| d.map(write));
+        let [namespaces, services, endpoint_slices, pods] = digests.0.map(|d| d.map(Into::into));
         Self { namespaces, services, endpoint_slices, pods }
     }
 }

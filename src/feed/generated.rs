@@ -390,6 +390,9 @@ pub struct Subscribe {
     /// Why, for people.
     #[prost(string, tag = "10")]
     pub why: ::prost::alloc::string::String,
+    /// Of what it holds on the word of a guard: objects, what is served of them, and ids of holds. Absent: nothing.
+    #[prost(message, optional, tag = "11")]
+    pub held: ::core::option::Option<Digest>,
 }
 /// Which objects a follower gets.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

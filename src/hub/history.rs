@@ -8,6 +8,7 @@
 //!   memory.
 //! * A boundary takes in nothing beyond its position: a follower that goes on from it misses nothing. Where that is
 //!   not sure ([`Mark::settled`]), nobody goes on from there.
+//! * A follower goes on from a boundary at which the same was held as it holds: holds begin and end at no version.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use crate::feed::digests::Digests;
 use crate::feed::frame::{Packet, Subscription};
 use crate::feed::position::Position;
+use crate::zone::digest::Digest;
 use crate::zone::object::Kinds;
 
 /// How many packets are kept at most, however small they are: an hour of ten a second.
@@ -31,6 +33,8 @@ pub struct Mark {
     pub until: Position,
     /// Of the state as it was received.
     pub digests: Digests,
+    /// Of what is held of it. Neither positions nor the digests of what was received say anything of that.
+    pub held: Digest,
     /// Whether the state is that of its position exactly, and not ahead of it.
     pub settled: bool,
 }
@@ -240,7 +244,7 @@ impl History {
         if follower.position.epoch > head.until.epoch {
             return Resumed::Behind;
         }
-        let Some((seq, mark)) = self.boundary(&follower.position, kinds) else {
+        let Some((seq, mark)) = self.boundary(follower, kinds) else {
             return match self.same_as_oldest(follower, kinds) {
                 Some(seq) => Resumed::From(seq),
                 None => Resumed::Whole(Reason::TooOld),
@@ -258,7 +262,8 @@ impl History {
 
     /// The last boundary that takes in nothing beyond a position. Runs under the lock of a line for each follower that
     /// comes back, and so it looks at few of many: positions grow along the log.
-    fn boundary(&self, position: &Position, kinds: Kinds) -> Option<(u64, &Mark)> {
+    fn boundary(&self, follower: &Subscription, kinds: Kinds) -> Option<(u64, &Mark)> {
+        let position = &follower.position;
         let begin = self.marks.partition_point(|(seq, _)| *seq < self.cluster_from);
         let oldest = self.marks.get(begin)?;
         if !oldest.1.is_within(position, kinds) {
@@ -275,9 +280,11 @@ impl History {
                 beyond = middle;
             }
         }
-        // What is not settled is so for a moment: a few in a row at most, but for faults.
+        // What is not settled is so for a moment: a few in a row at most, but for faults. Holds begin and end at no
+        // version.
         let back = self.marks.range(begin..=within).rev().take(MAX_BACK);
-        back.map(|(seq, mark)| (*seq, mark)).find(|(_, mark)| mark.is_start(position, kinds))
+        let mut back = back.map(|(seq, mark)| (*seq, mark));
+        back.find(|(_, mark)| mark.held == follower.held && mark.is_start(position, kinds))
     }
 
     /// The oldest boundary, if a follower has the very state that is there, though at an older position: its last hub
@@ -285,6 +292,7 @@ impl History {
     fn same_as_oldest(&self, follower: &Subscription, kinds: Kinds) -> Option<u64> {
         let (seq, mark) = self.marks.front()?;
         let is_same = mark.settled
+            && mark.held == follower.held
             && *mark.cluster_uid == *follower.cluster_uid
             && mark.position.epoch == follower.position.epoch
             && kinds.iter().all(|kind| {
@@ -341,7 +349,6 @@ mod looked_at {
 mod tests {
     use super::*;
     use crate::feed::frame::Frame;
-    use crate::zone::digest::Digest;
 
     fn packet(n: usize) -> Packet {
         Packet::from(&Frame::Refused { why: "x".repeat(n) })
@@ -362,6 +369,7 @@ mod tests {
             position: at(epoch, version),
             until: at(epoch, version),
             digests: digests(version),
+            held: Digest::default(),
             settled: true,
         }
     }
@@ -383,6 +391,33 @@ mod tests {
             history.append(vec![packet(version)], mark(1, version.try_into().expect("small")));
         }
         history
+    }
+
+    #[test]
+    fn a_hold_that_began_or_ended_at_the_same_position_is_not_passed_over() {
+        let held = |hash| Digest { hash, count: 1 };
+        let holds = |hash, version| Mark { held: held(hash), ..mark(1, version) };
+        // Held at boundary 1, released at boundary 2: at the same position, and with the same digests.
+        let mut history = History::new(0, mark(1, 10), 1 << 20);
+        history.append(vec![packet(1)], holds(7, 20));
+        history.append(vec![packet(1)], mark(1, 20));
+        let follower = |hash| Subscription { held: held(hash), ..follower(1, 20) };
+        let kinds = Kinds::CORE;
+        assert_eq!(
+            history.resume(&follower(7), kinds),
+            Resumed::From(1),
+            "it has yet to hear of the release"
+        );
+        assert_eq!(
+            history.resume(&follower(8), kinds),
+            Resumed::Whole(Reason::TooOld),
+            "another hub's hold, of which nobody here knows"
+        );
+        let free = Subscription { held: Digest::default(), ..follower(0) };
+        assert_eq!(history.resume(&free, kinds), Resumed::From(2));
+        // And one that was never heard of here, while something is held.
+        history.append(vec![packet(1)], holds(9, 20));
+        assert_eq!(history.resume(&free, kinds), Resumed::From(2), "the hold comes next");
     }
 
     #[test]

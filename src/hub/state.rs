@@ -86,6 +86,7 @@ impl State {
             position: self.reached.told,
             until: self.reached.told,
             digests,
+            held: self.held.digest(),
             settled: self.is_settled(view),
         }
     }

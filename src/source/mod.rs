@@ -176,6 +176,8 @@ pub struct Standing {
     pub resume: Resume,
     /// Of the state as it was received, by [`Kind::index`].
     pub digests: [Digest; Kind::ALL.len()],
+    /// Of what is held of it.
+    pub held: Digest,
     /// The kinds that are complete.
     pub complete: Kinds,
     /// Whether a source has confirmed the state since this process started.

@@ -14,6 +14,8 @@ mod entries;
 
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_128;
+
 pub use self::entries::{State, apply, diff_states, entries};
 use super::change::Change;
 use super::digest::{self, Digest};
@@ -32,6 +34,8 @@ pub struct HeldSet {
     moved: usize,
     /// By kind: what makes the digest of what is served into that of what was received.
     digests: [Adjustment; Kind::ALL.len()],
+    /// XOR over all of them, see [`HeldSet::digest`].
+    sum: u128,
 }
 
 /// One object that is held.
@@ -63,6 +67,18 @@ impl HeldObject {
     /// The id of the [`super::hold::Hold`] that it is part of.
     pub const fn hold(&self) -> u32 {
         self.hold
+    }
+
+    /// What it adds to the digest of the set. What the origin says of it is in the digests of what was received.
+    fn contribution(&self) -> u128 {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.push(self.key.kind.index() as u8);
+        bytes.extend_from_slice(&self.hold.to_le_bytes());
+        bytes.extend_from_slice(&self.adjustment.hash.to_le_bytes());
+        bytes.extend_from_slice(self.key.namespace.as_bytes());
+        bytes.push(b'/');
+        bytes.extend_from_slice(self.key.name.as_bytes());
+        xxh3_128(&bytes)
     }
 
     /// Whether it is a slice that the origin says belongs to another service.
@@ -99,6 +115,12 @@ impl HeldSet {
     /// How many objects are held.
     pub const fn len(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// Two sets hold the same objects of the same states under the same holds exactly when their digests are equal.
+    /// Digests of what was received say nothing of it.
+    pub const fn digest(&self) -> Digest {
+        Digest { hash: self.sum, count: self.len() as u64 }
     }
 
     /// Every object that is held, in no useful order.
@@ -175,6 +197,7 @@ impl HeldSet {
         of_kind.gone += adjustment.gone;
         let held = Arc::new(HeldObject { key, received, hold, service, adjustment });
         self.moved += usize::from(held.is_moved());
+        self.sum ^= held.contribution();
         if !held.service.is_empty() {
             self.by_service.insert(HeldSlice(held.clone()), |slice| slice.0.key == held.key);
         }
@@ -189,6 +212,7 @@ impl HeldSet {
         let hash = hash_key(key.namespace.as_bytes(), key.name.as_bytes());
         let Some(held) = self.by_key.remove(hash, |held| held.key == *key) else { return false };
         self.moved -= usize::from(held.is_moved());
+        self.sum ^= held.contribution();
         if !held.service.is_empty() {
             self.by_service.remove(HeldSlice(held.clone()).hash(), |slice| slice.0.key == *key);
         }

@@ -19,6 +19,7 @@ use outlast::store::state::DataState;
 use outlast::testkit::cluster::{ns, slice, svc};
 use outlast::zone::Table;
 use outlast::zone::change::Change;
+use outlast::zone::digest::Digest;
 use outlast::zone::hold::{Held, Hold};
 use outlast::zone::object::{Kind, Kinds, Object};
 use prost::Message;
@@ -104,6 +105,7 @@ fn subscription() -> Request {
         cluster_uid: "u".to_owned(),
         position: position(100),
         digests: digests(&objects()),
+        held: Digest::default(),
         whole: true,
         why: "digests of Service differ".to_owned(),
     }))

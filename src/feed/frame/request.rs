@@ -5,7 +5,7 @@ use crate::feed::digests::Digests;
 use crate::feed::position::Position;
 use crate::feed::view::View;
 use crate::feed::wire;
-use crate::zone::digest;
+use crate::zone::digest::{self, Digest};
 
 /// What a follower asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Subscription {
     pub position: Position,
     /// Of what it has, as received.
     pub digests: Digests,
+    /// Of what it holds on the word of a guard.
+    pub held: Digest,
     /// Whether the whole state is asked for, whatever the position says.
     pub whole: bool,
     /// Why, for people.
@@ -59,6 +61,7 @@ impl From<Request> for wire::FollowRequest {
                     digests: Some(s.digests.into()),
                     whole: s.whole,
                     why: s.why,
+                    held: (s.held != Digest::default()).then(|| s.held.into()),
                 };
                 Some(wire::follow_request::Request::Subscribe(message))
             }
@@ -82,6 +85,7 @@ impl From<wire::FollowRequest> for Request {
                 digests: Digests::read(s.digest_version, s.digests),
                 whole: s.whole,
                 why: short(s.why),
+                held: s.held.map(Digest::from).unwrap_or_default(),
             })),
             Some(wire::follow_request::Request::Ping(wire::Ping { nonce })) => Self::Ping { nonce },
             None => Self::Unknown,

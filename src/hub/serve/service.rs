@@ -100,6 +100,11 @@ impl Serving {
         Arc::new(Self { config, store, lines, gate, hubs, family, seats, full, jitter, drain, metrics })
     }
 
+    /// A follower is in a later epoch than we are.
+    pub(super) fn follower_is_ahead(&self, epoch: u64) {
+        self.family.follower_is_ahead(epoch, Instant::now());
+    }
+
     /// How many followers there are.
     pub(in crate::hub) fn followers(&self) -> Arc<Counts> {
         self.metrics.counts()

@@ -209,6 +209,7 @@ impl Session {
                 Plan::Whole
             }
             Some(Resumed::Behind) => {
+                self.serving.follower_is_ahead(subscription.position.epoch);
                 let behind = self.serving.behind();
                 self.end(behind);
                 return;

@@ -80,6 +80,12 @@ pub(super) struct Family {
     metrics: SiblingMetrics,
 }
 
+/// How many restores of the cluster a follower is believed to know of that no hub remembers: they are rare.
+const MAX_FOLLOWED: u64 = 16;
+
+/// How often a follower is believed in that.
+const FOLLOWED_EVERY: Duration = Duration::from_secs(300);
+
 /// What changes.
 #[derive(Default)]
 struct Known {
@@ -95,6 +101,8 @@ struct Known {
     asked: Option<Instant>,
     /// Whether one was told of that cannot be: said once.
     nonsense: bool,
+    /// When a follower's epoch was last taken over.
+    followed: Option<Instant>,
 }
 
 /// One sibling.
@@ -288,6 +296,22 @@ impl Family {
         if is_due && self.source.ask(Command::BeginEpoch(epoch)) {
             known.asked = Some(now);
         }
+    }
+
+    /// A follower of our cluster is in a later epoch than we are, and no sibling has told of one: all hubs have lost what
+    /// they knew of a restore. Positions of the two epochs do not compare, and so ours ends.
+    ///
+    /// It costs one list of everything: followers are believed only this far, and this often.
+    pub(in crate::hub) fn follower_is_ahead(&self, epoch: u64, now: Instant) {
+        let ours = self.store.current().reached.told.epoch;
+        let mut known = self.known();
+        let rests = known.followed.is_some_and(|at| now < at + FOLLOWED_EVERY);
+        if epoch <= ours || epoch - ours > MAX_FOLLOWED || rests {
+            return;
+        }
+        known.followed = Some(now);
+        tracing::warn!(epoch, ours, "a follower knows of a restore of the cluster that no hub remembers");
+        let _ = self.source.ask(Command::BeginEpoch(epoch));
     }
 
     /// Takes over what was accepted at a sibling.

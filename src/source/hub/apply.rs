@@ -4,6 +4,7 @@
 //! * Within an epoch no kind goes back: before changes of a kind that is behind what the store was told, the store is
 //!   told so, and lets them wait; a list of a kind that is behind is passed over.
 //! * A change in several batches is one: nothing of it is applied before its end.
+//! * A whole state that is not what the hub says it is does not take the place of what there was.
 
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
@@ -14,8 +15,10 @@ use crate::feed::digests::Digests;
 use crate::feed::entry::Entry;
 use crate::feed::frame::{Batch, WholeBegin, WholeEnd};
 use crate::feed::position::Position;
+use crate::feed::view::View;
 use crate::source::{Comparison, Event, Listed, Standing, Trigger, Update};
 use crate::zone::change::Change;
+use crate::zone::digest::Digest;
 use crate::zone::object::{Kind, Kinds, Object};
 
 /// Entries of one change that may wait for its end: more objects than any cluster has.
@@ -25,9 +28,9 @@ const MAX_WAITING: usize = 4_000_000;
 pub(super) struct Apply<'a> {
     /// To it.
     updates: &'a Sender<Update>,
-    /// The kinds that are followed.
-    kinds: Kinds,
-    /// Those of them that the store holds all of: changes of others change nothing that anybody could vouch for.
+    /// What is followed.
+    view: View,
+    /// Those of its kinds that the store holds all of: changes of others change nothing that anybody could vouch for.
     held: Kinds,
     /// uid of its cluster; empty where none is known.
     uid: String,
@@ -49,11 +52,23 @@ struct Whole {
     kinds: Kinds,
     /// The cluster and epoch that it begins, if they are others.
     begins: Option<(String, u64)>,
+    /// Of what has come of it, by [`Kind::index`].
+    digests: [Digest; Kind::ALL.len()],
+}
+
+/// What has become of a whole state at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was taken; how it compares, where that can be said.
+    Taken(Option<Comparison>),
+    /// These kinds of it were not what the hub says they are: what there was stays.
+    Broken(Kinds),
 }
 
 impl<'a> Apply<'a> {
     /// Asks the store where it is.
-    pub(super) async fn begin(updates: &'a Sender<Update>, kinds: Kinds) -> Result<(Self, Standing), Left> {
+    pub(super) async fn begin(updates: &'a Sender<Update>, view: View) -> Result<(Self, Standing), Left> {
+        let kinds = view.kinds();
         let (answer, standing) = oneshot::channel();
         updates.send(Update::Where { answer }).await.map_err(|_| Left::Gone)?;
         let standing = standing.await.map_err(|_| Left::Gone)?;
@@ -66,7 +81,7 @@ impl<'a> Apply<'a> {
         }
         let apply = Self {
             updates,
-            kinds,
+            view,
             held: kinds.intersection(standing.complete),
             uid: standing.resume.cluster_uid.clone(),
             told,
@@ -106,13 +121,20 @@ impl<'a> Apply<'a> {
     /// The kinds that `position` is behind in.
     pub(super) fn behind(&self, position: &Position) -> Kinds {
         if position.epoch != self.told.epoch {
-            return if position.epoch < self.told.epoch { self.kinds } else { Kinds::NONE };
+            return if position.epoch < self.told.epoch { self.kinds() } else { Kinds::NONE };
         }
-        let behind = |kind: &Kind| match position.version(*kind) {
-            0 => false,
-            version => version < self.told.version(*kind),
-        };
-        self.kinds.iter().filter(behind).collect()
+        // A hub that does not know how far it has come may be anywhere, and so behind.
+        let behind = |kind: &Kind| position.version(*kind) < self.told.version(*kind);
+        let behind: Kinds = self.kinds().iter().filter(behind).collect();
+        // Which slices are in the view depends on what the hub knows of services.
+        let slices = self.view.headless_only && behind.has(Kind::Service);
+        if slices { behind.with(Kind::EndpointSlice) } else { behind }
+    }
+
+    /// The kinds that compare with those of a hub at this position.
+    fn comparable(&self, position: &Position) -> Kinds {
+        let known = |kind: &Kind| position.version(*kind) > 0;
+        self.kinds().iter().filter(known).collect::<Kinds>().minus(self.behind(position))
     }
 
     // === Whole states ===
@@ -121,40 +143,52 @@ impl<'a> Apply<'a> {
     pub(super) async fn whole_begin(&mut self, begin: &WholeBegin, mended: Kinds) -> Result<(), Left> {
         self.whole_failed().await?;
         self.waiting = Vec::new();
-        let kinds = begin.complete.intersection(self.kinds);
+        let kinds = begin.complete.intersection(self.kinds());
         let other_cluster = begin.cluster_uid != self.uid;
         let begins = other_cluster || begin.position.epoch != self.told.epoch;
-        let whole = if begins {
+        let (kinds, begins) = if begins {
             if !other_cluster && begin.position.epoch < self.told.epoch {
                 return Err(Left::Behind);
             }
-            Whole { kinds, begins: Some((begin.cluster_uid.clone(), begin.position.epoch)) }
+            (kinds, Some((begin.cluster_uid.clone(), begin.position.epoch)))
         } else {
             // Invariant: a list of the past is no list.
             let behind = self.behind(&begin.position);
             if !behind.intersection(mended).is_empty() {
                 return Err(Left::Behind);
             }
-            Whole { kinds: kinds.minus(behind), begins: None }
+            (kinds.minus(behind), None)
         };
-        self.whole = Some(whole);
+        self.whole = Some(Whole { kinds, begins, digests: Default::default() });
         Ok(())
     }
 
     /// A part of it.
-    pub(super) async fn whole_part(&self, entries: Vec<Entry>) -> Result<(), Left> {
-        let Some(whole) = &self.whole else { return Err(Left::garbage("a part of no whole state")) };
+    pub(super) async fn whole_part(&mut self, entries: Vec<Entry>) -> Result<(), Left> {
+        let Some(whole) = &mut self.whole else { return Err(Left::garbage("a part of no whole state")) };
         let kinds = whole.kinds;
-        let entries: Vec<_> =
-            entries.into_iter().filter(|entry| kinds.has(entry.change.kind())).filter_map(listed).collect();
+        let entries: Vec<_> = entries.into_iter().filter(|entry| kinds.has(entry.change.kind())).collect();
+        for entry in &entries {
+            if let Change::Upsert(object) = &entry.change {
+                whole.digests[object.kind().index()].add(object.into());
+            }
+        }
+        let entries: Vec<_> = entries.into_iter().filter_map(listed).collect();
         self.send(Update::ListPart { kinds, entries }).await
     }
 
     /// Its end: now it counts.
-    pub(super) async fn whole_end(&mut self, end: WholeEnd) -> Result<Option<Comparison>, Left> {
-        let Some(Whole { kinds, begins }) = self.whole.take() else {
+    pub(super) async fn whole_end(&mut self, end: WholeEnd) -> Result<Ended, Left> {
+        let Some(Whole { kinds, begins, digests }) = self.whole.take() else {
             return Err(Left::garbage("an end of no whole state"));
         };
+        let differs = |kind: &Kind| end.digests.get(*kind).is_some_and(|d| d != digests[kind.index()]);
+        let broken: Kinds = kinds.iter().filter(differs).collect();
+        // Invariant: what there was stays. Where there is nothing, something that may not be all is better.
+        if !broken.intersection(self.held).is_empty() {
+            self.send(Update::ListFailed { kinds }).await?;
+            return Ok(Ended::Broken(broken));
+        }
         if let Some((uid, epoch)) = begins {
             self.lineage(uid, epoch).await?;
         }
@@ -162,7 +196,7 @@ impl<'a> Apply<'a> {
         self.held = self.held.union(kinds);
         self.tell(&end.position, kinds).await?;
         self.send(Update::Holds(end.holds)).await?;
-        self.compare(&end.digests, kinds).await
+        self.compare_kinds(&end.digests, kinds).await.map(Ended::Taken)
     }
 
     /// What has come of a whole state counts for nothing.
@@ -181,7 +215,7 @@ impl<'a> Apply<'a> {
         if self.has_whole() {
             return Err(Left::garbage("changes within a whole state"));
         }
-        let kinds = self.kinds;
+        let kinds = self.kinds();
         let entries = batch.entries.into_iter().filter(|entry| kinds.has(entry.change.kind()));
         self.waiting.extend(entries.map(event));
         if self.waiting.len() > MAX_WAITING {
@@ -213,12 +247,20 @@ impl<'a> Apply<'a> {
 
     /// Whether the store holds all of what the hub at this position has.
     pub(super) fn holds_all(&self, position: &Position) -> bool {
-        self.kinds.minus(self.held).iter().all(|kind| position.version(kind) == 0)
+        self.kinds().minus(self.held).iter().all(|kind| position.version(kind) == 0)
     }
 
-    /// Asks whether the state has these digests; `None` where there is nothing to compare, because the hub has another
-    /// version of the encoding.
-    pub(super) async fn compare(&self, digests: &Digests, kinds: Kinds) -> Result<Option<Comparison>, Left> {
+    /// Asks whether the state has these digests, which are of this position; `None` where there is nothing to compare,
+    /// because the hub has another version of the encoding, or is behind.
+    pub(super) async fn compare(
+        &self,
+        digests: &Digests,
+        position: &Position,
+    ) -> Result<Option<Comparison>, Left> {
+        self.compare_kinds(digests, self.comparable(position)).await
+    }
+
+    async fn compare_kinds(&self, digests: &Digests, kinds: Kinds) -> Result<Option<Comparison>, Left> {
         let digests = Kind::ALL.map(|kind| digests.get(kind).filter(|_| kinds.has(kind)));
         if digests.iter().all(Option::is_none) {
             return Ok(None);
@@ -236,7 +278,7 @@ impl<'a> Apply<'a> {
 
     /// The kinds that are followed.
     pub(super) const fn kinds(&self) -> Kinds {
-        self.kinds
+        self.view.kinds()
     }
 
     /// Another epoch or cluster begins, if it is another one.

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
-use super::apply::Apply;
+use super::apply::{Apply, Ended};
 use super::left::Left;
 use super::metrics::HubMetrics;
 use super::pulse::{Due, Pulse};
@@ -16,6 +16,7 @@ use super::verify::{Verdict, Verify};
 use crate::feed::digests::Digests;
 use crate::feed::frame::{Frame, Heartbeat, PROTOCOL, Plan, Reply, Request, State, Subscription, Welcome};
 use crate::feed::view::View;
+use crate::feed::wire::FollowReply;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::BuildInfo;
 use crate::source::command::{Command, Commanded};
@@ -170,7 +171,7 @@ impl<'a> Session<'a> {
         }
         self.whole_since = None;
         let view = self.standing.view;
-        let (apply, store) = Apply::begin(self.updates, view.kinds()).await?;
+        let (apply, store) = Apply::begin(self.updates, view).await?;
         if whole && self.mended.is_empty() {
             self.mended = view.kinds();
         }
@@ -183,6 +184,7 @@ impl<'a> Session<'a> {
             cluster_uid: apply.uid().to_owned(),
             position: *apply.told(),
             digests: Digests::of(has, |kind| store.digests[kind.index()]),
+            held: store.held,
             whole,
             why: why.to_owned(),
         };
@@ -205,16 +207,31 @@ impl<'a> Session<'a> {
         let timers = [Some(self.pulse.at()), self.welcome_by, self.move_at, impatient, slow];
         let wake = timers.into_iter().flatten().min().unwrap_or_else(|| self.pulse.at());
         tokio::select! {
-            reply = self.link.replies.next() => {
-                let reply = reply.unwrap_or_else(|| Err(Left::Closed("the hub has ended it".to_owned())))?;
-                self.pulse.heard(Instant::now());
-                self.standing.metrics.received(&reply);
-                let reply = Reply::try_from(reply).map_err(|e| Left::Garbage(e.to_string()))?;
-                self.take(reply).await
-            }
+            reply = self.link.replies.next() => self.reply(reply).await,
             Some(command) = commanded.recv() => self.command(command).await,
-            () = tokio::time::sleep_until(wake) => self.wake(impatient, slow).map(|()| Step::Nothing),
+            () = tokio::time::sleep_until(wake) => match self.wake(impatient, slow) {
+                Ok(()) => Ok(Step::Nothing),
+                Err(Left::Silent(what)) => self.last_look(what).await,
+                Err(left) => Err(left),
+            },
         }
+    }
+
+    /// A hub that is silent may be one that we did not hear while the store was busy.
+    async fn last_look(&mut self, what: &'static str) -> Result<Step, Left> {
+        match self.link.replies.next().now_or_never() {
+            Some(reply) => self.reply(reply).await,
+            None => Err(Left::Silent(what)),
+        }
+    }
+
+    /// Takes the next reply, or the end of the stream.
+    async fn reply(&mut self, reply: Option<Result<FollowReply, Left>>) -> Result<Step, Left> {
+        let reply = reply.unwrap_or_else(|| Err(Left::Closed("the hub has ended it".to_owned())))?;
+        self.pulse.heard(Instant::now());
+        self.standing.metrics.received(&reply);
+        let reply = Reply::try_from(reply).map_err(|e| Left::Garbage(e.to_string()))?;
+        self.take(reply).await
     }
 
     /// The session is over: what has come of a whole state counts for nothing.
@@ -285,6 +302,14 @@ impl<'a> Session<'a> {
         if !self.welcomed && matches!(&frame, Frame::WholeBegin(_) | Frame::Batch(_)) {
             return Err(Left::garbage("a state without a welcome"));
         }
+        let is_state = matches!(
+            &frame,
+            Frame::WholeBegin(_) | Frame::WholePart(_) | Frame::WholeEnd(_) | Frame::Batch(_)
+        );
+        if self.welcomed && self.welcome_by.is_some() && is_state {
+            // Between a subscription and its welcome: that is about the one before.
+            return Ok(Step::Nothing);
+        }
         match frame {
             Frame::Welcome(welcome) => self.welcome(&welcome).await?,
             Frame::WholeBegin(begin) => {
@@ -301,7 +326,10 @@ impl<'a> Session<'a> {
             }
             Frame::WholeEnd(end) => {
                 self.whole_since = None;
-                let comparison = apply.whole_end(end).await?;
+                let comparison = match apply.whole_end(end).await? {
+                    Ended::Taken(comparison) => comparison,
+                    Ended::Broken(kinds) => Some(Comparison::Differs { kinds }),
+                };
                 self.mended = Kinds::NONE;
                 // Until then nobody knows how old it is.
                 self.pulse.soon(Instant::now());
@@ -309,14 +337,15 @@ impl<'a> Session<'a> {
             }
             Frame::Batch(batch) => {
                 self.standing.metrics.batches.increment(1);
-                let digests = batch.digests;
-                let reached = match apply.batch(batch, accepted.as_deref()).await {
-                    Ok(reached) => reached,
-                    Err(left) => return Err(self.foreign(left).await),
-                };
+                let (digests, position) = (batch.digests, batch.position);
+                if let Err(left) = apply.batch(batch, accepted.as_deref()).await {
+                    return Err(self.foreign(left).await);
+                }
                 let now = Instant::now();
-                if reached && self.compared.is_none_or(|at| now >= at + COMPARE_EVERY) {
-                    let comparison = apply.compare(&digests, apply.kinds()).await?;
+                if let Some(position) = position
+                    && self.compared.is_none_or(|at| now >= at + COMPARE_EVERY)
+                {
+                    let comparison = apply.compare(&digests, &position).await?;
                     self.compared(comparison).await?;
                 }
             }
@@ -401,7 +430,7 @@ impl<'a> Session<'a> {
                 unwell = Some(Left::Behind);
             }
             apply.at(position).await?;
-            let comparison = apply.compare(&heartbeat.digests, apply.kinds()).await?;
+            let comparison = apply.compare(&heartbeat.digests, position).await?;
             proves = comparison.is_none_or(|comparison| comparison == Comparison::Same);
             self.compared(comparison).await?;
         }

@@ -289,7 +289,8 @@ impl Writer {
     fn standing(&self) -> Standing {
         let digests = Kind::ALL.map(|kind| self.data.received_digest(kind));
         let complete = self.lineage.whole(self.data.table.complete());
-        Standing { resume: self.resume(), digests, complete, verified: self.data.verified }
+        let (held, verified) = (self.data.held.digest(), self.data.verified);
+        Standing { resume: self.resume(), digests, held, complete, verified }
     }
 
     /// Whether the state, as it was received, has these digests.

@@ -201,6 +201,7 @@ impl Thin {
 
     fn standing(&self) -> Standing {
         Standing {
+            held: Digest::default(),
             resume: self.resume.clone(),
             digests: self.state.digests,
             complete: self.state.table.complete().intersection(self.kinds),
