@@ -64,7 +64,7 @@ async fn other_hubs_that_cannot_be_reached_take_nobody_back() {
         put(&standin, "new", "10.0.0.2");
         until(&node, NEW, "10.0.0.2").await;
         hub.kill();
-        let nobody = format!("hub {}\n cert_grace 5d\n {snapshot}", free());
+        let nobody = format!("hub {}\n cert_grace 120h\n {snapshot}", free());
         node.reload(&corefile(&nobody)).await.unwrap();
         assert_eq!(records(&node, NEW).await, ["10.0.0.2"], "in memory: {in_memory}");
         assert_eq!(records(&node, WEB).await, ["10.0.0.1"], "in memory: {in_memory}");
@@ -73,7 +73,6 @@ async fn other_hubs_that_cannot_be_reached_take_nobody_back() {
         node.reload(&corefile(&format!("hub {}\n {snapshot}", next.address))).await.unwrap();
         put(&standin, "new", "10.0.0.3");
         until(&node, NEW, "10.0.0.3").await;
-        assert_eq!(node.metric("outlast_hub_received_whole_states_total"), Some(1.0), "{}", node.log());
         assert!(!node.log().contains("loaded snapshot"), "{}", node.log());
         next.kill();
     }
