@@ -53,6 +53,9 @@ pub struct Running {
     pub control: Arc<HubControl>,
     /// The writer.
     writer: JoinHandle<()>,
+    /// What followers' streams share.
+    #[cfg(feature = "testkit")]
+    serving: Arc<Serving>,
     /// The administration, for as long as it runs.
     _admin: Admin,
 }
@@ -70,14 +73,28 @@ pub fn start(
     drain: &Drain,
     control: &Handle,
 ) -> anyhow::Result<Running> {
+    let begin = |source: &_, beginning| start::start(source, beginning, metrics, control);
+    start_with(config, metrics, clock, drain, control, &Jitter::for_process(), begin)
+}
+
+/// The same with a source that `begin` starts, and all jitter from one place.
+pub(crate) fn start_with(
+    config: HubConfig,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<WallClock>,
+    drain: &Drain,
+    control: &Handle,
+    jitter: &Jitter,
+    begin: impl FnOnce(&SourceConfig, Beginning) -> anyhow::Result<Commands>,
+) -> anyhow::Result<Running> {
     let readiness = Readiness::new(Monitor::UntilReady);
     let store = Store::new();
     let triggers = Arc::<Triggers>::default();
     let source = SourceConfig::ApiServer(config.access.clone());
-    let keeper = keeper(&config, &source, clock, metrics);
+    let keeper = keeper(&config, &source, clock, metrics, jitter.fork());
     let writer = Writer::new(store.clone(), keeper, config.wanted, config.limits, clock.clone(), metrics);
     let mut writer = writer.with_readiness(readiness.register(DATA)).with_triggers(triggers.clone());
-    writer.guards(config.guard.guard(Jitter::for_process()));
+    writer.guards(config.guard.guard(jitter.fork()));
     let resume = writer.boot();
 
     let listeners = config.listen.iter().map(|address| bind(*address)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -88,7 +105,7 @@ pub fn start(
     let stop = drain.draining().child_token();
     let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
     let beginning = Beginning { wanted: config.wanted, resume, updates, stop: stop.clone() };
-    let commands = start::start(&source, beginning, metrics, control)?;
+    let commands = begin(&source, beginning)?;
     writer.asks(commands.clone());
     let orders = writer.control();
     let writer = control.spawn(writer.run(queue, stop.clone()));
@@ -120,6 +137,7 @@ pub fn start(
         limits: config.limits,
         max_subscribers: config.max_subscribers,
         move_within: config.move_within,
+        jitter: jitter.fork(),
     };
     let serving = Serving::new(
         serving,
@@ -134,7 +152,17 @@ pub fn start(
     serve(listeners, &serving, &config.trust, clock, metrics, drain);
     let faces = [Face::Health, Face::Ready, Face::Metrics].into_iter();
     let faces = faces.flat_map(|f| admin.addresses(f).map(move |a| (f, a)).collect::<Vec<_>>()).collect();
-    Ok(Running { addresses, faces, store, commands, control: Arc::new(operated), writer, _admin: admin })
+    Ok(Running {
+        addresses,
+        faces,
+        store,
+        commands,
+        control: Arc::new(operated),
+        writer,
+        #[cfg(feature = "testkit")]
+        serving,
+        _admin: admin,
+    })
 }
 
 fn serve(
@@ -175,6 +203,7 @@ fn keeper(
     source: &SourceConfig,
     clock: &Arc<WallClock>,
     metrics: &Metrics,
+    jitter: Jitter,
 ) -> Option<Keeper> {
     let Some(dir) = &config.snapshot else {
         tracing::warn!(
@@ -191,7 +220,7 @@ fn keeper(
         interval: config.interval,
         max_stale: config.limits.max_stale,
     };
-    Some(Keeper::open(keeper, Arc::new(RealDisk), clock.clone(), Jitter::for_process(), metrics))
+    Some(Keeper::open(keeper, Arc::new(RealDisk), clock.clone(), jitter, metrics))
 }
 
 impl Running {
@@ -209,5 +238,20 @@ impl Running {
     pub async fn stop(self) {
         // One that panicked has nothing to write.
         let _ = self.writer.await;
+    }
+
+    /// The way in for connections that are made in memory.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn door(&self) -> impl Fn(tokio::io::DuplexStream) + Send + Sync + use<> {
+        let serving = self.serving.clone();
+        move |io| super::serve::take(io, &serving)
+    }
+
+    /// Ends as SIGKILL does: nothing more is written.
+    #[cfg(feature = "testkit")]
+    pub(crate) async fn crash(self, drain: &Drain) {
+        self.writer.abort();
+        let _ = self.writer.await;
+        drain.forced().cancel();
     }
 }

@@ -153,6 +153,17 @@ async fn serve(
     }
 }
 
+/// Serves a connection that was made in memory.
+#[cfg(feature = "testkit")]
+pub(in crate::hub) fn take(io: tokio::io::DuplexStream, serving: &Arc<Serving>) {
+    let serving = serving.clone();
+    serving.drain.clone().spawn(async move {
+        if let Err(error) = http(io, &serving).await {
+            tracing::debug!(error = format!("{error:#}"), "connection of a follower");
+        }
+    });
+}
+
 /// HTTP/2 until the end of the connection.
 async fn http<S>(stream: S, serving: &Arc<Serving>) -> anyhow::Result<()>
 where

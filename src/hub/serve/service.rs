@@ -46,6 +46,8 @@ pub(in crate::hub) struct ServingConfig {
     pub(in crate::hub) max_subscribers: usize,
     /// How long followers have to move at the end.
     pub(in crate::hub) move_within: Duration,
+    /// Spreads what many would do at once.
+    pub(in crate::hub) jitter: Jitter,
 }
 
 /// What all streams share.
@@ -66,8 +68,6 @@ pub(in crate::hub) struct Serving {
     seats: Arc<Semaphore>,
     /// Whether there was none when somebody asked last: said once.
     full: AtomicBool,
-    /// Spreads what many would do at once.
-    jitter: Jitter,
     /// Says when to stop.
     pub(super) drain: Drain,
     /// What is measured.
@@ -87,8 +87,8 @@ impl Serving {
         metrics: ServeMetrics,
     ) -> Arc<Self> {
         let seats = Arc::new(Semaphore::new(config.max_subscribers));
-        let (jitter, full) = (Jitter::for_process(), AtomicBool::new(false));
-        Arc::new(Self { config, store, lines, gate, hubs, commands, seats, full, jitter, drain, metrics })
+        let full = AtomicBool::new(false);
+        Arc::new(Self { config, store, lines, gate, hubs, commands, seats, full, drain, metrics })
     }
 
     /// How the data is, at a line whose newest state is this; with the age of what that line has been told.
@@ -150,7 +150,7 @@ impl Serving {
     /// come back together.
     fn later(&self, after: Duration, why: &str) -> Packet {
         self.metrics.refused.increment(1);
-        let after = after + self.jitter.full(after);
+        let after = after + self.config.jitter.full(after);
         Packet::from(&Frame::RetryAfter { after, why: why.to_owned() })
     }
 
