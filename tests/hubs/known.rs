@@ -10,6 +10,8 @@ struct Known {
     name: &'static str,
     short_history: bool,
     short_log: bool,
+    /// How many whole states a node may get, beside that of its start.
+    wholes: u32,
     steps: &'static [Step],
 }
 

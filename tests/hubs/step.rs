@@ -30,6 +30,8 @@ pub(super) enum Wire {
     Open,
     /// Nothing comes through, for now.
     Stalled,
+    /// Bit by bit.
+    Slow,
     /// There are no new ones.
     Refused,
     /// Those that there are end.
@@ -117,7 +119,7 @@ pub(super) enum Theme {
 /// One step of a script about `theme`.
 fn step(theme: Theme) -> impl Strategy<Value = Step> {
     let (objects, hubs, nodes) = (|| 0..OBJECTS.len(), || 0..HUBS.len(), || 0..NODES.len());
-    let wire = || prop::sample::select(vec![Wire::Open, Wire::Stalled, Wire::Refused, Wire::Cut]);
+    let wire = || prop::sample::select(vec![Wire::Open, Wire::Stalled, Wire::Slow, Wire::Refused, Wire::Cut]);
     let restarts = u32::from(theme != Theme::Faults);
     let restores = u32::from(theme == Theme::Restores);
     let mut steps = vec![

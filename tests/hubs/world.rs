@@ -186,6 +186,7 @@ pub(super) fn set(wires: &Wires, wire: Wire) {
     match wire {
         Wire::Open => wires.set(Flow::Open),
         Wire::Stalled => wires.set(Flow::Stalled),
+        Wire::Slow => wires.set(Flow::Slow),
         Wire::Refused => wires.set(Flow::Refused),
         Wire::Cut => wires.cut(),
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex, split};
 use tokio::sync::watch;
@@ -15,6 +16,10 @@ const PIPE: usize = 64 << 10;
 /// Bytes that are carried at a time.
 const PORTION: usize = 16 << 10;
 
+/// Bytes that are carried at a time where connections are slow, and how long that takes: events of the API server,
+/// which are larger, come one by one.
+const SLOW: (usize, Duration) = (256, Duration::from_millis(100));
+
 /// How connections do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flow {
@@ -23,6 +28,8 @@ pub enum Flow {
     Open,
     /// What is said waits until they flow again, on both sides.
     Stalled,
+    /// Slowly: what was stalled comes bit by bit.
+    Slow,
     /// Those that there are go on, and there will be no others.
     Refused,
 }
@@ -102,12 +109,17 @@ async fn carry(
 ) {
     let (mut flow, mut portion) = (flow, vec![0; PORTION]);
     loop {
-        let length = match from.read(&mut portion).await {
+        let slow = *flow.borrow() == Flow::Slow;
+        let most = if slow { SLOW.0 } else { PORTION };
+        let length = match from.read(&mut portion[..most]).await {
             Ok(0) | Err(_) => break,
             Ok(length) => length,
         };
         if flow.wait_for(|flow| *flow != Flow::Stalled).await.is_err() {
             break;
+        }
+        if slow {
+            tokio::time::sleep(SLOW.1).await;
         }
         if to.write_all(&portion[..length]).await.is_err() {
             break;
