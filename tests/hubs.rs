@@ -38,8 +38,8 @@ fn random(theme: Theme) {
     let usual = ProptestConfig::default();
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { CASES };
     let config = ProptestConfig { cases, max_shrink_iters: SHRINKING, failure_persistence: None, ..usual };
-    let played =
-        TestRunner::new(config).run(&script(theme), |script| play(&script).map_err(TestCaseError::fail));
+    let played = TestRunner::new(config)
+        .run(&script(theme), |script| play(&script).map(drop).map_err(TestCaseError::fail));
     played.unwrap_or_else(|error| panic!("{error}"));
 }
 

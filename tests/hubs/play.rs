@@ -47,8 +47,8 @@ struct Play {
     forgot: bool,
 }
 
-/// Plays `script` in a runtime of its own, and says what is wrong.
-pub(super) fn play(script: &Script) -> Result<(), String> {
+/// Plays `script` in a runtime of its own. Returns what each node has counted, or says what is wrong.
+pub(super) fn play(script: &Script) -> Result<Vec<Counts>, String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let log = std::env::var_os("FOLLOWING_LOG").map(|_| Log::start());
@@ -61,7 +61,7 @@ pub(super) fn play(script: &Script) -> Result<(), String> {
 }
 
 impl Play {
-    async fn all(&mut self, steps: &[Step]) -> Result<(), String> {
+    async fn all(&mut self, steps: &[Step]) -> Result<Vec<Counts>, String> {
         self.world.start_all();
         for (number, step) in steps.iter().enumerate() {
             let at = self.world.origin.elapsed();
@@ -205,7 +205,7 @@ impl Play {
     }
 
     /// Without faults and writes, everything is known everywhere, and little is said.
-    async fn quiet(&mut self, steps: usize) -> Result<(), String> {
+    async fn quiet(&mut self, steps: usize) -> Result<Vec<Counts>, String> {
         self.world.well();
         self.world.start_all();
         self.pass(RECOVERY).await?;
@@ -232,7 +232,7 @@ impl Play {
         if counts != after {
             return Err(format!("nothing happened, and it was {counts:?} and is {after:?}"));
         }
-        Ok(())
+        Ok(after)
     }
 
     fn each(
