@@ -61,8 +61,9 @@ const KNOWN: &[Known] = &[
         ],
     },
     Known {
-        name: "what happened while connections were cut comes as changes, and nothing else does",
-        wholes: 0,
+        name: "much happens while connections are cut",
+        // Of a hub that nobody has asked for this view before: its log begins too late.
+        wholes: 1,
         steps: &[
             &[Pass(15_000), Put(5), Pass(1_000)],
             &APART,
