@@ -10,8 +10,8 @@
 mod known;
 #[path = "following/node.rs"]
 mod node;
-#[path = "following/oracle.rs"]
-mod oracle;
+#[path = "common/past.rs"]
+mod past;
 #[path = "following/play.rs"]
 mod play;
 #[path = "following/step.rs"]

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::orders::ToSource;
+use super::running::Starter;
 use super::siblings::Family;
 use crate::feed::frame::State;
 use crate::feed::greeting::Greeting;
@@ -59,6 +60,8 @@ const SWING: f64 = 0.2;
 
 /// Keeps the hub's data up to date.
 pub(super) struct Following {
+    /// Starts the source.
+    pub(super) starter: Starter,
     /// The data's writer.
     pub(super) writer: Writer,
     /// What it is read by.
@@ -133,7 +136,7 @@ impl Following {
         let pause = stop.child_token();
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
         let beginning = Beginning { wanted: self.wanted, resume, updates, stop: pause.clone() };
-        match start::start(&self.source, beginning, &self.metrics, &self.control) {
+        match (self.starter)(&self.source, beginning) {
             Ok(commands) => {
                 self.commands.set(commands.clone());
                 self.writer.asks(commands);

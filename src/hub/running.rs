@@ -31,7 +31,9 @@ use crate::ops::readiness::{Monitor, Readiness};
 use crate::snapshot::disk::RealDisk;
 use crate::source::SourceConfig;
 use crate::source::apiserver::probe::Probe;
+use crate::source::command::Commands;
 use crate::source::hub::meet::Meetings;
+use crate::source::start::{self, Beginning};
 use crate::store::Store;
 use crate::store::keeper::{Keeper, KeeperConfig};
 use crate::store::orders::Ordered;
@@ -60,6 +62,9 @@ pub struct Running {
     pub control: Arc<HubControl>,
     /// The writer.
     writer: JoinHandle<()>,
+    /// What followers' streams share.
+    #[cfg(feature = "testkit")]
+    serving: Arc<Serving>,
     /// The administration, for as long as it runs.
     _admin: Admin,
 }
@@ -77,12 +82,47 @@ pub fn start(
     drain: &Drain,
     control: &Handle,
 ) -> anyhow::Result<Running> {
+    let (own, spawned) = (metrics.clone(), control.clone());
+    let starter: Starter = Arc::new(move |source, beginning| start::start(source, beginning, &own, &spawned));
+    start_with(
+        config,
+        metrics,
+        clock,
+        drain,
+        control,
+        Seams { jitter: Jitter::for_process(), starter, alone: false },
+    )
+}
+
+/// Starts the source of a hub.
+pub(crate) type Starter = Arc<dyn Fn(&SourceConfig, Beginning) -> anyhow::Result<Commands> + Send + Sync>;
+
+/// Where tests put something else.
+pub(crate) struct Seams {
+    /// Where all jitter comes from.
+    pub(crate) jitter: Jitter,
+    /// Starts the source.
+    pub(crate) starter: Starter,
+    /// Whether nothing is asked of the network beside the source: no sibling, and no probe of the API server.
+    pub(crate) alone: bool,
+}
+
+/// The same with something else in some places.
+pub(crate) fn start_with(
+    config: HubConfig,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<WallClock>,
+    drain: &Drain,
+    control: &Handle,
+    seams: Seams,
+) -> anyhow::Result<Running> {
     config.warn();
+    let jitter = seams.jitter.fork();
     let readiness = Readiness::new(Monitor::UntilReady);
     let store = Store::new();
     let triggers = Arc::<Triggers>::default();
     let source = SourceConfig::ApiServer(config.access.clone());
-    let keeper = keeper(&config, &source, clock, metrics);
+    let keeper = keeper(&config, &source, clock, metrics, jitter.fork());
     let writer = Writer::new(store.clone(), keeper, config.wanted, config.limits, clock.clone(), metrics);
     let mut writer = writer.with_readiness(readiness.register(DATA)).with_triggers(triggers.clone());
     let resume = writer.boot();
@@ -100,7 +140,7 @@ pub fn start(
     let judged = (config.wanted.kinds(), config.limits);
     let family = Family::new(name.clone(), store.clone(), orders.clone(), commands.clone(), judged, metrics);
     let (roster, hubs) = (roster(&config, &addresses), watch::channel([].into()));
-    let base = Base { config, addresses, name, store, commands, family, control: control.clone() };
+    let base = Base { config, addresses, name, store, commands, family, control: control.clone(), seams };
     // Certificates are read on the runtime that is entered.
     let meetings = Meetings::new(&base.config.trust, clock.clone(), metrics);
     // Invariant: who has not yet moved is told what happens until the end.
@@ -141,7 +181,17 @@ pub fn start(
     };
     let faces = [Face::Health, Face::Ready, Face::Metrics].into_iter();
     let faces = faces.flat_map(|f| admin.addresses(f).map(move |a| (f, a)).collect::<Vec<_>>()).collect();
-    Ok(Running { addresses, faces, store, commands, control: Arc::new(operated), writer, _admin: admin })
+    Ok(Running {
+        addresses,
+        faces,
+        store,
+        commands,
+        control: Arc::new(operated),
+        writer,
+        #[cfg(feature = "testkit")]
+        serving,
+        _admin: admin,
+    })
 }
 
 /// What most parts of a hub need.
@@ -160,6 +210,8 @@ struct Base {
     family: Arc<Family>,
     /// Where all but the streams runs.
     control: Handle,
+    /// Where tests put something else.
+    seams: Seams,
 }
 
 impl Base {
@@ -186,14 +238,20 @@ impl Base {
             limits: config.limits,
             interval: config.interval,
             guard: config.guard,
-            siblings: config.siblings.iter().copied().filter(|hub| !own.contains(hub)).collect(),
+            siblings: config
+                .siblings
+                .iter()
+                .copied()
+                .filter(|hub| !own.contains(hub) && !self.seams.alone)
+                .collect(),
+            starter: self.seams.starter.clone(),
             family: self.family.clone(),
             trust: config.trust.clone(),
             meetings,
             name: self.name.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
-            jitter: Jitter::for_process(),
+            jitter: self.seams.jitter.fork(),
             control: self.control.clone(),
             look_again: LookAgain::default(),
         }
@@ -201,8 +259,11 @@ impl Base {
 
     /// Goes round among the other hubs until `stop`.
     fn meet(&self, meetings: Meetings, hubs: watch::Receiver<Arc<[SocketAddr]>>, stop: &CancellationToken) {
-        let (family, jitter) = (self.family.clone(), Jitter::for_process());
+        let (family, jitter) = (self.family.clone(), self.seams.jitter.fork());
         self.control.spawn(family.clone().run(stop.clone()));
+        if self.seams.alone {
+            return;
+        }
         let rounds = Rounds { family, meetings, own: self.own(), hubs, jitter };
         self.control.spawn(rounds.run(stop.clone()));
     }
@@ -211,8 +272,10 @@ impl Base {
     fn look(&self, metrics: &Arc<Metrics>, stop: &CancellationToken) -> [Arc<dyn Tells>; 3] {
         let (probed, last) = (Arc::<Seen>::default(), Arc::new(Last::none(self.config.audit_interval)));
         let probe = Probe::new(self.config.access.clone(), metrics.clone());
-        let jitter = Jitter::for_process();
-        self.control.spawn(keep_looking(probe, probed.clone(), metrics.clone(), jitter, stop.clone()));
+        let jitter = self.seams.jitter.fork();
+        if !self.seams.alone {
+            self.control.spawn(keep_looking(probe, probed.clone(), metrics.clone(), jitter, stop.clone()));
+        }
         let audit = Audit {
             interval: self.config.audit_interval,
             kinds: self.config.wanted.kinds(),
@@ -221,7 +284,7 @@ impl Base {
             source: self.commands.clone(),
             family: self.family.clone(),
             last: last.clone(),
-            jitter: Jitter::for_process(),
+            jitter: self.seams.jitter.fork(),
         };
         self.control.spawn(audit.run(metrics.clone(), stop.clone()));
         [self.family.clone(), probed, last]
@@ -235,6 +298,7 @@ impl Base {
             limits: self.config.limits,
             max_subscribers: self.config.max_subscribers,
             move_within: self.config.move_within,
+            jitter: self.seams.jitter.fork(),
         }
     }
 }
@@ -277,6 +341,7 @@ fn keeper(
     source: &SourceConfig,
     clock: &Arc<WallClock>,
     metrics: &Metrics,
+    jitter: Jitter,
 ) -> Option<Keeper> {
     let Some(dir) = &config.snapshot else {
         tracing::warn!(
@@ -294,7 +359,7 @@ fn keeper(
         interval: config.interval,
         max_stale: config.limits.max_stale,
     };
-    Some(Keeper::open(keeper, Arc::new(RealDisk), clock.clone(), Jitter::for_process(), metrics))
+    Some(Keeper::open(keeper, Arc::new(RealDisk), clock.clone(), jitter, metrics))
 }
 
 impl Running {
@@ -312,5 +377,20 @@ impl Running {
     pub async fn stop(self) {
         // One that panicked has nothing to write.
         let _ = self.writer.await;
+    }
+
+    /// The way in for connections that are made in memory.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn door(&self) -> impl Fn(tokio::io::DuplexStream) + Send + Sync + use<> {
+        let serving = self.serving.clone();
+        move |io| super::serve::take(io, &serving)
+    }
+
+    /// Ends as SIGKILL does: nothing more is written.
+    #[cfg(feature = "testkit")]
+    pub(crate) async fn crash(self, drain: &Drain) {
+        self.writer.abort();
+        let _ = self.writer.await;
+        drain.forced().cancel();
     }
 }

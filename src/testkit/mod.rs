@@ -1,5 +1,5 @@
 //! What tests and benches share: a node in the test's own process, a scriptable upstream, a DNS client, a disk
-//! that loses power, and clusters of any size, a hub.
+//! that loses power, and clusters of any size, a hub, and hubs in memory for paused time.
 //!
 //! Built with the feature `testkit` only, never in a shipped binary. Listens on loopback, on ports that the
 //! kernel picks, so that tests run side by side; everything ends when it is dropped. What cannot be set up
@@ -12,6 +12,7 @@ pub mod disk;
 pub mod fleet;
 pub mod followers;
 pub mod hub;
+pub mod memory;
 pub mod node;
 pub mod scripted_hub;
 pub mod upstream;

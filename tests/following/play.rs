@@ -12,7 +12,7 @@ use outlast::zone::object::Kind;
 use tokio::time::Instant;
 
 use super::node::Node;
-use super::oracle::{Oracle, object};
+use super::past::{Served, Truth, object};
 use super::step::{How, OBJECTS, Script, Server, Step, rule};
 
 /// What every cluster has.
@@ -45,7 +45,9 @@ struct World {
     /// The node.
     node: Option<Node>,
     /// What was true.
-    oracle: Oracle,
+    truth: Truth,
+    /// What the node has served of it.
+    served: Served,
     /// Objects that were written.
     written: u32,
     /// The highest revision so far.
@@ -95,7 +97,8 @@ impl World {
         let mut world = Self {
             standin,
             node: None,
-            oracle: Oracle::default(),
+            truth: Truth::default(),
+            served: Served::of(false),
             written: 0,
             highest: 0,
             backup: None,
@@ -171,7 +174,7 @@ impl World {
             Step::Crash => {
                 if let Some(node) = self.node.take() {
                     node.crash().await;
-                    self.oracle.forget_served();
+                    self.served.forget();
                     self.had_data = false;
                 }
             }
@@ -199,7 +202,7 @@ impl World {
             let is_one = |kind| self.standin.requests().open_watches(kind) < 2;
             if self.is_listed() && Kind::ALL.into_iter().all(is_one) {
                 self.standin.faults().skip_events(events);
-                self.oracle.has_gaps = true;
+                self.served.has_gaps = true;
                 return Ok(());
             }
             self.pass(Duration::from_millis(250)).await?;
@@ -276,8 +279,8 @@ impl World {
         }
         // A state that is not complete is not written to the disk.
         self.had_data |= node.is_complete();
-        self.oracle.read(self.standin.etcd());
-        self.oracle.check(&generation.table, age)
+        self.truth.read(self.standin.etcd());
+        self.served.check(&self.truth, &generation.table, age)
     }
 
     /// Without faults and writes, everything is known, with few requests.
@@ -290,8 +293,8 @@ impl World {
         if state != DataState::Live {
             return Err(format!("it is {state:?}"));
         }
-        self.oracle.read(self.standin.etcd());
-        self.oracle.check_equal(&node.store.current().table)?;
+        self.truth.read(self.standin.etcd());
+        self.served.check_equal(&self.truth, &node.store.current().table)?;
 
         self.standin.requests().reset();
         self.pass(COUNTED).await?;

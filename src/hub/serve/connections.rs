@@ -226,6 +226,17 @@ impl Drop for One {
     }
 }
 
+/// Serves a connection that was made in memory.
+#[cfg(feature = "testkit")]
+pub(in crate::hub) fn take(io: tokio::io::DuplexStream, serving: &Arc<Serving>) {
+    let serving = serving.clone();
+    serving.drain.clone().spawn(async move {
+        if let Err(error) = http(io, &serving, None).await {
+            tracing::debug!(error = format!("{error:#}"), "connection of a follower");
+        }
+    });
+}
+
 /// HTTP/2 until the end of the connection, with somebody who has shown who it is, or in plain text.
 async fn http<S>(stream: S, serving: &Arc<Serving>, peer: Option<Peer>) -> anyhow::Result<()>
 where

@@ -48,6 +48,8 @@ pub(in crate::hub) struct ServingConfig {
     pub(in crate::hub) max_subscribers: usize,
     /// How long followers have to move at the end.
     pub(in crate::hub) move_within: Duration,
+    /// Spreads what many would do at once.
+    pub(in crate::hub) jitter: Jitter,
 }
 
 /// What all streams share.
@@ -68,8 +70,6 @@ pub(in crate::hub) struct Serving {
     seats: Arc<Semaphore>,
     /// Whether there is none: said once.
     full: Fullness,
-    /// Spreads what many would do at once.
-    jitter: Jitter,
     /// Says when to stop.
     pub(super) drain: Drain,
     /// What is measured.
@@ -96,8 +96,8 @@ impl Serving {
     pub(in crate::hub) fn new(config: ServingConfig, parts: Parts, metrics: ServeMetrics) -> Arc<Self> {
         let Parts { store, lines, gate, hubs, family, drain } = parts;
         let seats = Arc::new(Semaphore::new(config.max_subscribers));
-        let (jitter, full) = (Jitter::for_process(), Fullness::default());
-        Arc::new(Self { config, store, lines, gate, hubs, family, seats, full, jitter, drain, metrics })
+        let full = Fullness::default();
+        Arc::new(Self { config, store, lines, gate, hubs, family, seats, full, drain, metrics })
     }
 
     /// A follower is in a later epoch than we are.
@@ -168,7 +168,7 @@ impl Serving {
     /// come back together.
     fn later(&self, after: Duration, why: &str) -> Packet {
         self.metrics.refused.increment(1);
-        let after = after + self.jitter.full(after);
+        let after = after + self.config.jitter.full(after);
         Packet::from(&Frame::RetryAfter { after, why: why.to_owned() })
     }
 

@@ -36,8 +36,8 @@ pub(super) struct Apply<'a> {
     uid: String,
     /// What it has been told.
     told: Position,
-    /// Kinds of which this source has told it.
-    said: Kinds,
+    /// What this source has told it last, by [`Kind::index`]; 0 for nothing. It may be below `told`.
+    said: [u64; Kind::ALL.len()],
     /// Whether its state was confirmed since the process started.
     verified: bool,
     /// A whole state that is coming.
@@ -85,7 +85,7 @@ impl<'a> Apply<'a> {
             held: kinds.intersection(standing.complete),
             uid: standing.resume.cluster_uid.clone(),
             told,
-            said: Kinds::NONE,
+            said: Default::default(),
             verified: standing.verified,
             whole: None,
             waiting: Vec::new(),
@@ -295,7 +295,7 @@ impl<'a> Apply<'a> {
     async fn lineage(&mut self, uid: String, epoch: u64) -> Result<(), Left> {
         self.uid.clone_from(&uid);
         self.told = Position { epoch, ..Position::UNKNOWN };
-        self.said = Kinds::NONE;
+        self.said = Default::default();
         self.send(Update::Lineage { cluster_uid: uid, epoch }).await
     }
 
@@ -303,10 +303,12 @@ impl<'a> Apply<'a> {
     async fn tell(&mut self, position: &Position, kinds: Kinds) -> Result<(), Left> {
         for kind in kinds.iter() {
             let (version, told) = (position.version(kind), self.told.version(kind));
-            if version == 0 || version == told && self.said.has(kind) {
+            // Not by `told`: a hub that was behind and has just caught up has come there anew, and what waits for that
+            // has to hear it.
+            if version == 0 || version == self.said[kind.index()] {
                 continue;
             }
-            self.said = self.said.with(kind);
+            self.said[kind.index()] = version;
             self.told.versions[kind.index()] = told.max(version);
             self.send(Update::Told { kind, version }).await?;
             self.send(Update::Reached { kind, version }).await?;

@@ -117,6 +117,9 @@ pub(super) struct Session<'a> {
     welcome_by: Option<Instant>,
     /// Whether a welcome has come at all.
     welcomed: bool,
+    /// Whether the hub tells changes, and no digest was the same since. What it tells leads from one state that it had
+    /// to the next; where ours is one between those, what was changed and changed back is not among its changes.
+    resumed: bool,
     /// Pings and heartbeats.
     pulse: Pulse,
     /// When digests were last compared.
@@ -150,6 +153,7 @@ impl<'a> Session<'a> {
             mended: Kinds::NONE,
             welcome_by: None,
             welcomed: false,
+            resumed: false,
             pulse: Pulse::new(Instant::now()),
             compared: None,
             relisted: None,
@@ -330,7 +334,7 @@ impl<'a> Session<'a> {
                     Ended::Taken(comparison) => comparison,
                     Ended::Broken(kinds) => Some(Comparison::Differs { kinds }),
                 };
-                self.mended = Kinds::NONE;
+                (self.mended, self.resumed) = (Kinds::NONE, false);
                 // Until then nobody knows how old it is.
                 self.pulse.soon(Instant::now());
                 self.compared(comparison).await?;
@@ -372,6 +376,7 @@ impl<'a> Session<'a> {
             return Err(Left::Behind);
         }
         self.welcome_by = None;
+        self.resumed = welcome.plan == Plan::Changes;
         if !std::mem::replace(&mut self.welcomed, true) {
             tracing::info!(hub = %self.hub, name = welcome.hub, release = welcome.release, plan = ?welcome.plan,
                 "following hub");
@@ -475,12 +480,22 @@ impl<'a> Session<'a> {
         let Some(comparison) = comparison else { return Ok(()) };
         let now = Instant::now();
         self.compared = Some(now);
+        // Nothing is known to be wrong where ours may have been a state that the hub never had.
+        let expected = self.resumed;
+        self.resumed &= comparison != Comparison::Same;
         match self.standing.verify.compared(comparison, now, &self.standing.jitter) {
             Verdict::Fine | Verdict::Unsettled | Verdict::Wrong => {}
             Verdict::Healed => {
                 self.standing.metrics.alarm.set(0.0);
                 self.standing.tell(self.updates, |link| link.mismatch = None).await?;
                 tracing::info!(hub = %self.hub, "the state is what the hub has again");
+            }
+            Verdict::AskWhole(kinds) if expected => {
+                let names = names(kinds);
+                tracing::info!(hub = %self.hub, kinds = %names,
+                    "what was known came between two states of this hub: the whole state is asked for");
+                self.mended = kinds;
+                self.ask(true, &format!("{names} came between two states")).await?;
             }
             Verdict::AskWhole(kinds) => {
                 self.standing.metrics.mismatches.increment(1);

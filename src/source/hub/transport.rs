@@ -117,6 +117,12 @@ impl Dialler {
     }
 }
 
+/// The stream in a connection that was made in memory.
+#[cfg(feature = "testkit")]
+pub(crate) async fn over(io: tokio::io::DuplexStream) -> Result<Link, NotDialled> {
+    begin(io).await.map(follow)
+}
+
 /// Speaks HTTP/2 on a connection.
 pub(crate) async fn begin<S>(io: S) -> Result<Channel, NotDialled>
 where

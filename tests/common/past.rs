@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// Ages are in whole milliseconds, rounded at each restart once more.
 const ROUNDING: Duration = Duration::from_millis(20);
 
+/// The address of a service that is headless.
+const HEADLESS: &str = "None";
+
 /// What is to be seen of objects, by `namespace/name`.
 type Objects = BTreeMap<String, String>;
 
@@ -26,15 +29,13 @@ struct Moment {
     objects: Objects,
 }
 
-/// Everything that was true, and what was served of it.
+/// Everything that was true.
 #[derive(Default)]
-pub(super) struct Oracle {
+pub(crate) struct Truth {
     /// By kind.
     kinds: [Past; Kind::ALL.len()],
     /// Writes of the history that were read.
     read: usize,
-    /// Whether a watch may have left out an event: then what is served of a kind need not have been true at once.
-    pub(super) has_gaps: bool,
 }
 
 /// The past of one kind.
@@ -44,19 +45,35 @@ struct Past {
     moments: Vec<Moment>,
     /// Every object that there ever was.
     keys: BTreeSet<String>,
-    /// By object: the earliest moment that what was served last can be of.
-    served: BTreeMap<String, usize>,
-    /// The same for all objects of the kind together.
-    served_together: usize,
 }
 
-impl Oracle {
+/// What one node has served of it.
+#[derive(Default)]
+pub(crate) struct Served {
+    /// By kind.
+    kinds: [Last; Kind::ALL.len()],
+    /// Whether a watch may have left out an event: then what is served of a kind need not have been true at once.
+    pub(crate) has_gaps: bool,
+    /// Whether it has only slices of headless services.
+    headless_only: bool,
+}
+
+/// What was served of a kind last.
+#[derive(Default)]
+struct Last {
+    /// By object: the earliest moment that it can be of.
+    objects: BTreeMap<String, usize>,
+    /// The same for all objects of the kind together.
+    together: usize,
+}
+
+impl Truth {
     /// Reads what was written since the last time.
-    pub(super) fn read(&mut self, etcd: &Etcd) {
+    pub(crate) fn read(&mut self, etcd: &Etcd) {
         let history = etcd.history();
         for write in &history[self.read..] {
             for kind in Kind::ALL {
-                let Past { moments, keys, .. } = &mut self.kinds[kind.index()];
+                let Past { moments, keys } = &mut self.kinds[kind.index()];
                 let mut objects = moments.last().map(|m| m.objects.clone()).unwrap_or_default();
                 match &write.what {
                     What::Put(of, object) if *of == kind => insert(&mut objects, kind, object),
@@ -74,32 +91,50 @@ impl Oracle {
         self.read = history.len();
     }
 
+    fn now(&self, kind: Kind) -> Objects {
+        self.kinds[kind.index()].moments.last().map(|m| m.objects.clone()).unwrap_or_default()
+    }
+
+    /// What there was of services, at every moment.
+    fn services(&self) -> impl Iterator<Item = &Objects> {
+        self.kinds[Kind::Service.index()].moments.iter().map(|moment| &moment.objects)
+    }
+}
+
+impl Served {
+    /// Of a node that has only slices of headless services, or all.
+    pub(crate) fn of(headless_only: bool) -> Self {
+        Self { headless_only, ..Self::default() }
+    }
+
     /// A node begins with what it finds on its disk, which may be older than what the one before had served.
-    pub(super) fn forget_served(&mut self) {
-        for past in &mut self.kinds {
-            past.served.clear();
-            past.served_together = 0;
-        }
+    pub(crate) fn forget(&mut self) {
+        self.kinds = Default::default();
     }
 
     /// Whether `table`, which is said to be no older than `age`, holds what was true.
-    pub(super) fn check(&mut self, table: &Table, age: Duration) -> Result<(), String> {
+    pub(crate) fn check(&mut self, truth: &Truth, table: &Table, age: Duration) -> Result<(), String> {
         let since = Instant::now().checked_sub(age + ROUNDING);
         let served = of_table(table);
         for kind in table.complete().iter() {
-            let (past, served) = (&mut self.kinds[kind.index()], &served[kind.index()]);
-            past.check(served, since, self.has_gaps)
+            let is_part = self.headless_only && kind == Kind::EndpointSlice;
+            let part = is_part.then_some(truth);
+            let (last, served) = (&mut self.kinds[kind.index()], &served[kind.index()]);
+            last.check(&truth.kinds[kind.index()], served, since, self.has_gaps, part)
                 .map_err(|why| format!("{kind}, said to be {age:?} old: {why}\nserved: {served:?}"))?;
         }
         Ok(())
     }
 
-    /// Whether `table` holds what is true now.
-    pub(super) fn check_equal(&self, table: &Table) -> Result<(), String> {
+    /// Whether `table` holds what is true now, of its complete kinds.
+    pub(crate) fn check_equal(&self, truth: &Truth, table: &Table) -> Result<(), String> {
         let served = of_table(table);
-        for kind in Kind::ALL {
-            let (served, past) = (&served[kind.index()], &self.kinds[kind.index()]);
-            let now = past.moments.last().map(|m| m.objects.clone()).unwrap_or_default();
+        for kind in table.complete().iter() {
+            let mut now = truth.now(kind);
+            if self.headless_only && kind == Kind::EndpointSlice {
+                now = headless(&now, &truth.now(Kind::Service));
+            }
+            let served = &served[kind.index()];
             if now != *served {
                 return Err(format!("{kind}: served {served:?}, and there is {now:?}"));
             }
@@ -108,32 +143,50 @@ impl Oracle {
     }
 }
 
-impl Past {
-    fn check(&mut self, served: &Objects, since: Option<Instant>, has_gaps: bool) -> Result<(), String> {
+impl Last {
+    /// With `part`, only slices of headless services are served.
+    fn check(
+        &mut self,
+        past: &Past,
+        served: &Objects,
+        since: Option<Instant>,
+        has_gaps: bool,
+        part: Option<&Truth>,
+    ) -> Result<(), String> {
         // What ended before the window cannot be what is served; what is to come has not begun.
-        let ends = |at: usize| self.moments.get(at + 1).map(|next| next.at);
+        let ends = |at: usize| past.moments.get(at + 1).map(|next| next.at);
         let in_window = |at: &usize| ends(*at).zip(since).is_none_or(|(end, since)| end >= since);
-        let first = (0..self.moments.len()).find(in_window).unwrap_or_default();
-        self.keys.extend(served.keys().cloned());
-        for key in &self.keys {
-            let from = self.served.get(key).copied().unwrap_or_default();
-            let is = |at: &usize| self.moments[*at].objects.get(key) == served.get(key);
-            let Some(at) = (from.max(first)..self.moments.len()).find(is) else {
+        let first = (0..past.moments.len()).find(in_window).unwrap_or_default();
+        for key in past.keys.iter().chain(served.keys().filter(|key| !past.keys.contains(*key))) {
+            if part.is_some() && !served.contains_key(key) {
+                continue;
+            }
+            let from = self.objects.get(key).copied().unwrap_or_default();
+            let is = |at: &usize| past.moments[*at].objects.get(key) == served.get(key);
+            let Some(at) = (from.max(first)..past.moments.len()).find(is) else {
                 let why =
-                    if (first..self.moments.len()).any(|at| is(&at)) { "went back" } else { "is too old" };
-                return Err(format!("{key} {why}; it was\n{}", self.tell(key, first)));
+                    if (first..past.moments.len()).any(|at| is(&at)) { "went back" } else { "is too old" };
+                return Err(format!("{key} {why}; it was\n{}", past.tell(key, first)));
             };
-            self.served.insert(key.clone(), at);
+            self.objects.insert(key.clone(), at);
         }
         if has_gaps {
             return Ok(());
         }
-        let is = |at: &usize| self.moments[*at].objects == *served;
-        let at = (self.served_together.max(first)..self.moments.len()).find(is);
-        self.served_together = at.ok_or("its objects were never like this at one moment since")?;
+        let is = |at: &usize| {
+            let objects = &past.moments[*at].objects;
+            match part {
+                None => objects == served,
+                Some(truth) => truth.services().any(|services| headless(objects, services) == *served),
+            }
+        };
+        let at = (self.together.max(first)..past.moments.len()).find(is);
+        self.together = at.ok_or("its objects were never like this at one moment since")?;
         Ok(())
     }
+}
 
+impl Past {
     /// What an object was from `first` on, in lines.
     fn tell(&self, key: &str, first: usize) -> String {
         let line = |moment: &Moment| {
@@ -142,6 +195,16 @@ impl Past {
         };
         self.moments[first..].iter().map(line).collect()
     }
+}
+
+/// The slices of headless services.
+fn headless(slices: &Objects, services: &Objects) -> Objects {
+    let is_headless = |key: &str, is: &str| {
+        let (namespace, service) = (key.split('/').next().unwrap(), is.split(' ').next().unwrap());
+        services.get(&format!("{namespace}/{service}")).is_some_and(|service| service == HEADLESS)
+    };
+    let seen = slices.iter().filter(|(key, is)| is_headless(key, is));
+    seen.map(|(key, is)| (key.clone(), is.clone())).collect()
 }
 
 fn insert(objects: &mut Objects, kind: Kind, object: &Stored) {
@@ -168,6 +231,7 @@ fn of_table(table: &Table) -> [Objects; Kind::ALL.len()] {
         let is = match object {
             ObjectRef::Namespace(_) => "there".to_owned(),
             ObjectRef::Service(o) => match &o.shape {
+                Shape::Headless => HEADLESS.to_owned(),
                 Shape::ClusterIp(ips) => ips.first().unwrap().to_string(),
                 other => format!("{other:?}"),
             },
@@ -183,7 +247,7 @@ fn of_table(table: &Table) -> [Objects; Kind::ALL.len()] {
 }
 
 /// The `number`th object that is written.
-pub(super) fn object((kind, namespace, name): (Kind, &str, &str), number: u32) -> Value {
+pub(crate) fn object((kind, namespace, name): (Kind, &str, &str), number: u32) -> Value {
     let [_, _, high, low] = number.to_be_bytes();
     let address = format!("10.1.{high}.{low}");
     let mut object = match kind {

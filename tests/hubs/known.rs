@@ -1,0 +1,106 @@
+//! Scripts that were found to be interesting.
+
+use super::play::play;
+use super::step::Script;
+use super::step::Step::{self, *};
+use super::step::Wire::*;
+
+/// A script, and why it is here.
+struct Known {
+    name: &'static str,
+    /// How many whole states a node may get, beside that of its start.
+    wholes: u32,
+    steps: &'static [&'static [Step]],
+}
+
+/// No node has a way to any hub.
+const APART: [Step; 12] = [
+    Hub(0, 0, Refused),
+    Hub(1, 0, Refused),
+    Hub(2, 0, Refused),
+    Hub(0, 1, Refused),
+    Hub(1, 1, Refused),
+    Hub(2, 1, Refused),
+    Hub(0, 0, Cut),
+    Hub(1, 0, Cut),
+    Hub(2, 0, Cut),
+    Hub(0, 1, Cut),
+    Hub(1, 1, Cut),
+    Hub(2, 1, Cut),
+];
+
+/// No node has a way to the first hub.
+const MOVED: [Step; 6] = [
+    Hub(0, 0, Refused),
+    Hub(1, 0, Refused),
+    Hub(2, 0, Refused),
+    Hub(0, 0, Cut),
+    Hub(1, 0, Cut),
+    Hub(2, 0, Cut),
+];
+
+/// All of them.
+const KNOWN: &[Known] = &[
+    Known {
+        name: "nodes go to a hub that is behind, where what they have is changed and changed back in one go",
+        wholes: 1,
+        steps: &[
+            &[Pass(15_000), Api(1, Stalled), Put(2), Put(5), Put(5), Pass(1_000)],
+            &MOVED,
+            &[Pass(3_000), Put(2), Api(1, Open), Pass(2_000)],
+        ],
+    },
+    Known {
+        name: "nodes go to a hub that is behind, and is told one by one what they have had",
+        wholes: 0,
+        steps: &[
+            &[Pass(15_000), Api(1, Stalled)],
+            &[Put(5), Pass(300), Put(5), Pass(300), Put(5), Pass(1_000)],
+            &MOVED,
+            &[Pass(2_000), Api(1, Slow), Pass(8_000)],
+        ],
+    },
+    Known {
+        name: "much happens while connections are cut",
+        // Of a hub that nobody has asked for this view before: its log begins too late.
+        wholes: 1,
+        steps: &[
+            &[Pass(15_000), Put(5), Pass(1_000)],
+            &APART,
+            &[Put(5), Pass(300), Put(2), Put(8), Pass(300), Delete(5), Pass(300), Well],
+        ],
+    },
+    Known {
+        name: "a restore is noticed by nodes at each hub",
+        wholes: 9,
+        steps: &[&[Save, Put(5), Restore, Put(5), Pass(500), Put(6), Pass(30_000), Delete(5)]],
+    },
+    Known {
+        name: "services become headless and have cluster addresses again",
+        wholes: 0,
+        steps: &[
+            &[Pass(15_000), Put(5), Put(6), Put(2), Pass(500), Put(2), Put(4), Pass(500), Put(2), Pass(500)],
+            &[Put(7), Put(2), Put(4), Pass(500), Put(2), Pass(15_000)],
+        ],
+    },
+];
+
+/// How often each is played, with other jitter.
+const SEEDS: u64 = 3;
+
+/// Plays all of them.
+pub(super) fn play_all() {
+    KNOWN.iter().for_each(Known::play);
+}
+
+impl Known {
+    fn play(&self) {
+        let Self { name, wholes, steps } = *self;
+        for seed in 0..SEEDS {
+            let script = Script { seed, short_history: false, short_log: false, steps: steps.concat() };
+            let counts = play(&script).unwrap_or_else(|why| panic!("{name} (seed {seed}): {why}"));
+            let most = f64::from(wholes + 1);
+            assert!(counts.iter().all(|node| node.wholes <= most), "{name} (seed {seed}): {counts:?}");
+        }
+    }
+}
