@@ -116,7 +116,7 @@ async fn run(
     joining.row([
         grouped(followers as u64),
         format!("{:.1} s", joined.as_secs_f64()),
-        format!("{}", crowd.left()),
+        format!("{:.0}", crowd.left().abs()),
         format!("{:.1} s", (with.cpu - before.cpu).as_secs_f64()),
         megabytes(before.memory.now),
         megabytes(with.memory.now),
