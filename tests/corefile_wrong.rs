@@ -149,7 +149,7 @@ fn kubernetes_lines() {
             &["is not the address of a hub", "IP:PORT", "never looked up by name"],
         ),
         kubernetes("hub_tls without a key", "hub_tls ca cert", &["write 'hub_tls CA CERT KEY'"]),
-        kubernetes("hub_plain and more", "hub_plain yes", &["takes no arguments"]),
+        kubernetes("hub_plain and more", "hub_plain yes", &["'hub_plain yes': write 'hub_plain'"]),
         kubernetes("grace for a year", "cert_grace 8760h", &["at most 90 days"]),
         kubernetes("some endpoints", "endpoints some", &["must be one of: all, headless"]),
         kubernetes("half a guard", "guard half", &["must be one of: on, off"]),

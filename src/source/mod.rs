@@ -67,10 +67,11 @@ impl SourceConfig {
         matches!(self, Self::Hub(HubAccess { headless_only: true, .. }))
     }
 
-    /// Whether sources of which these are the texts tell the same, as far as their names say it: a position is the
-    /// cluster's, whichever hub has told it.
+    /// Whether a position that the one of these sources has told means anything at the other. Positions are the
+    /// cluster's, whichever hub or API server tells them and however it is reached, and whether it is the cluster is
+    /// found out by its uid; files have none.
     pub fn is_same_origin(one: &str, other: &str) -> bool {
-        one == other || [one, other].iter().all(|source| source.starts_with("hub:"))
+        one == other || [one, other].iter().all(|source| !source.starts_with("file:"))
     }
 }
 

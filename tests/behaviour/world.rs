@@ -167,7 +167,8 @@ fn expand(corefile: &str) -> String {
 }
 
 fn complete(corefile: &str, cluster: &Cluster, upstream: &FakeUpstream) -> String {
-    let source = format!("source file {}", cluster.file().display());
+    // What is taken away here is meant.
+    let source = format!("source file {}\n guard off", cluster.file().display());
     expand(corefile)
         .replace("CLUSTER", &source)
         .replace("STUB", &upstream.addr().to_string())

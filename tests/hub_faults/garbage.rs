@@ -49,7 +49,7 @@ fn nonsense() -> Vec<(&'static str, FollowReply)> {
     let service = wire::Service {
         namespace: "shop".to_owned(),
         name: "web".to_owned(),
-        cluster_ips: vec![vec![10, 0, 0].into()],
+        cluster_ips: vec![vec![10, 0, 0]],
         ..wire::Service::default()
     };
     let slice = wire::EndpointSlice {

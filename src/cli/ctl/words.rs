@@ -118,7 +118,7 @@ mod tests {
         let lines = wrap("  head  ", 8, &text);
         assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS), "{lines:#?}");
         assert!(
-            lines[0].starts_with("  head  a few words") && lines[1].starts_with("        words"),
+            lines[0].starts_with("  head  a few words") && lines[1].starts_with("        a few"),
             "{lines:#?}"
         );
         assert!(lines.iter().all(|line| !line.contains(char::is_control)));

@@ -283,7 +283,7 @@ mod tests {
         for second in (2..200).step_by(2) {
             assert_eq!((asked(true, second), asked(false, second + 1)), (None, None), "{second}");
         }
-        assert_eq!(asked(true, 259), None);
+        assert_eq!(asked(true, 258), None, "less than a minute after the last refusal");
         assert_eq!(asked(true, 262), Some(Room::Again));
         assert_eq!((asked(true, 263), asked(false, 264)), (None, Some(Room::Gone)));
     }

@@ -163,6 +163,6 @@ impl Stage {
 async fn wake<T>(receiver: &mut watch::Receiver<T>) {
     if receiver.changed().await.is_err() {
         // Whoever would wake it is gone, and the process is about to be.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

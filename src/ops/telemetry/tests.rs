@@ -193,7 +193,7 @@ fn debug_is_switched_while_running() {
 
 #[test]
 fn debug_never_takes_away() {
-    let targets = with_debug(&parse_filter("warn,outlast::node=trace,hyper=info").unwrap());
+    let targets = with_debug(&parse_filter("warn,outlast::store=trace,hyper=info").unwrap());
     for (target, level, want) in [
         ("outlast::store", tracing::Level::TRACE, true),
         ("outlast::hub", tracing::Level::DEBUG, true),
