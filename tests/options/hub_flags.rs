@@ -417,9 +417,8 @@ async fn hub_flag_move_within() {
     let mut follower = hub.followed(0).await;
     hub.process.signal(Signal::SIGTERM);
     loop {
-        match follower.next().await.expect("told before the end") {
-            Reply::Frame(Frame::Move { within }) => break assert_eq!(within, Duration::from_millis(1234)),
-            _ => {}
+        if let Reply::Frame(Frame::Move { within }) = follower.next().await.expect("told before the end") {
+            break assert_eq!(within, Duration::from_millis(1234));
         }
     }
 }
