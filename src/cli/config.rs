@@ -68,7 +68,7 @@ pub(super) struct ConfigArgs {
 /// Where hubs are, and whom to believe.
 #[derive(clap::Args)]
 pub(super) struct HubArgs {
-    /// Hubs to follow instead of the API server: IP, IP:PORT or [IPV6]:PORT, with commas between, never names
+    /// Hubs to follow instead of the API server: IP or IP:PORT, with commas between, never names
     #[arg(long, env = "OUTLAST_HUB", value_name = "ADDRESS", value_delimiter = ',', value_parser = access::address)]
     hub: Vec<SocketAddr>,
     /// Certificates of the authority that hubs are believed by, PEM

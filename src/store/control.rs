@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! * The disk is read and written here, never by the writer: one that hangs holds up the order and nothing else.
-//! * Nobody waits for ever: a writer that does not answer within [`ANSWER_WITHIN`] has failed.
+//! * Nobody waits for ever: a writer that does not answer within `ANSWER_WITHIN` has failed.
 //! * What is ordered works without the source.
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //!   is held for longer.
 //! * What is held stays under the clock of its first hold, however often it is missing again.
 //! * While anything is held, another list is asked for again and again, ever more rarely.
-//! * Where a hub has judged, its holds are taken as they are ([`Holds::told`]); they end when it says so.
+//! * Where a hub has judged, its holds are taken as they are (`Holds::told`); they end when it says so.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

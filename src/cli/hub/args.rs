@@ -34,7 +34,7 @@ const MAX_MOVE_WITHIN: Duration = Duration::from_secs(300);
 The API server is that of the pod, unless --kubeconfig or --endpoint says otherwise. A flag is ahead of its
 environment variable.")]
 pub(in crate::cli) struct Args {
-    /// Where followers are served: IP:PORT, with commas between [default: [::]:9953]
+    /// Where followers are served: IP:PORT, with commas between [default: port 9953 of every address]
     #[arg(long, env = "OUTLAST_HUB_LISTEN", value_name = "ADDRESS", value_delimiter = ',', value_parser = address)]
     listen: Vec<SocketAddr>,
     /// Addresses that others reach this hub by, which followers are told of [default: those of --listen]

@@ -36,7 +36,7 @@ pub trait Memory: Send + Sync {
 struct File {
     /// Version of its form.
     version: u32,
-    /// IP:PORT or [IPV6]:PORT.
+    /// IP:PORT or an IPv6 address in brackets with its port.
     hubs: Vec<SocketAddr>,
 }
 
