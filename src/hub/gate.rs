@@ -267,7 +267,11 @@ mod tests {
         stopped.progress();
         drop(stopped);
         assert!(absent.take().is_some());
-        assert_eq!(gate.lock().admission.running(), gate.lock().running.len());
+        let counted = {
+            let inner = gate.lock();
+            (inner.admission.running(), inner.running.len())
+        };
+        assert_eq!(counted.0, counted.1);
         drop(slow);
         drop(next);
         last.called().await;

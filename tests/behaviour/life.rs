@@ -103,7 +103,7 @@ async fn a_broken_configuration_changes_nothing() {
         (".:0 {\n BIND\n KUBE\n forward . STUB\n", "Unexpected EOF"),
         (
             ".:0 {\n BIND\n KUBE\n forwrd . STUB\n}",
-            "Corefile:7 - Error during parsing: Unknown directive 'forwrd'",
+            "Corefile:8 - Error during parsing: Unknown directive 'forwrd'",
         ),
         (".:0 {\n bind 192.0.2.77\n forward . STUB\n}", "192.0.2.77"),
     ] {
