@@ -498,7 +498,8 @@ mod pinned {
             zone: super::ZONE.into(),
             cluster_uid: "0e2b3c1a-1111-4222-8333-444455556666".into(),
             position: Position { epoch: 1, versions: [10, 20, 30, 40] },
-            told: Position::UNKNOWN,
+            // As old files have it, which do not say.
+            told: Position { epoch: 1, versions: [10, 20, 30, 40] },
             held: Kinds::NONE,
             complete: Kinds::CORE.with(Kind::Pod),
             digest_version: 1,

@@ -141,10 +141,10 @@ async fn a_whole_state_that_drips_is_left_for_another_hub_but_not_if_there_is_no
         let [begin, _, end] = newer.frames();
         assert!(stream.say(&begin).await);
         let began = Instant::now();
-        // Four minutes, an object each four seconds.
+        // Four minutes, a part each four seconds.
         for step in 0..60 {
-            let object = add(["x", "y"][step % 2]);
-            if !stream.say(&Frame::WholePart(vec![object.into()])).await {
+            let objects = ["x", "y"].get(step).map(|name| add(name).into()).into_iter().collect();
+            if !stream.say(&Frame::WholePart(objects)).await {
                 break;
             }
             tokio::time::sleep(4 * SECOND).await;

@@ -121,7 +121,8 @@ impl Node {
         };
         Counts {
             wholes: sum("outlast_hub_received_whole_states_total"),
-            left: sum("outlast_hub_left_total"),
+            // Who goes back to its first hub loses nothing.
+            left: sum("outlast_hub_left_total") - sum("outlast_hub_left_total{reason=\"home\"}"),
             mismatches: sum("outlast_hub_digest_mismatches_total"),
         }
     }
