@@ -369,8 +369,8 @@ async fn hub_flag_history_bytes() {
         let world = World::new().await;
         let hub = world.start(&[METRICS[0], METRICS[1], "--history-bytes", bytes]);
         let mut follower = hub.followed(0).await;
-        world.services("web", MANY);
-        follower.count(Kind::Service, MANY).await;
+        world.services("web", 3 * MANY);
+        follower.count(Kind::Service, 3 * MANY).await;
         // Figures are brought up to date once a second.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         hub.metric("outlast_hub_history_bytes ", |kept| (kept > least) == is_enough);
