@@ -122,7 +122,12 @@ async fn a_hub_that_has_nothing_but_its_snapshot_serves_new_nodes_and_says_how_o
     assert_eq!(asked(&node, MISSING).await, ("NXDomain".to_owned(), Some(19)));
     assert!(node.log().contains("data of the hub is not live"), "{}", node.log());
     server.faults().set_network(Network::Open);
-    node.state("live").await;
+    // By now the hub tries every half a minute or so.
+    let back = std::time::Instant::now();
+    while node.metric("outlast_data_state{state=\"live\"}") != Some(1.0) {
+        assert!(back.elapsed() < Duration::from_secs(90), "{}", node.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test]
