@@ -13,6 +13,7 @@ fn generated_code_is_up_to_date() {
     let schema = protox::compile(["feed.proto"], [&folder]).expect("feed.proto compiles");
     let out = tempfile::tempdir().expect("a temporary folder");
     tonic_prost_build::configure()
+        .codec_path("crate::feed::codec::FeedCodec")
         // Shared with the message they came in, where that is `Bytes` itself; frames with everybody who gets them.
         .bytes(".outlast.feed.v1.EndpointSlice.addresses")
         .bytes(".outlast.feed.v1.CachedReply")

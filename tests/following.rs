@@ -14,30 +14,22 @@ mod node;
 mod past;
 #[path = "following/play.rs"]
 mod play;
+#[path = "common/scripts.rs"]
+mod scripts;
 #[path = "following/step.rs"]
 mod step;
 #[path = "common/unwired.rs"]
 mod unwired;
 
-use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
-
 use self::play::play;
+use self::scripts::play_random;
 use self::step::{Theme, script};
-
-/// Scripts of each theme.
-const CASES: u32 = 16;
 
 /// How often a script that fails is made shorter: each try takes up to some seconds.
 const SHRINKING: u32 = 400;
 
 fn random(theme: Theme) {
-    let usual = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { CASES };
-    let config = ProptestConfig { cases, max_shrink_iters: SHRINKING, failure_persistence: None, ..usual };
-    let played =
-        TestRunner::new(config).run(&script(theme), |script| play(&script).map_err(TestCaseError::fail));
-    played.unwrap_or_else(|error| panic!("{error}"));
+    play_random(&script(theme), SHRINKING, play);
 }
 
 #[test]

@@ -80,31 +80,18 @@ impl From<&Entry> for wire::Entry {
 }
 
 /// Gathers entries until they are worth a packet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Gathered {
     /// What is gathered.
     entries: Vec<wire::Entry>,
     /// How many bytes it makes, but for a few.
     bytes: usize,
-    /// How many are enough.
-    enough: usize,
-}
-
-impl Default for Gathered {
-    fn default() -> Self {
-        Self::within(PART_BYTES)
-    }
 }
 
 impl Gathered {
-    /// For packets of about so many bytes.
-    pub const fn within(enough: usize) -> Self {
-        Self { entries: Vec::new(), bytes: 0, enough }
-    }
-
     /// Adds an entry. Returns what was there before, if that was enough: the last part is never empty.
     pub fn push(&mut self, entry: wire::Entry) -> Option<Vec<wire::Entry>> {
-        let full = (self.bytes >= self.enough).then(|| self.take());
+        let full = (self.bytes >= PART_BYTES).then(|| self.take());
         self.bytes += entry.encoded_len();
         self.entries.push(entry);
         full

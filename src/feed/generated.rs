@@ -917,7 +917,7 @@ pub mod hub_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::feed::codec::FeedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/outlast.feed.v1.Hub/Follow",
             );
@@ -939,7 +939,7 @@ pub mod hub_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::feed::codec::FeedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/outlast.feed.v1.Hub/Meet");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("outlast.feed.v1.Hub", "Meet"));
@@ -1085,7 +1085,7 @@ pub mod hub_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FollowSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::feed::codec::FeedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1128,7 +1128,7 @@ pub mod hub_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = MeetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::feed::codec::FeedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -10,6 +10,7 @@
 //!   rules, or a [`convert::ConvertError`]; it never panics.
 //! * Fields are never renumbered or reused, and a new field has a meaning when it is absent.
 
+pub mod codec;
 pub mod convert;
 pub mod digests;
 pub mod entry;

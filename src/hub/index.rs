@@ -35,10 +35,6 @@ const SETTLE_WAIT: Duration = Duration::from_millis(50);
 /// those of a hub that was restarted or replaced are back by then. It shares most with the newest state.
 const KEEP_ORIGIN: Duration = Duration::from_secs(3600);
 
-/// What a packet of changes may be before it is compressed: what is on its way to one follower is a copy of it, and may
-/// be one for each of them.
-const BATCH_BYTES: usize = 64 << 10;
-
 /// How often whole states that are of no use any more are looked for, and figures are brought up to date.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -219,7 +215,7 @@ fn packets(
     entries: Vec<hold::Entry>,
     triggers: &HashMap<Key, u64>,
 ) -> Vec<Packet> {
-    let (mut packets, mut gathered) = (Vec::new(), Gathered::within(BATCH_BYTES));
+    let (mut packets, mut gathered) = (Vec::new(), Gathered::default());
     for entry in entries {
         let mut entry = Entry::from(entry);
         entry.triggered_at_ms = triggers.get(&entry.change.key()).copied().unwrap_or(0);

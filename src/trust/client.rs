@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -23,10 +22,6 @@ use crate::ops::metrics::Metrics;
 
 /// What is spoken within TLS: HTTP/2 (RFC 9113, section 3.2).
 pub(super) const ALPN: &[u8] = b"h2";
-
-/// How long a handshake may take, the look at our own files included: two round trips, and a busy hub that has to
-/// take a thousand others at the same time.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Dials hubs.
 #[derive(Clone)]
@@ -53,20 +48,12 @@ impl Connector {
     ///
     /// # Errors
     /// There is no certificate of our own, the other side is not to be believed, is silent for
-    /// [`HANDSHAKE_TIMEOUT`], or speaks no HTTP/2. All are counted here; logging is the caller's.
+    /// [`HANDSHAKE_TIMEOUT`](super::identity::HANDSHAKE_TIMEOUT), or speaks no HTTP/2. All are counted here; logging is the caller's.
     pub async fn connect<S>(&self, stream: S, peer: SocketAddr) -> Result<(TlsStream<S>, Peer), TrustError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let handshake = Box::pin(self.handshake(stream, peer));
-        let result = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
-            .await
-            .unwrap_or(Err(TrustError::TimedOut { peer, after: HANDSHAKE_TIMEOUT }));
-        match &result {
-            Ok((_, peer)) => self.identities.report().accepted(Side::Client, peer),
-            Err(error) => self.identities.report().failed(Side::Client, error),
-        }
-        result
+        self.identities.observed(Side::Client, peer, Box::pin(self.handshake(stream, peer))).await
     }
 
     async fn handshake<S>(&self, stream: S, peer: SocketAddr) -> Result<(TlsStream<S>, Peer), TrustError>

@@ -4,6 +4,7 @@
 //! put new ones there need not wait. Looks are made beside the runtime's threads, one at a time; a disk that hangs
 //! holds up a connection for a second at most, which then goes on with the last good files.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -19,12 +20,16 @@ use super::config::TlsFiles;
 use super::error::TrustError;
 use super::facts::Facts;
 use super::files::{Look, Watched};
-use super::peer::Report;
+use super::peer::{Peer, Report, Side};
 use super::pem::{self, PemError};
 use super::verify::Chains;
 use crate::ops::clock::WallClock;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
+
+/// How long a handshake may take, the look at our own files included: two round trips, and a busy hub that has to
+/// take a thousand others at the same time.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Between two looks without a handshake. Certificates are renewed long before they end; a minute is for people who
 /// wait.
@@ -142,6 +147,23 @@ impl Identities {
     /// What others are told of.
     pub(super) fn report(&self) -> &Report {
         &self.shared.report
+    }
+
+    /// A handshake within [`HANDSHAKE_TIMEOUT`] with whoever is at `peer`, and counted.
+    pub(super) async fn observed<T>(
+        &self,
+        side: Side,
+        peer: SocketAddr,
+        handshake: impl Future<Output = Result<(T, Peer), TrustError>>,
+    ) -> Result<(T, Peer), TrustError> {
+        let result = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
+            .await
+            .unwrap_or(Err(TrustError::TimedOut { peer, after: HANDSHAKE_TIMEOUT }));
+        match &result {
+            Ok((_, peer)) => self.report().accepted(side, peer),
+            Err(error) => self.report().failed(side, error),
+        }
+        result
     }
 }
 

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
-use super::client::{ALPN, HANDSHAKE_TIMEOUT};
+use super::client::ALPN;
 use super::config::TlsFiles;
 use super::error::TrustError;
 use super::identity::Identities;
@@ -42,20 +42,12 @@ impl Acceptor {
     ///
     /// # Errors
     /// There is no certificate of our own, the other side is not to be believed, is silent for
-    /// [`HANDSHAKE_TIMEOUT`], or speaks no HTTP/2. All are counted here; logging is the caller's.
+    /// [`HANDSHAKE_TIMEOUT`](super::identity::HANDSHAKE_TIMEOUT), or speaks no HTTP/2. All are counted here; logging is the caller's.
     pub async fn accept<S>(&self, stream: S, peer: SocketAddr) -> Result<(TlsStream<S>, Peer), TrustError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let handshake = Box::pin(self.handshake(stream, peer));
-        let result = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
-            .await
-            .unwrap_or(Err(TrustError::TimedOut { peer, after: HANDSHAKE_TIMEOUT }));
-        match &result {
-            Ok((_, peer)) => self.identities.report().accepted(Side::Server, peer),
-            Err(error) => self.identities.report().failed(Side::Server, error),
-        }
-        result
+        self.identities.observed(Side::Server, peer, Box::pin(self.handshake(stream, peer))).await
     }
 
     async fn handshake<S>(&self, stream: S, peer: SocketAddr) -> Result<(TlsStream<S>, Peer), TrustError>

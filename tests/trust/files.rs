@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use outlast::testkit::certs::{Ca, IdentityFolder, Leaf, clock};
-use outlast::trust::client::HANDSHAKE_TIMEOUT;
 use outlast::trust::error::TrustError;
+use outlast::trust::identity::HANDSHAKE_TIMEOUT;
 use outlast::trust::name::Role;
 use outlast::trust::peer::BROKEN_FILES;
 use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};

@@ -37,9 +37,9 @@ pub const MAX_FRAME_BYTES: usize = 8 << 20;
 /// What a message may be on the wire: a frame that does not compress, and what is around it.
 pub const MAX_MESSAGE_BYTES: usize = MAX_FRAME_BYTES + (64 << 10);
 
-/// About what a part of a large state or change is before it is packed: enough for compression to be worth it, little
-/// enough to be decoded while the next one is on its way.
-pub const PART_BYTES: usize = 256 << 10;
+/// About what a part of a large state or change is before it is packed: enough for compression to be worth it, and little
+/// enough for each of thousands of followers to have a copy of one on its way.
+pub const PART_BYTES: usize = 32 << 10;
 
 /// What is kept of a text for people, in bytes: a name of a node has at most 253.
 const MAX_TEXT_BYTES: usize = 256;
