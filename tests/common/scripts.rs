@@ -10,7 +10,7 @@ const CASES: u32 = 16;
 ///
 /// # Panics
 /// With the shortest script that fails.
-pub fn play_random<S: Strategy>(
+pub(crate) fn play_random<S: Strategy>(
     strategy: &S,
     shrinking: u32,
     play: impl Fn(&S::Value) -> Result<(), String>,

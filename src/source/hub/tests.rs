@@ -508,7 +508,7 @@ async fn another_cluster_is_accepted_also_while_one_is_connected() {
     let _ = stream.subscription().await;
     stream.welcome("other", 0, Plan::Whole).await;
     world.until("left", |world| world.metric("outlast_hub_left_total{reason=\"foreign\"}") == 1.0).await;
-    // The other hub says nothing for now: the order comes in the middle of its session.
+    // The other hub says nothing: the order comes in the middle of its session.
     let (_, mut stream) = world.stream().await;
     let _ = stream.subscription().await;
     let accepted = world.control.accept().await.outcome;
