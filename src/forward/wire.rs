@@ -121,6 +121,27 @@ pub(crate) fn summary(message: &[u8]) -> Option<Summary> {
     Some(summary)
 }
 
+/// How long the name at `at` is in full, pointers followed. `None` if it has no end, or is longer than a name can be.
+pub(crate) fn whole_name_len(message: &[u8], mut at: usize) -> Option<usize> {
+    let mut len = 0;
+    while len < MAX_NAME {
+        match *message.get(at)? {
+            0 => return Some(len + 1),
+            length @ 1..=MAX_LABEL => {
+                len += 1 + usize::from(length);
+                at += 1 + usize::from(length);
+            }
+            // Pointers lead backwards (RFC 1035 §4.1.4), so that there is an end.
+            0xc0.. => {
+                let to = usize::from(u16_at(message, at)? & 0x3fff);
+                at = Some(to).filter(|to| *to < at)?;
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// The message's header and question only, and TC set: what is left of a reply that could not be read whole.
 /// `None` if there is no single readable question.
 pub(crate) fn truncated(message: &[u8]) -> Option<Vec<u8>> {

@@ -7,6 +7,7 @@ use hickory_proto::op::ResponseCode;
 use tokio::time::Instant;
 
 use super::facts::Facts;
+use super::lane::Role;
 use super::query::Query;
 use super::reply::{Ede, Reply};
 use crate::zone::name::Labels;
@@ -20,6 +21,11 @@ pub trait Plugin: Send + Sync {
     /// Whether it may have answers to questions of other classes than IN.
     fn takes_other_classes(&self) -> bool {
         false
+    }
+
+    /// What becomes of it in the inline lane of the listener of this identity.
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        Role::General
     }
 
     /// Answers `query`, or passes it on to `next` and does what it will with what comes back.

@@ -1,7 +1,8 @@
 //! The node: the DNS server. Sockets, plugins, and the store of the cluster's data.
 //!
 //! ```text
-//! QUERY   socket > listen > gate > router > plugins (chain) > reply > socket
+//! QUERY   socket > listen > lane > socket
+//!                      └ gate > router > plugins (chain) > reply > socket
 //!                                             ├ kubernetes: store > zone
 //!                                             └ forward: crate::forward
 //! UPDATE  source > store/writer > Arc<Generation> (what the plugins read)
@@ -22,6 +23,7 @@ pub mod control;
 pub mod facts;
 pub mod gate;
 pub mod hub_memory;
+pub mod lane;
 pub mod listen;
 pub mod opt;
 pub mod plugins;

@@ -9,10 +9,10 @@ use super::gate::HEADER;
 use super::reply::Ede;
 
 /// Type number of the OPT record, RFC 6891 §6.1.1.
-const TYPE: u16 = 41;
+pub const TYPE: u16 = 41;
 
 /// Option code of an Extended DNS Error, RFC 8914 §2.
-const EDE: u16 = 15;
+pub const EDE: u16 = 15;
 
 /// Option code of a name server's identifier, RFC 5001 §3.
 pub const NSID: u16 = 3;
@@ -100,18 +100,27 @@ impl Opt {
     /// `nsid` is answered if there is one.
     pub fn echoed(&self, message: &[u8], nsid: Option<&[u8]>) -> Vec<u8> {
         let mut echoed = Vec::new();
-        for (code, bytes) in self.options(message) {
+        for (code, bytes) in self.echoes(message) {
             match (code, nsid.map(|id| (u16::try_from(id.len()), id))) {
                 (NSID, Some((Ok(length), id))) => {
                     echoed.extend(NSID.to_be_bytes());
                     echoed.extend(length.to_be_bytes());
                     echoed.extend(id);
                 }
-                _ if ECHOED.contains(&code) => echoed.extend(bytes),
-                _ => {}
+                _ => echoed.extend(bytes),
             }
         }
         echoed
+    }
+
+    /// Those options of the query `message` that a reply repeats: the code, and all bytes with code and length.
+    pub fn echoes<'m>(&self, message: &'m [u8]) -> impl Iterator<Item = (u16, &'m [u8])> + use<'m> {
+        self.options(message).filter(|(code, _)| ECHOED.contains(code))
+    }
+
+    /// How many bytes its options are.
+    pub const fn options_len(&self) -> usize {
+        self.options.end - self.options.start
     }
 
     /// Whether the query `message` has an option of this code.
@@ -146,12 +155,13 @@ impl<'a> Iterator for Options<'a> {
     }
 }
 
-fn u16_at(message: &[u8], at: usize) -> Option<u16> {
+/// The number at `at`, in network byte order.
+pub(super) fn u16_at(message: &[u8], at: usize) -> Option<u16> {
     message.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
 }
 
 /// Where the name at `at` ends in its record; what a pointer points to is not looked at.
-fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+pub(super) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     // A name cannot begin in the header.
     debug_assert!(at >= HEADER);
     loop {

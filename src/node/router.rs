@@ -8,6 +8,8 @@ use hickory_proto::rr::RecordType;
 use metrics::Counter;
 
 use super::chain::{Chain, Next, Outcome};
+use super::lane::Lane;
+use super::lane::question::Question;
 use super::plugins::prometheus::observation;
 use super::query::Query;
 use super::reply::Reply;
@@ -20,6 +22,8 @@ pub struct Router {
     identity: String,
     /// Zones of the blocks, longest first.
     routes: Vec<Route>,
+    /// Their inline lanes, in the same order.
+    lanes: Vec<Lane>,
     /// Metrics of queries that reach no block.
     metrics: Arc<ServerMetrics>,
     /// Queries whose handling panicked.
@@ -49,7 +53,8 @@ impl Router {
         panics: Counter,
     ) -> Arc<Self> {
         routes.sort_by_key(|route| std::cmp::Reverse(route.zone.len()));
-        Arc::new(Self { identity, routes, metrics, panics })
+        let lanes = routes.iter().map(|route| Lane::new(&route.block.plugins, &identity)).collect();
+        Arc::new(Self { identity, routes, lanes, metrics, panics })
     }
 
     /// Identity of the listener, e.g. `dns://:53`.
@@ -87,6 +92,12 @@ impl Router {
         }
         let shortest = matching.rfind(|r| !r.zone.is_empty());
         Some(&shortest.unwrap_or(longest).block)
+    }
+
+    /// The inline lane of the block that a plain question is for; questions for DS records are not plain.
+    pub fn lane(&self, question: &Question<'_>) -> Option<&Lane> {
+        let at = self.routes.iter().position(|route| question.labels().is_within(&route.zone))?;
+        self.lanes.get(at)
     }
 
     /// Answers a query; `None` if it gets no reply. A panic on the way is this query's SERVFAIL and nobody else's.

@@ -149,24 +149,24 @@ impl Store {
     /// How long ago the data that is served was last proved to be current; without any proof, how long ago the store
     /// was made.
     pub fn age(&self) -> Duration {
-        self.age_of(&self.current())
+        self.age_of(&self.current(), Instant::now())
     }
 
-    /// How long ago a generation was last proved to be current.
-    fn age_of(&self, generation: &Generation) -> Duration {
+    /// How long before `now` a generation was last proved to be current.
+    fn age_of(&self, generation: &Generation, now: Instant) -> Duration {
         // Invariant: what is received behind what is frozen proves nothing of it.
         let proved =
             generation.frozen.as_ref().map_or_else(|| self.proved.load(Ordering::Acquire), |f| f.proved);
-        self.since(proved)
+        self.since(proved, now)
     }
 
     /// How long ago what was received was last proved, whatever is served.
     fn received_age(&self) -> Duration {
-        self.since(self.proved.load(Ordering::Acquire))
+        self.since(self.proved.load(Ordering::Acquire), Instant::now())
     }
 
-    fn since(&self, proved: i64) -> Duration {
-        let now = millis(self.origin.elapsed());
+    fn since(&self, proved: i64, now: Instant) -> Duration {
+        let now = millis(now.saturating_duration_since(self.origin));
         let age = match proved {
             NEVER => now,
             proved => now.saturating_sub(proved),
@@ -182,10 +182,15 @@ impl Store {
 
     /// What a generation's state is judged by.
     pub fn facts(&self, generation: &Generation) -> Facts {
+        self.facts_at(generation, Instant::now())
+    }
+
+    /// The same, where it is known what time it is.
+    pub fn facts_at(&self, generation: &Generation, now: Instant) -> Facts {
         Facts {
             complete: generation.table.complete(),
             verified: generation.verified,
-            age: self.age_of(generation),
+            age: self.age_of(generation, now),
         }
     }
 

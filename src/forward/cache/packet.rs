@@ -25,6 +25,8 @@ pub struct Packet {
     message: Box<[u8]>,
     /// Where the TTLs of its records are.
     ttls: Box<[u16]>,
+    /// How long it would be without name compression, as metrics count it.
+    uncompressed: u32,
 }
 
 impl Packet {
@@ -38,15 +40,32 @@ impl Packet {
         let counts = [6, 8, 10].map(|at| wire::u16_at(&message, at).map(usize::from));
         let records = counts.into_iter().sum::<Option<usize>>()?;
         let mut ttls = Vec::new();
+        let mut uncompressed = at;
         for _ in 0..records {
             let fields = wire::skip_name(&message, at)?;
-            if wire::u16_at(&message, fields)? == OPT {
+            let kind = wire::u16_at(&message, fields)?;
+            if kind == OPT {
                 return None;
             }
             ttls.push(u16::try_from(fields + TTL_AT).ok()?);
-            at = fields + DATA_AT + usize::from(wire::u16_at(&message, fields + LENGTH_AT)?);
+            let data = fields + DATA_AT;
+            let end = data + usize::from(wire::u16_at(&message, fields + LENGTH_AT)?);
+            uncompressed +=
+                wire::whole_name_len(&message, at)? + DATA_AT + data_len(&message, kind, data..end)?;
+            at = end;
         }
-        (at == message.len()).then(|| Self { message: message.into(), ttls: ttls.into() })
+        let uncompressed = u32::try_from(uncompressed).ok()?;
+        (at == message.len()).then(|| Self { message: message.into(), ttls: ttls.into(), uncompressed })
+    }
+
+    /// Where the TTLs of its records are.
+    pub fn ttls(&self) -> &[u16] {
+        &self.ttls
+    }
+
+    /// How long it would be without name compression, in bytes.
+    pub const fn uncompressed_len(&self) -> usize {
+        self.uncompressed as usize
     }
 
     /// The message as it was taken in.
@@ -57,6 +76,11 @@ impl Packet {
     /// The response code, without the bits of an OPT record, which is not kept.
     pub fn rcode(&self) -> u8 {
         self.message.get(3).copied().unwrap_or_default() & 0x0f
+    }
+
+    /// How many records its answer section has.
+    pub fn answer_count(&self) -> u16 {
+        wire::u16_at(&self.message, 6).unwrap_or_default()
     }
 
     /// Whether it is a reply to this question; `name` on the wire, in any letter case.
@@ -92,6 +116,20 @@ impl Packet {
     }
 }
 
+/// How long the data of a record is once its names stand in full. Only types of RFC 1035 §3.3 have compressed ones.
+fn data_len(message: &[u8], kind: u16, data: std::ops::Range<usize>) -> Option<usize> {
+    let name = |at| wire::whole_name_len(message, at);
+    Some(match kind {
+        // NS, CNAME and PTR.
+        2 | 5 | 12 => name(data.start)?,
+        // SOA: two names and five numbers.
+        6 => name(data.start)? + name(wire::skip_name(message, data.start)?)? + 20,
+        // MX: a number and a name.
+        15 => 2 + name(data.start + 2)?,
+        _ => data.len(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -117,6 +155,8 @@ mod tests {
         assert_eq!(message, want);
         assert_eq!(packet.message(), REPLY);
         assert_eq!((packet.rcode(), packet.heap()), (0, REPLY.len() + 4));
+        // The pointer stands for a name of four bytes.
+        assert_eq!(packet.uncompressed_len(), REPLY.len() + 2);
         // Another name is not written into it.
         assert_eq!(packet.message_for(b"\x02xx\0", 60), REPLY);
     }

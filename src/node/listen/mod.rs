@@ -4,8 +4,10 @@
 //! whose TCP listener bounds neither connections nor the time that one message may take: memory here is
 //! bounded by configuration, not by traffic. Parsing and encoding are hickory's.
 //!
+//! Plain questions over UDP are answered in [`super::lane`], all others here.
+//!
 //! Invariants:
-//! * What can be answered from memory is answered in the listener's own task; only a query that waits for
+//! * What can be answered from memory is answered in the listener's own thread or task; only a query that waits for
 //!   something gets a task of its own, and of those there are at most [`MAX_WAITING`]. What does not wait is
 //!   never refused for want of such a place, and a plugin that has second best at hand is told that there is none.
 //! * A client that stops reading or drips its message loses its connection, not a slot for ever.
@@ -35,6 +37,7 @@ use super::query::Query;
 use super::reply::{self, Ede, EdeCode, Reply};
 use super::router::Router;
 use crate::ops::metrics::Metrics;
+use crate::ops::shards::Shard;
 
 /// Queries that may wait for an upstream at one time, over all listeners. Each holds a few kilobytes; at the
 /// default read timeout of 2 s this is 2,000 cold names a second with every upstream silent.
@@ -137,16 +140,20 @@ pub struct Shared {
     refused_connections: Counter,
     /// Replies that could not be sent.
     unsent: Counter,
+    /// Datagrams for which there was no room in the queue of the general handler.
+    crowded: Counter,
+    /// Where threads count.
+    metrics: Arc<Metrics>,
 }
 
 impl Shared {
     /// Registers the listeners' counters; the limits are the default ones.
-    pub fn new(metrics: &Metrics) -> Arc<Self> {
+    pub fn new(metrics: &Arc<Metrics>) -> Arc<Self> {
         Self::with_limits(metrics, Limits::default())
     }
 
     /// The same with other limits.
-    pub fn with_limits(metrics: &Metrics, limits: Limits) -> Arc<Self> {
+    pub fn with_limits(metrics: &Arc<Metrics>, limits: Limits) -> Arc<Self> {
         metrics.describe_counter("outlast_overload_total", "What was refused because a limit was reached.");
         metrics.describe_counter("outlast_replies_unsent_total", "Replies that the kernel did not take.");
         Arc::new(Self {
@@ -155,7 +162,14 @@ impl Shared {
             overloaded: metrics.counter("outlast_overload_total", &[("limit", "waiting_queries")]),
             refused_connections: metrics.counter("outlast_overload_total", &[("limit", "tcp_connections")]),
             unsent: metrics.counter("outlast_replies_unsent_total", &[]),
+            crowded: metrics.counter("outlast_overload_total", &[("limit", "udp_queue")]),
+            metrics: metrics.clone(),
         })
+    }
+
+    /// Where a thread counts.
+    fn shard(&self) -> Shard {
+        self.metrics.shard()
     }
 
     /// Returns once nothing waits any more.

@@ -10,6 +10,7 @@ use hickory_proto::rr::{RData, Record, RecordType};
 use super::once;
 use crate::corefile::{Directive, Error, Statement};
 use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::lane::Role;
 use crate::node::query::Query;
 use crate::node::reply::Reply;
 use crate::node::setup::Context;
@@ -42,6 +43,11 @@ struct Any;
 impl Plugin for Any {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    /// Questions of its type are not plain.
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        Role::None
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

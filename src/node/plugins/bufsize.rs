@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use super::once;
 use crate::corefile::{Directive, Error, Statement};
 use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::lane::Role;
 use crate::node::query::Query;
 use crate::node::setup::Context;
 
@@ -50,6 +51,10 @@ struct BufSize {
 impl Plugin for BufSize {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        Role::Payload(self.size)
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

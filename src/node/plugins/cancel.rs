@@ -15,6 +15,7 @@ use hickory_proto::op::ResponseCode;
 use super::once;
 use crate::corefile::{Directive, Error, Statement};
 use crate::node::chain::{Failure, Next, Outcome, Plugin};
+use crate::node::lane::Role;
 use crate::node::query::Query;
 use crate::node::reply::{Ede, EdeCode};
 use crate::node::setup::Context;
@@ -54,6 +55,11 @@ struct Cancel {
 impl Plugin for Cancel {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    /// Nothing waits in the lane.
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        Role::None
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

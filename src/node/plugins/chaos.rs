@@ -13,6 +13,7 @@ use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 use super::once;
 use crate::corefile::{Directive, Error, Statement};
 use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::lane::Role;
 use crate::node::query::Query;
 use crate::node::reply::Reply;
 use crate::node::setup::Context;
@@ -83,6 +84,11 @@ impl Chaos {
 impl Plugin for Chaos {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    /// Questions of its class are not plain.
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        Role::None
     }
 
     fn takes_other_classes(&self) -> bool {

@@ -19,6 +19,9 @@ use metrics::Counter;
 use super::once;
 use crate::corefile::{Directive, Error, Statement};
 use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::lane::worker::Worker;
+use crate::node::lane::writer::Writer;
+use crate::node::lane::{self, Reached, Role, Step};
 use crate::node::query::Query;
 use crate::node::reply::Reply;
 use crate::node::setup::Context;
@@ -141,10 +144,23 @@ impl Local {
     }
 }
 
+impl Step for Local {
+    fn answer(&self, asked: &lane::Asked<'_>, _: &mut Worker, _: &mut Writer<'_>) -> Reached {
+        match Place::of(asked.question.labels()) {
+            Place::Elsewhere => Reached::Next,
+            _ => Reached::General,
+        }
+    }
+}
+
 #[async_trait]
 impl Plugin for Local {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        Role::Answers(self)
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

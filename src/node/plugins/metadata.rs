@@ -12,6 +12,7 @@ use super::{is_within, once, zones};
 use crate::corefile::{Directive, Error};
 use crate::node::chain::{Next, Outcome, Plugin};
 use crate::node::facts::Facts;
+use crate::node::lane::Role;
 use crate::node::query::Query;
 use crate::node::setup::Context;
 use crate::zone::name::Labels;
@@ -39,6 +40,11 @@ struct Metadata {
 impl Plugin for Metadata {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    /// Plugins that ask for what is known of a query are not in the lane.
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        Role::None
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use super::once;
 use crate::corefile::{Directive, Error, Statement};
 use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::lane::Role;
 use crate::node::opt::NSID;
 use crate::node::query::Query;
 use crate::node::setup::Context;
@@ -44,6 +45,10 @@ struct Nsid {
 impl Plugin for Nsid {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        Role::Identifies
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::once;
 use crate::corefile::{Directive, Error, Statement};
 use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::lane::Role;
 use crate::node::query::Query;
 use crate::node::reply::Reply;
 use crate::node::setup::Context;
@@ -49,6 +50,10 @@ struct Prometheus;
 impl Plugin for Prometheus {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        Role::Counts
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

@@ -79,17 +79,9 @@ impl Asked<'_> {
 
     /// What is known of the question, and a hit for it.
     fn find(&self, now: Moment) -> Found {
-        let Inner { shared, pause, .. } = &**self.inner;
-        let mut found = shared.store.find(&self.key, now);
-        // What is disabled now may have been kept by the configuration before.
-        if self.inner.is_disabled(false, self.query.labels()) {
-            found.positive = None;
-        }
-        if self.inner.is_disabled(true, self.query.labels()) {
-            (found.denial, found.failure) = (None, None);
-        }
+        let found = self.inner.find(&self.key, self.query.labels(), now);
         for entry in [&found.positive, &found.denial].into_iter().flatten() {
-            entry.usage.hit(now, *pause);
+            entry.usage.hit(now, self.inner.pause);
         }
         found
     }
@@ -98,8 +90,7 @@ impl Asked<'_> {
 
     fn fresh(&self, entry: &Entry) -> Outcome {
         self.counters.hit(entry.class.is_denial());
-        let now = self.inner.shared.store.now();
-        let ttl = if self.inner.policy.keep_ttl { entry.ttl } else { entry.remaining(now) };
+        let ttl = self.inner.ttl(entry, self.inner.shared.store.now());
         outcome(convert::unpack(self.query, entry, ttl))
     }
 

@@ -9,12 +9,12 @@ use hickory_proto::rr::{Record, RecordType};
 use super::Shared;
 use super::convert;
 use super::counters::{Counters, ServerCounters};
-use crate::forward::cache::Key;
 use crate::forward::cache::entry::Entry;
 use crate::forward::cache::judge::{Judged, judge};
 use crate::forward::cache::policy::{Policy, Stale};
 use crate::forward::cache::refresh::{self, Cause};
 use crate::forward::cache::store::{Answer, Failed};
+use crate::forward::cache::{Found, Key, Moment};
 use crate::node::chain::{Outcome, Rest};
 use crate::node::opt::CLIENT_SUBNET;
 use crate::node::plugins::kubernetes;
@@ -48,9 +48,32 @@ impl Inner {
     pub(super) fn can_cache(&self, query: &Query) -> bool {
         query.is_query()
             && !matches!(query.kind(), RecordType::AXFR | RecordType::IXFR)
-            && self.zones.iter().any(|zone| query.labels().is_within(zone))
+            && self.has_zone_of(query.labels())
             // RFC 7871 §7.3.1 would have it kept by subnet; nobody in a cluster sends one.
             && !query.opt().is_some_and(|opt| opt.has(query.bytes(), CLIENT_SUBNET))
+    }
+
+    /// Whether names like this are cached.
+    pub(super) fn has_zone_of(&self, name: &Labels) -> bool {
+        self.zones.iter().any(|zone| name.is_within(zone))
+    }
+
+    /// What is known of the question of this key, which is for `name`.
+    pub(super) fn find(&self, key: &Key, name: &Labels, now: Moment) -> Found {
+        let mut found = self.shared.store.find(key, now);
+        // What is disabled now may have been kept by the configuration before.
+        if self.is_disabled(false, name) {
+            found.positive = None;
+        }
+        if self.is_disabled(true, name) {
+            (found.denial, found.failure) = (None, None);
+        }
+        found
+    }
+
+    /// The TTL that an entry which is good is given with, in seconds.
+    pub(super) fn ttl(&self, entry: &Entry, now: Moment) -> u32 {
+        if self.policy.keep_ttl { entry.ttl } else { entry.remaining(now) }
     }
 
     pub(super) fn is_disabled(&self, denial: bool, name: &Labels) -> bool {

@@ -4,6 +4,7 @@
 //! * `options` reads the directive.
 //! * `asked` answers a query; `inner` keeps what upstreams say.
 //! * `flight` lets all who ask the same wait for one reply.
+//! * `inline` gives what is good in the inline lane.
 //! * `convert` turns replies into what is kept of them, and back.
 //! * `counters` counts.
 //!
@@ -22,6 +23,7 @@ mod asked;
 mod convert;
 mod counters;
 mod flight;
+mod inline;
 mod inner;
 mod options;
 
@@ -36,6 +38,7 @@ pub use self::options::Persist;
 use self::asked::Asked;
 use self::counters::Counters;
 use self::flight::{Flights, MAX_FLIGHTS};
+use self::inline::Hits;
 use self::inner::Inner;
 use self::options::Options;
 use crate::corefile::{Directive, Error};
@@ -43,6 +46,7 @@ use crate::forward::cache::key::Question;
 use crate::forward::cache::policy::Refresh;
 use crate::forward::cache::{Key, Limits, Store};
 use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::lane::Role;
 use crate::node::plugins::once;
 use crate::node::query::Query;
 use crate::node::setup::Context;
@@ -173,6 +177,11 @@ struct Cache {
 impl Plugin for Cache {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn role(self: Arc<Self>, identity: &str) -> Role {
+        let (part, inner, counters) = (self.part, self.inner.clone(), self.inner.counters.of(identity));
+        Role::Answers(Arc::new(Hits { part, inner, counters }))
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

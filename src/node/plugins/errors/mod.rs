@@ -21,6 +21,7 @@ use super::log::names::{NameText, TypeText};
 use super::once;
 use crate::corefile::{Directive, Error, Statement};
 use crate::node::chain::{Failure, Next, Outcome, Plugin};
+use crate::node::lane::Role;
 use crate::node::query::Query;
 use crate::node::setup::Context;
 use consolidate::{Counted, Pattern, log_at};
@@ -86,6 +87,11 @@ impl Errors {
 impl Plugin for Errors {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    /// What the lane answers did not fail.
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        Role::None
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

@@ -34,6 +34,9 @@ use super::follow::Followed;
 use super::{is_within, once, zones};
 use crate::corefile::{Directive, Error, Statement, Warning};
 use crate::node::chain::{Failure, Next, Outcome, Plugin};
+use crate::node::lane::worker::Worker;
+use crate::node::lane::writer::Writer;
+use crate::node::lane::{Asked, Reached, Role, Step};
 use crate::node::query::Query;
 use crate::node::reply::Reply;
 use crate::node::setup::Context;
@@ -141,32 +144,64 @@ enum Decision {
     PassOn,
 }
 
+/// Whether a question is for here.
+enum Taken<'a> {
+    /// It is for the names of an address.
+    Names,
+    /// It is for a name that is known.
+    Found(Found<'a>),
+    /// It is for a name that is not, and is nobody else's.
+    Missing,
+    /// It goes on.
+    No,
+}
+
 impl HostsPlugin {
-    fn decide(&self, query: &Query) -> Decision {
-        let file = self.file.current();
-        let name = query.labels();
-        if query.kind() == RecordType::PTR {
+    fn take<'a>(&'a self, file: &'a Hosts, name: &Labels, kind: RecordType) -> Taken<'a> {
+        if kind == RecordType::PTR {
             // In any zone: nobody writes reverse zones beside the names.
-            let names = self.names(&file, query);
-            if names.is_empty() {
-                return Decision::PassOn;
-            }
-            let data = names.into_iter().map(|name| RData::PTR(PTR(name))).collect();
-            return Decision::Answer(self.reply(query, data));
+            let is_known = reverse_address(name).is_some_and(|ip| {
+                [file, &self.inline].iter().any(|hosts| !hosts.names(ip.to_canonical()).is_empty())
+            });
+            return if is_known { Taken::Names } else { Taken::No };
         }
         if !is_within(name, &self.zones) {
-            return Decision::PassOn;
+            return Taken::No;
         }
         let falls_through = is_within(name, &self.fallthrough);
-        let is_address = matches!(query.kind(), RecordType::A | RecordType::AAAA);
-        match self.find(&file, name) {
-            Some(_) if !is_address && falls_through && self.fallthrough_unsupported => Decision::PassOn,
-            Some(found) => Decision::Answer(self.reply(query, Self::data(found, query.kind()))),
-            None if falls_through => Decision::PassOn,
-            None => {
+        let is_address = matches!(kind, RecordType::A | RecordType::AAAA);
+        match self.find(file, name) {
+            Some(_) if !is_address && falls_through && self.fallthrough_unsupported => Taken::No,
+            Some(found) => Taken::Found(found),
+            None if falls_through => Taken::No,
+            None => Taken::Missing,
+        }
+    }
+
+    fn decide(&self, query: &Query) -> Decision {
+        let file = self.file.current();
+        match self.take(&file, query.labels(), query.kind()) {
+            Taken::Names => {
+                let names = self.names(&file, query).into_iter();
+                Decision::Answer(self.reply(query, names.map(|name| RData::PTR(PTR(name))).collect()))
+            }
+            Taken::Found(found) => Decision::Answer(self.reply(query, Self::data(found, query.kind()))),
+            Taken::Missing => {
                 let failure = Failure { rcode: ResponseCode::ServFail, error: None, ede: None };
                 Decision::Answer(Outcome::Failed(failure))
             }
+            Taken::No => Decision::PassOn,
+        }
+    }
+}
+
+impl Step for HostsPlugin {
+    fn answer(&self, asked: &Asked<'_>, _: &mut Worker, _: &mut Writer<'_>) -> Reached {
+        let question = asked.question;
+        match self.take(&self.file.current(), question.labels(), question.kind().into()) {
+            Taken::No => Reached::Next,
+            // Hosts are few, and asked for through a cache.
+            Taken::Names | Taken::Found(_) | Taken::Missing => Reached::General,
         }
     }
 }
@@ -175,6 +210,10 @@ impl HostsPlugin {
 impl Plugin for HostsPlugin {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        Role::Answers(self)
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

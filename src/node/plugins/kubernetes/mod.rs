@@ -1,20 +1,23 @@
 //! `kubernetes`: the cluster's names, from the table.
 //!
 //! * [`options`] reads the block.
-//! * [`records`] turns what the zone found into records.
+//! * `ruling` decides what becomes of a question: for the general handler, and for the inline lane.
+//! * [`records`] turns what the zone found into records, `inline` writes it into a reply at once.
 //! * [`alias`] follows ExternalName services.
 //! * [`fallback`] asks another server for names that are missing from stale data.
 //! * `client` says what is known of a query and of who asks.
 //!
 //! What a client sees depends on the state of the data; the table of states is in ARCHITECTURE.md, and each
-//! of its cells is one arm of `Kubernetes::serve` or `Kubernetes::mark`.
+//! of its cells is one arm of `Kubernetes::rule` or `Kubernetes::mark`.
 
 pub mod alias;
 mod client;
 pub mod fallback;
 mod held;
+mod inline;
 pub mod options;
 pub mod records;
+mod ruling;
 
 use std::sync::Arc;
 
@@ -25,31 +28,25 @@ use metrics::Counter;
 use self::alias::Followed;
 use self::fallback::Fallback;
 use self::records::Encoder;
+use self::ruling::{Ruled, Ruling, STALE_NEGATIVE_TTL, Said, Sign};
 use crate::node::chain::{Next, Outcome, Plugin};
 use crate::node::facts::Facts;
+use crate::node::lane::Role;
 use crate::node::query::Query;
 use crate::node::reply::{Ede, EdeCode, Reply};
 use crate::ops::age::Age;
 use crate::ops::clock::WallClock;
-use crate::ops::jitter::answer_ttl;
 use crate::ops::metrics::Metrics;
-use crate::store::open_hold::OpenHold;
+use crate::ops::tally::Tally;
 use crate::store::state::{DataState, Limits};
 use crate::store::{Generation, Store};
-use crate::zone::answer::{Answer, Records, VERSION_TTL};
-use crate::zone::lookup::{QueryType, is_private_reverse};
+use crate::zone::lookup::QueryType;
 use crate::zone::name::Labels;
 use crate::zone::object::{Kind, Kinds};
 use crate::zone::rules::{Rules, Zone};
 
 /// The plugin's name in the Corefile and in metrics.
 pub const NAME: &str = "kubernetes";
-
-/// Records from stale data live at most this long, so that clients are soon back after a recovery.
-const STALE_TTL: u32 = 30;
-
-/// Negative answers from stale data live this long: what is missing may have appeared since.
-const STALE_NEGATIVE_TTL: u32 = 5;
 
 /// The plugin of one `kubernetes` block.
 pub struct Kubernetes {
@@ -85,9 +82,9 @@ pub struct Policy {
 /// Counters, resolved once.
 pub struct Counters {
     /// Answers from stale data, positive ones.
-    stale_positive: Counter,
+    stale_positive: Tally,
     /// The same, negative ones.
-    stale_negative: Counter,
+    stale_negative: Tally,
     /// SERVFAIL because data is missing.
     not_ready: Counter,
     /// SERVFAIL because data is too old.
@@ -102,13 +99,22 @@ impl Counters {
             "Answers given from data of unproved freshness.",
         );
         metrics.describe_counter("outlast_not_ready_answers_total", "SERVFAIL answers for want of data.");
-        let stale = |answer| metrics.counter("outlast_stale_answers_total", &[("answer", answer)]);
+        let stale = |answer| metrics.tally("outlast_stale_answers_total", &[("answer", answer)]);
         let failed = |reason| metrics.counter("outlast_not_ready_answers_total", &[("reason", reason)]);
         Self {
             stale_positive: stale("positive"),
             stale_negative: stale("negative"),
             not_ready: failed("empty"),
             expired: failed("expired"),
+        }
+    }
+
+    /// Where an answer from data of this state is counted, if it is.
+    const fn of_stale(&self, state: DataState, sign: Sign) -> Option<&Tally> {
+        match (state, sign) {
+            (DataState::Stale { .. }, Sign::Positive) => Some(&self.stale_positive),
+            (DataState::Stale { .. }, Sign::Negative) => Some(&self.stale_negative),
+            _ => None,
         }
     }
 }
@@ -123,40 +129,36 @@ impl Plugin for Kubernetes {
         self.rules.zone_of(name).is_some()
     }
 
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        Role::Answers(self)
+    }
+
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {
         // One generation for the whole answer.
         let generation = self.store.current().clone();
         let kind = QueryType::from(u16::from(query.kind()));
-        let (zone, answer) = self.rules.lookup(&generation.table, query.labels(), kind);
-        let Some(zone) = zone else { return next.run(query).await };
-        let state = DataState::judge(self.store.facts(&generation), self.rules.kinds(), self.policy.limits);
-        if let DataState::Expired { age } = state
-            && is_data(&answer)
-        {
-            if matches!(answer, Answer::NxDomain) && self.may_be_upstream(query, zone) {
-                return next.run(query).await;
-            }
-            self.counters.expired.increment(1);
-            let text = format!("data is {} old, more than max_stale", Age(age));
-            return self.failure(query, zone, &generation, EdeCode::NoReachableAuthority, text).into();
-        }
-        let encoder = self.encoder(query, zone, &generation, state);
-        let said = Said {
-            state,
-            generation: &generation,
-            hold: held::hold(&generation, query, zone, self.rules.pods, &answer),
+        let facts = self.store.facts(&generation);
+        let Some(ruled) = self.rule(&generation, facts, query.labels(), kind) else {
+            return next.run(query).await;
         };
-        match answer {
-            Answer::NotOurs => next.run(query).await,
-            Answer::Refused => Reply::new(ResponseCode::Refused, "").into(),
-            Answer::Records(ref records) => {
-                let mut reply = encoder.records(records);
-                if is_data(&answer) {
+        let Ruled { zone, ruling, said } = ruled;
+        let encoder = self.encoder(query, zone, &generation, said.state);
+        match ruling {
+            Ruling::Next => next.run(query).await,
+            Ruling::Refused => Reply::new(ResponseCode::Refused, "").into(),
+            Ruling::Expired(age) => {
+                self.counters.expired.increment(1);
+                let text = format!("data is {} old, more than max_stale", Age(age));
+                self.failure(query, zone, &generation, EdeCode::NoReachableAuthority, text).into()
+            }
+            Ruling::Records { records, is_data } => {
+                let mut reply = encoder.records(&records);
+                if is_data {
                     self.mark(&mut reply, said, Sign::Positive);
                 }
                 reply.into()
             }
-            Answer::Alias(target) => match self.follow(query, &encoder, target).await {
+            Ruling::Alias(target) => match self.follow(query, &encoder, target).await {
                 Followed::Reply(mut reply) => {
                     self.mark(&mut reply, said, Sign::Positive);
                     reply.into()
@@ -164,11 +166,10 @@ impl Plugin for Kubernetes {
                 Followed::NoData => self.negative(query, encoder, ResponseCode::NoError, said).await,
                 Followed::NotReady(missing) => self.not_ready(query, zone, &generation, missing).into(),
             },
-            Answer::NoData => self.negative(query, encoder, ResponseCode::NoError, said).await,
-            Answer::NxDomain if self.falls_through(query.labels()) => self.pass_on(query, next, said).await,
-            Answer::NxDomain => self.negative(query, encoder, ResponseCode::NXDomain, said).await,
-            Answer::NotReady(_) if self.may_be_upstream(query, zone) => next.run(query).await,
-            Answer::NotReady(missing) => self.not_ready(query, zone, &generation, missing).into(),
+            Ruling::NoData => self.negative(query, encoder, ResponseCode::NoError, said).await,
+            Ruling::NxDomain => self.negative(query, encoder, ResponseCode::NXDomain, said).await,
+            Ruling::PassOn => self.pass_on(query, next, said).await,
+            Ruling::NotReady(missing) => self.not_ready(query, zone, &generation, missing).into(),
         }
     }
 
@@ -179,35 +180,6 @@ impl Plugin for Kubernetes {
     fn describe(&self, query: &Query, facts: &Facts) {
         self.describe_query(query, facts);
     }
-}
-
-/// Whether an answer is about the cluster's objects, whose data can be old or missing.
-const fn is_data(answer: &Answer<'_>) -> bool {
-    match answer {
-        Answer::Records(Records::Soa | Records::Version) => false,
-        Answer::Records(_) | Answer::Alias(_) | Answer::NoData | Answer::NxDomain => true,
-        Answer::NotOurs | Answer::Refused | Answer::NotReady(_) => false,
-    }
-}
-
-/// Whether an answer says that there is something.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sign {
-    /// Records.
-    Positive,
-    /// NXDOMAIN or NODATA.
-    Negative,
-}
-
-/// What is to be said of an answer.
-#[derive(Clone, Copy)]
-struct Said<'a> {
-    /// The state of the data that it is from.
-    state: DataState,
-    /// The data.
-    generation: &'a Generation,
-    /// The hold that it is under.
-    hold: Option<&'a OpenHold>,
 }
 
 impl Kubernetes {
@@ -256,17 +228,6 @@ impl Kubernetes {
         }
     }
 
-    fn falls_through(&self, name: &Labels) -> bool {
-        self.policy.fallthrough.iter().any(|zone| name.is_within(zone))
-    }
-
-    /// Whether a name of which we can say nothing may have its answer upstream. Names that only this network
-    /// can know must not leak.
-    fn may_be_upstream(&self, query: &Query, zone: &Zone) -> bool {
-        self.falls_through(query.labels()) && zone.reverse && !is_private_reverse(query.labels())
-    }
-
-    /// TTLs for this name now: what `ttl` says less jitter, and less again from stale data.
     fn encoder<'a>(
         &'a self,
         query: &'a Query,
@@ -275,28 +236,15 @@ impl Kubernetes {
         state: DataState,
     ) -> Encoder<'a> {
         let minute = self.clock.now_unix_ms() / 60_000;
-        let cap = if matches!(state, DataState::Live) { u32::MAX } else { STALE_TTL };
-        let lasting = |ttl| answer_ttl(ttl, self.policy.node, query.labels().key(), minute);
-        let jittered = |ttl| lasting(ttl).min(cap);
-        Encoder {
-            query,
-            zone,
-            rules: &self.rules,
-            table: &generation.table,
-            ttl: jittered(self.policy.ttl),
-            // The version of the specification is ours, whatever becomes of the data.
-            version_ttl: lasting(VERSION_TTL),
-            // Negative answers and SOA records never live longer than five minutes.
-            soa_ttl: jittered(self.policy.ttl.min(records::MAX_SOA_TTL)),
-            minimum: self.policy.ttl,
-        }
+        let ttls = self.ttls(query.labels(), state, minute);
+        Encoder { query, zone, rules: &self.rules, table: &generation.table, ttls }
     }
 
     /// NODATA or NXDOMAIN; from stale data only after the fallback had its say.
     async fn negative(
         &self,
         query: &Query,
-        mut encoder: Encoder<'_>,
+        encoder: Encoder<'_>,
         rcode: ResponseCode,
         said: Said<'_>,
     ) -> Outcome {
@@ -306,27 +254,20 @@ impl Kubernetes {
         {
             return reply.into();
         }
-        if !matches!(said.state, DataState::Live) {
-            encoder.soa_ttl = encoder.soa_ttl.min(STALE_NEGATIVE_TTL);
-        }
-        let mut reply = encoder.negative(rcode);
+        let ttls = encoder.ttls.of_denial(said.state);
+        let mut reply = Encoder { ttls, ..encoder }.negative(rcode);
         self.mark(&mut reply, said, Sign::Negative);
         reply.into()
     }
 
     /// Says of an answer from stale data that it is, and counts it; and of records that a guard holds on to why.
     fn mark(&self, reply: &mut Reply, said: Said<'_>, sign: Sign) {
-        let held = said.hold.filter(|_| sign == Sign::Positive);
-        let DataState::Stale { .. } = said.state else {
-            reply.ede = held.map(|hold| Ede { code: EdeCode::StaleAnswer, text: held::why(hold) });
-            return;
-        };
-        let (code, counter) = match sign {
-            Sign::Positive => (EdeCode::StaleAnswer, &self.counters.stale_positive),
-            Sign::Negative => (EdeCode::StaleNxDomain, &self.counters.stale_negative),
-        };
-        counter.increment(1);
-        reply.ede = Some(Ede { code, text: held::stale(said.state, said.generation, held) });
+        if let Some((code, text)) = said.error(sign) {
+            reply.ede = Some(Ede { code, text: text.to_string() });
+        }
+        if let Some(counter) = self.counters.of_stale(said.state, sign) {
+            counter.increment(1);
+        }
     }
 
     /// SERVFAIL because these kinds have never been seen whole.
@@ -348,27 +289,5 @@ impl Kubernetes {
     ) -> Reply {
         let encoder = self.encoder(query, zone, generation, DataState::Live);
         Reply { ede: Some(Ede { code, text }), ..encoder.negative(ResponseCode::ServFail) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_objects_say_can_be_stale() {
-        for (answer, want) in [
-            (Answer::Records(Records::Soa), false),
-            (Answer::Records(Records::Version), false),
-            (Answer::Records(Records::NameServers), true),
-            (Answer::Alias("web.example.org"), true),
-            (Answer::NoData, true),
-            (Answer::NxDomain, true),
-            (Answer::NotOurs, false),
-            (Answer::Refused, false),
-            (Answer::NotReady(Kinds::CORE), false),
-        ] {
-            assert_eq!(is_data(&answer), want);
-        }
     }
 }

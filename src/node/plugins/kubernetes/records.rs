@@ -7,19 +7,20 @@ use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record};
 
 use super::NAME;
+use super::ruling::Ttls;
 use crate::node::query::Query;
 use crate::node::reply::Reply;
 use crate::zone::Table;
 use crate::zone::answer::{Data, Host, Owner, Records, Scratch, Section};
 use crate::zone::rules::{Rules, Zone};
 
-/// SOA records live at most this long, in seconds.
-pub const MAX_SOA_TTL: u32 = 300;
-
 /// SOA timers in seconds, as CoreDNS has them.
-const REFRESH: i32 = 7200;
-const RETRY: i32 = 1800;
-const EXPIRE: i32 = 86_400;
+pub(super) const REFRESH: u32 = 7200;
+pub(super) const RETRY: u32 = 1800;
+pub(super) const EXPIRE: u32 = 86_400;
+
+/// The first label of the SOA record's RNAME.
+pub(super) const HOSTMASTER: &[u8] = b"hostmaster";
 
 thread_local! {
     /// Room for keeping records distinct, used again by every query of a thread.
@@ -37,21 +38,15 @@ pub struct Encoder<'a> {
     pub rules: &'a Rules,
     /// The table that it was found in.
     pub table: &'a Table,
-    /// TTL of records, in seconds.
-    pub ttl: u32,
-    /// TTL of the version record.
-    pub version_ttl: u32,
-    /// TTL of the SOA record.
-    pub soa_ttl: u32,
-    /// The SOA record's MINIMUM: the TTL before jitter.
-    pub minimum: u32,
+    /// For how long it is good.
+    pub ttls: Ttls,
 }
 
 impl Encoder<'_> {
     /// NOERROR with these records.
     pub fn records(&self, records: &Records<'_>) -> Reply {
         let mut reply = self.empty(ResponseCode::NoError);
-        let ttl = if matches!(records, Records::Version) { self.version_ttl } else { self.ttl };
+        let ttl = if matches!(records, Records::Version) { self.ttls.version } else { self.ttls.records };
         let zone = self.zone_name();
         let mut each = |section: Section, owner: Owner<'_>, data: Data<'_>| {
             let owner = match owner {
@@ -60,7 +55,7 @@ impl Encoder<'_> {
             };
             // A name that does not fit has no record: object names are bounded when they are read.
             let (Some(owner), Some(data)) = (owner, self.data(data, &zone)) else { return };
-            let ttl = if matches!(data, RData::SOA(_)) { self.soa_ttl } else { ttl };
+            let ttl = if matches!(data, RData::SOA(_)) { self.ttls.soa } else { ttl };
             let record = Record::from_rdata(owner, ttl, data);
             match section {
                 Section::Answer => reply.answers.push(record),
@@ -74,13 +69,13 @@ impl Encoder<'_> {
     /// A reply without records but for the zone's SOA.
     pub fn negative(&self, rcode: ResponseCode) -> Reply {
         let zone = self.zone_name();
-        let soa = self.soa(&zone).map(|soa| Record::from_rdata(zone, self.soa_ttl, RData::SOA(soa)));
+        let soa = self.soa(&zone).map(|soa| Record::from_rdata(zone, self.ttls.soa, RData::SOA(soa)));
         Reply { authority: soa.into_iter().collect(), ..self.empty(rcode) }
     }
 
     /// The CNAME record of the query's name.
     pub fn alias(&self, target: &Name) -> Record {
-        Record::from_rdata(self.query.name().clone(), self.ttl, RData::CNAME(CNAME(target.clone())))
+        Record::from_rdata(self.query.name().clone(), self.ttls.records, RData::CNAME(CNAME(target.clone())))
     }
 
     /// An authoritative reply without records.
@@ -113,8 +108,9 @@ impl Encoder<'_> {
 
     fn soa(&self, zone: &Name) -> Option<SOA> {
         let mname = below(&Host::NameServer, zone)?;
-        let rname = zone.prepend_label(b"hostmaster".as_slice()).ok()?;
-        Some(SOA::new(mname, rname, self.table.serial(), REFRESH, RETRY, EXPIRE, self.minimum))
+        let rname = zone.prepend_label(HOSTMASTER).ok()?;
+        let [refresh, retry, expire] = [REFRESH, RETRY, EXPIRE].map(u32::cast_signed);
+        Some(SOA::new(mname, rname, self.table.serial(), refresh, retry, expire, self.ttls.minimum))
     }
 }
 

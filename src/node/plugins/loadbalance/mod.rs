@@ -29,6 +29,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::corefile::{Directive, Error, Statement, Warning};
 use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::lane::Role;
 use crate::node::plugins::follow::Followed;
 use crate::node::query::Query;
 use crate::node::reply::Reply;
@@ -173,6 +174,13 @@ impl LoadBalance {
 impl Plugin for LoadBalance {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        match &self.policy {
+            Policy::RoundRobin { prefer } if prefer.is_empty() => Role::Shuffles,
+            Policy::RoundRobin { .. } | Policy::Weighted(_) => Role::General,
+        }
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

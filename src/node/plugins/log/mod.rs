@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::corefile::{self, Directive, Error, Statement, Token};
 use crate::node::chain::{Next, Outcome, Plugin};
+use crate::node::lane::Role;
 use crate::node::query::Query;
 use crate::node::reply::{Reply, ReplyClass};
 use crate::node::setup::Context;
@@ -142,6 +143,12 @@ struct Log {
 impl Plugin for Log {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    /// The lane answers nothing that is an error.
+    fn role(self: Arc<Self>, _identity: &str) -> Role {
+        let logs_answers = self.rules.iter().any(|rule| rule.classes.success || rule.classes.denial);
+        if logs_answers { Role::General } else { Role::None }
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

@@ -1,0 +1,196 @@
+//! The inline lane: plain questions over UDP, answered in the thread that received them.
+//!
+//! ```text
+//! datagram > question (taken apart in place) > block > steps of its plugins > writer > datagram
+//!                │ not plain                       │ not answered at once
+//!                └──────────────── bounded queue ──┴──> the general handler
+//! ```
+//!
+//! What is answered here is answered without an allocation, a task, a channel or a lock that another thread could hold
+//! for long; what needs more goes to the general handler as it came. Both say the same: `tests/lanes` compares them.
+//!
+//! * [`question`] reads a datagram; [`writer`] and [`names`] write the reply.
+//! * [`shuffle`] is what `loadbalance` does, on the bytes of a reply.
+//! * [`worker`] is what a thread keeps from one query to the next.
+//!
+//! A plugin says by [`Plugin::role`](super::chain::Plugin::role) what becomes of it here. What it does to a reply it
+//! does in both; nothing is decided twice: steps ask what the general handler asks, and only write by themselves.
+//!
+//! Invariants:
+//! * A step that has counted, marked or written nothing yet may leave a question to the general handler; one that
+//!   has may not, but for what was written, which is forgotten.
+//! * A block whose plugins are not all known here has a lane up to the first such plugin: questions that come so far
+//!   are left to the general handler.
+
+pub mod names;
+pub mod question;
+pub mod shuffle;
+pub mod worker;
+pub mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_proto::op::ResponseCode;
+
+use self::question::Question;
+use self::worker::Worker;
+use self::writer::{Flags, Framing, Writer};
+use super::chain::Chain;
+use super::reply::EdeCode;
+use crate::ops::dns_metrics::{Family, Observation, PluginLabel, Proto};
+use crate::zone::name::Labels;
+
+/// What becomes of a plugin in the lane.
+pub enum Role {
+    /// It is not known here: what comes to it is left to the general handler.
+    General,
+    /// It does nothing to plain questions that are answered here.
+    None,
+    /// It counts queries.
+    Counts,
+    /// It puts addresses into another order.
+    Shuffles,
+    /// It lowers the payload size of larger replies to this.
+    Payload(u16),
+    /// It has a name server's identifier for those who ask for it.
+    Identifies,
+    /// It answers.
+    Answers(Arc<dyn Step>),
+}
+
+/// A plugin that answers in the lane.
+pub trait Step: Send + Sync {
+    /// Whether a name is one that it has in memory: the cache before it has none of these, the one behind it only
+    /// these.
+    fn has(&self, _name: &Labels) -> bool {
+        false
+    }
+
+    /// Answers `asked.question` into `reply`, if that takes no more than memory.
+    fn answer(&self, asked: &Asked<'_>, worker: &mut Worker, reply: &mut Writer<'_>) -> Reached;
+}
+
+/// A question, and what is known of it.
+pub struct Asked<'a> {
+    /// The question.
+    pub question: &'a Question<'a>,
+    /// Whether a plugin of the block has names like it in memory.
+    pub in_memory: bool,
+    /// Whether that plugin was asked already.
+    pub is_behind: bool,
+}
+
+/// How far a step came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// The next plugin decides; nothing was written.
+    Next,
+    /// It has to wait for something, or to do more than is done here.
+    General,
+    /// The reply is written, so many bytes.
+    Reply(Written),
+}
+
+/// A reply that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its length.
+    pub len: usize,
+    /// Its response code.
+    pub rcode: u8,
+    /// The plugin that made it.
+    pub plugin: &'static str,
+}
+
+/// What became of a question.
+pub enum Outcome {
+    /// The reply is in the buffer; this is to be counted, if anybody counts.
+    Reply {
+        /// Its length.
+        len: usize,
+        /// What there is to count, but for the time.
+        seen: Option<Observation>,
+    },
+    /// It is the general handler's.
+    General {
+        /// Whether a plugin has names like it in memory: it is ahead of others where not all can be answered.
+        in_memory: bool,
+    },
+}
+
+/// A server block's plugins, as far as they are known here.
+pub struct Lane {
+    /// Those that answer, in the order of the chain.
+    steps: Vec<Arc<dyn Step>>,
+    /// Whether queries are counted.
+    counts: bool,
+    /// What the server makes of replies.
+    framing: Framing,
+}
+
+impl Lane {
+    /// The lane of a block; `identity` is its listener's.
+    pub fn new(plugins: &Chain, identity: &str) -> Self {
+        let mut lane = Self { steps: Vec::new(), counts: false, framing: Framing::default() };
+        for plugin in plugins.iter() {
+            match plugin.clone().role(identity) {
+                Role::None => {}
+                Role::Answers(step) => lane.steps.push(step),
+                Role::General => break,
+                // It would have a part in the answers of those before it.
+                _ if !lane.steps.is_empty() => break,
+                Role::Counts => lane.counts = true,
+                Role::Shuffles => lane.framing.shuffles = true,
+                Role::Payload(size) => lane.framing.max_payload = Some(size),
+                Role::Identifies => lane.framing.has_nsid = true,
+            }
+        }
+        lane
+    }
+
+    /// Answers a question into `buffer`, if that takes no more than memory.
+    pub fn answer(&self, question: &Question<'_>, worker: &mut Worker, buffer: &mut [u8]) -> Outcome {
+        let holder = self.steps.iter().position(|step| step.has(question.labels()));
+        let in_memory = holder.is_some();
+        let mut writer = Writer::new(buffer, self.framing);
+        for (at, step) in self.steps.iter().enumerate() {
+            let is_behind = holder.is_some_and(|holder| at > holder);
+            let asked = Asked { question, in_memory, is_behind };
+            let written = match step.answer(&asked, worker, &mut writer) {
+                Reached::Next => continue,
+                Reached::General => break,
+                Reached::Reply(written) => written,
+            };
+            let seen = self.counts.then(|| observed(question, &writer, written));
+            return Outcome::Reply { len: written.len, seen };
+        }
+        Outcome::General { in_memory }
+    }
+}
+
+/// Writes SERVFAIL to a question for which there is no room in the queue of the general handler. Returns its length;
+/// `None` if not even that fits.
+pub fn crowded(question: &Question<'_>, worker: &mut Worker, buffer: &mut [u8]) -> Option<usize> {
+    let mut reply = Writer::new(buffer, Framing::default());
+    reply.begin(question).ok()?;
+    let flags = Flags { rcode: ResponseCode::ServFail.low(), ..Flags::default() };
+    let error: (EdeCode, &dyn fmt::Display) = (EdeCode::Other, &"more queries come in than can be looked at");
+    reply.finish(question, flags, Some(error), &mut worker.dice).ok()
+}
+
+/// What there is to count of a reply; the time is not known yet.
+fn observed(question: &Question<'_>, writer: &Writer<'_>, written: Written) -> Observation {
+    Observation {
+        qtype: question.kind(),
+        proto: Proto::Udp,
+        family: Family::from(question.source().ip()),
+        do_bit: question.dnssec_ok(),
+        request_len: question.bytes().len(),
+        response_len: writer.uncompressed_len(),
+        rcode: written.rcode.into(),
+        plugin: PluginLabel::of(written.plugin),
+        elapsed: Duration::ZERO,
+    }
+}

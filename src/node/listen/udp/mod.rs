@@ -1,0 +1,192 @@
+//! UDP: a thread a socket. What it can answer from memory it answers itself, many datagrams at a time; the rest goes
+//! through a bounded queue to the general handler.
+//!
+//! * [`batch`] receives and sends many datagrams by one system call.
+//! * `reader` is the thread.
+//! * `general` is the general handler of a socket.
+//! * `socket` sends what is answered later.
+//!
+//! Invariants:
+//! * The thread waits for datagrams and for nothing else: no lock, no queue, no runtime.
+//! * What has arrived when a listener stops is answered, and so is what waits then.
+
+pub mod batch;
+mod general;
+mod reader;
+mod socket;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use self::general::General;
+use self::reader::Reader;
+use self::socket::ReplySocket;
+use super::{Live, Shared};
+
+/// How long a thread waits for datagrams before it looks around: for whether it is to stop, and to show that it lives.
+const BEAT: Duration = Duration::from_millis(50);
+
+/// How long a reply waits for room in the send buffer. A kernel sends a packet in microseconds; what does not leave
+/// in this time does not leave.
+const SEND_PATIENCE: Duration = Duration::from_millis(20);
+
+/// A UDP socket that answers.
+pub struct UdpListener {
+    /// Its thread, which waits for its start.
+    thread: JoinHandle<()>,
+    /// Starts it; dropped without that, it ends.
+    start: mpsc::Sender<()>,
+    /// Stops it.
+    stop: Arc<AtomicBool>,
+    /// Answers what it leaves.
+    general: General,
+}
+
+impl UdpListener {
+    /// Takes over a bound socket. Has to be called within the runtime that answers.
+    ///
+    /// # Errors
+    /// A thread that the system does not give, or a socket that takes no timeout.
+    pub fn new(
+        socket: std::net::UdpSocket,
+        address: SocketAddr,
+        live: Arc<Live>,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(Some(BEAT))?;
+        socket.set_write_timeout(Some(SEND_PATIENCE))?;
+        let socket = Arc::new(ReplySocket { socket, address });
+        let (queues, general) = General::new(socket.clone(), live.clone(), shared.clone());
+        let (start, started) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let reader = Reader::new(socket, live, shared, queues, stop.clone());
+        // Its clock is the runtime's.
+        let runtime = tokio::runtime::Handle::current();
+        let thread = std::thread::Builder::new().name(format!("udp {address}")).spawn(move || {
+            let _entered = runtime.enter();
+            if started.recv().is_ok() {
+                reader.run();
+            }
+        })?;
+        Ok(Self { thread, start, stop, general })
+    }
+
+    /// Answers until `stop`; what has arrived or waits at that moment still gets its answer.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { thread, start, stop: flag, general } = self;
+        // It waits for this.
+        let _ = start.send(());
+        let stopping = async {
+            stop.cancelled().await;
+            flag.store(true, Ordering::Relaxed);
+        };
+        // The handler ends when the thread has, which gives its queues back last.
+        tokio::join!(general.run(), stopping);
+        if thread.join().is_err() {
+            tracing::error!("the thread of a udp socket panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use hickory_proto::op::ResponseCode;
+
+    use tokio::net::UdpSocket;
+
+    use super::*;
+    use crate::node::listen::bind;
+    use crate::node::listen::fixture::{Scripted, counted, live};
+    use crate::node::listen::{Limits, MAX_WAITING, Timeouts};
+    use crate::ops::metrics::Metrics;
+    use crate::testkit::client::{Client, Query};
+
+    /// A listener that ends with the test.
+    struct Fixture {
+        client: Client,
+        server: SocketAddr,
+        metrics: Arc<Metrics>,
+        plugin: Arc<Scripted>,
+        stop: CancellationToken,
+        running: tokio::task::JoinHandle<()>,
+    }
+
+    fn start(waiting: usize) -> Fixture {
+        let metrics = Arc::new(Metrics::new());
+        let plugin = Arc::new(Scripted::default());
+        let shared = Shared::with_limits(&metrics, Limits { waiting, ..Limits::default() });
+        let sockets = bind::open("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let live = live(&metrics, plugin.clone(), Timeouts::default());
+        let listener =
+            UdpListener::new(sockets.udp.into_iter().next().unwrap(), sockets.address, live, shared).unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(listener.run(stop.clone()));
+        let server = sockets.address;
+        Fixture { client: Client::new(server), server, metrics, plugin, stop, running }
+    }
+
+    #[tokio::test]
+    async fn over_the_bound_only_what_would_wait_is_refused() {
+        let fixture = start(2);
+        let waiting = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        for _ in 0..2 {
+            waiting.send_to(&Query::a("wait.").bytes(), fixture.server).await.unwrap();
+        }
+        // Packets of one socket are answered in their order, so both wait by now.
+        let third = fixture.client.udp(&Query::a("wait.").edns(1232)).await.unwrap();
+        assert_eq!(third.rcode(), ResponseCode::ServFail);
+        assert_eq!(third.ede(), [(0, "more than 2 queries are waiting for upstreams".to_owned())]);
+        counted(&fixture.metrics, r#"outlast_overload_total{limit="waiting_queries"} 1"#);
+        let local = fixture.client.udp(&Query::a("local.")).await.unwrap();
+        assert_eq!(local.answers(), ["local. 5 IN A 192.0.2.0"]);
+        let second = fixture.client.udp(&Query::a("second.")).await.unwrap();
+        assert_eq!(second.answers(), ["second. 5 IN A 192.0.2.0"], "second best is better than nothing");
+        counted(&fixture.metrics, r#"outlast_overload_total{limit="waiting_queries"} 1"#);
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_free_again_after_the_reply() {
+        let fixture = start(1);
+        for _ in 0..3 {
+            let reply = fixture.client.udp(&Query::a("soon.")).await.unwrap();
+            assert_eq!(reply.rcode(), ResponseCode::NoError);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_listener_s_own_handling_is_one_packet_s_servfail() {
+        let fixture = start(MAX_WAITING);
+        fixture.plugin.breaks_the_gate.store(true, Ordering::Relaxed);
+        for count in 1..=2 {
+            let reply = fixture.client.udp(&Query::a("x.").class(3)).await.unwrap();
+            assert_eq!((reply.rcode(), reply.raw.len()), (ResponseCode::ServFail, 12));
+            counted(&fixture.metrics, &format!("coredns_panics_total {count}"));
+        }
+        fixture.plugin.breaks_the_gate.store(false, Ordering::Relaxed);
+        let reply = fixture.client.udp(&Query::a("x.")).await.unwrap();
+        assert_eq!(reply.answers(), ["x. 5 IN A 192.0.2.0"]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_when_the_listener_stops_is_still_answered() {
+        let fixture = start(MAX_WAITING);
+        let query = Query::a("soon.");
+        let (reply, ()) = tokio::join!(fixture.client.udp(&query), async {
+            // The listener has begun to answer once a later packet is answered.
+            fixture.client.udp(&Query::a("x.")).await.unwrap();
+            fixture.stop.cancel();
+        });
+        assert_eq!(reply.unwrap().answers(), ["soon. 5 IN A 192.0.2.0"]);
+        fixture.running.await.unwrap();
+    }
+}
