@@ -33,6 +33,7 @@ use crate::ops::age::Age;
 use crate::ops::clock::WallClock;
 use crate::ops::jitter::answer_ttl;
 use crate::ops::metrics::Metrics;
+use crate::ops::tally::Tally;
 use crate::store::open_hold::OpenHold;
 use crate::store::state::{DataState, Limits};
 use crate::store::{Generation, Store};
@@ -85,9 +86,9 @@ pub struct Policy {
 /// Counters, resolved once.
 pub struct Counters {
     /// Answers from stale data, positive ones.
-    stale_positive: Counter,
+    stale_positive: Tally,
     /// The same, negative ones.
-    stale_negative: Counter,
+    stale_negative: Tally,
     /// SERVFAIL because data is missing.
     not_ready: Counter,
     /// SERVFAIL because data is too old.
@@ -102,7 +103,7 @@ impl Counters {
             "Answers given from data of unproved freshness.",
         );
         metrics.describe_counter("outlast_not_ready_answers_total", "SERVFAIL answers for want of data.");
-        let stale = |answer| metrics.counter("outlast_stale_answers_total", &[("answer", answer)]);
+        let stale = |answer| metrics.tally("outlast_stale_answers_total", &[("answer", answer)]);
         let failed = |reason| metrics.counter("outlast_not_ready_answers_total", &[("reason", reason)]);
         Self {
             stale_positive: stale("positive"),
