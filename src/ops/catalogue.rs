@@ -71,7 +71,7 @@ families! {
     HEALTH_FAILURES = "coredns_health_request_failures_total", Counter,
         "The process's own requests to /health that failed.";
 
-    // === Queries ===
+    // === Queries: counted and rendered by `dns_metrics`; the registry makes no handles of them ===
     DNS_REQUESTS = "coredns_dns_requests_total", Counter, "Queries by zone, protocol, family and type.";
     DNS_DURATION = "coredns_dns_request_duration_seconds", Histogram(&BUCKETS_TIME), "Time that an answer took.";
     DNS_REQUEST_SIZE = "coredns_dns_request_size_bytes", Histogram(&BUCKETS_BYTES), "Size of queries in bytes.";

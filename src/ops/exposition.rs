@@ -1,7 +1,8 @@
 //! Prometheus' text format, version 0.0.4, for what is read at the time of a scrape.
 //!
 //! Counters, gauges and histograms that live in the registry are rendered by the exporter; this writes beside it
-//! what the registry cannot hold: counters with fractions, and families that are replaced as a whole.
+//! what the registry cannot hold: counters with fractions, families that are replaced as a whole, and families
+//! that are counted in cells of each thread.
 
 use std::fmt::{Display, Write};
 
@@ -17,6 +18,8 @@ pub enum FamilyType {
     Counter,
     /// Goes both ways.
     Gauge,
+    /// Counts into buckets.
+    Histogram,
 }
 
 impl FamilyType {
@@ -24,8 +27,22 @@ impl FamilyType {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
         }
     }
+}
+
+/// What a histogram has seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Distribution<'a> {
+    /// Upper bounds of its buckets, ascending, each within its bucket.
+    pub bounds: &'a [f64],
+    /// How many were in each bucket and in none below it.
+    pub counts: &'a [u64],
+    /// How many were above all bounds.
+    pub beyond: u64,
+    /// The sum of all.
+    pub sum: f64,
 }
 
 /// Writes families at the end of a text.
@@ -52,18 +69,53 @@ impl<'a> Exposition<'a> {
 
     /// A series of the family that was opened last.
     pub fn sample<L: AsRef<str>>(&mut self, name: &str, labels: &[(&'static str, L)], value: impl Display) {
-        self.0.push_str(name);
-        for (i, (key, label)) in labels.iter().enumerate() {
-            self.0.push(if i == 0 { '{' } else { ',' });
+        self.line([name, ""], labels, None, value);
+    }
+
+    /// A histogram of the family that was opened last.
+    pub fn histogram<L: AsRef<str>>(
+        &mut self,
+        name: &str,
+        labels: &[(&'static str, L)],
+        seen: &Distribution<'_>,
+    ) {
+        let mut count = 0;
+        for (bound, own) in seen.bounds.iter().zip(seen.counts) {
+            count += own;
+            self.line([name, "_bucket"], labels, Some(bound), count);
+        }
+        count += seen.beyond;
+        self.line([name, "_bucket"], labels, Some(&"+Inf"), count);
+        self.line([name, "_sum"], labels, None, seen.sum);
+        self.line([name, "_count"], labels, None, count);
+    }
+
+    /// A line of a series, whose name is put together from both parts; `le` is one more label.
+    fn line<L: AsRef<str>>(
+        &mut self,
+        name: [&str; 2],
+        labels: &[(&'static str, L)],
+        le: Option<&dyn Display>,
+        value: impl Display,
+    ) {
+        self.0.extend(name);
+        let mut before = '{';
+        for (key, label) in labels {
+            self.0.push(before);
             self.0.push_str(key);
             self.0.push_str("=\"");
             escape(self.0, label.as_ref(), true);
             self.0.push('"');
-        }
-        if !labels.is_empty() {
-            self.0.push('}');
+            before = ',';
         }
         // Writing to a String does not fail.
+        if let Some(le) = le {
+            let _ = write!(self.0, "{before}le=\"{le}\"");
+            before = ',';
+        }
+        if before == ',' {
+            self.0.push('}');
+        }
         let _ = writeln!(self.0, " {value}");
     }
 
@@ -99,6 +151,14 @@ mod tests {
         out.sample("a_total", &[("zone", "."), ("view", "")], 0.25);
         out.sample("a_total", &[("zone", "a\\b\"c\nd"), ("view", "")], 7);
         out.single("b", FamilyType::Gauge, "B.", 1);
+        let seen = Distribution { bounds: &[0.0, 0.25], counts: &[1, 2], beyond: 4, sum: 9.5 };
+        out.family("c", FamilyType::Histogram, "C.");
+        out.histogram("c", &[("zone", "\"")], &seen);
+        out.histogram(
+            "c",
+            &[("zone", ""); 0],
+            &Distribution { counts: &[0, 0], beyond: 0, sum: 0.0, ..seen },
+        );
         assert_eq!(
             text,
             "# HELP a_total Line\\nand \\\\ and \"quote\".\n\
@@ -107,7 +167,19 @@ mod tests {
              a_total{zone=\"a\\\\b\\\"c\\nd\",view=\"\"} 7\n\
              # HELP b B.\n\
              # TYPE b gauge\n\
-             b 1\n"
+             b 1\n\
+             # HELP c C.\n\
+             # TYPE c histogram\n\
+             c_bucket{zone=\"\\\"\",le=\"0\"} 1\n\
+             c_bucket{zone=\"\\\"\",le=\"0.25\"} 3\n\
+             c_bucket{zone=\"\\\"\",le=\"+Inf\"} 7\n\
+             c_sum{zone=\"\\\"\"} 9.5\n\
+             c_count{zone=\"\\\"\"} 7\n\
+             c_bucket{le=\"0\"} 0\n\
+             c_bucket{le=\"0.25\"} 0\n\
+             c_bucket{le=\"+Inf\"} 0\n\
+             c_sum 0\n\
+             c_count 0\n"
         );
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //!
-//! * Recording is atomic operations on a handle; no lock is shared with a scrape.
+//! * Recording is atomic operations on a handle; no lock is shared with a scrape. What is counted for every query
+//!   is counted in cells of the thread's own ([`super::shards`]) where the thread has a [`Shard`].
 //! * Samples of histograms lie in memory, 16 bytes each, until [`Metrics::upkeep`] counts them into their
 //!   buckets: it has to run every second ([`Metrics::run_upkeep`]).
 //! * Every histogram has buckets; none turns into a summary, which could not be added up over nodes.
@@ -21,8 +22,11 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::catalogue::{self, BUCKETS_BYTES, BUCKETS_DEFAULT, BUCKETS_TIME, Family, Kind};
+use super::dns_metrics::Queries;
 use super::exposition::{Exposition, FamilyType};
 use super::process;
+use super::shards::{Pool, Shard};
+use super::tally::{Tallies, Tally};
 
 /// A label of a series.
 pub type LabelPair<'a> = (&'static str, &'a str);
@@ -63,6 +67,12 @@ pub struct Metrics {
     replaced: Mutex<BTreeMap<&'static str, Replaced>>,
     /// Whose tasks are counted.
     runtimes: Mutex<Vec<RuntimeMetrics>>,
+    /// Places of threads that count in cells of their own.
+    pub(super) pool: Arc<Pool>,
+    /// Counters of other families that such threads add to.
+    tallies: Tallies,
+    /// The `coredns_dns_*` families, which the recorder does not have.
+    pub(super) queries: Queries,
 }
 
 /// A family that is replaced as a whole.
@@ -74,7 +84,7 @@ struct Replaced {
 }
 
 /// The labels of a series, owned.
-type OwnedLabels = Vec<(&'static str, String)>;
+pub(super) type OwnedLabels = Vec<(&'static str, String)>;
 
 impl Metrics {
     /// A registry with CoreDNS's families described, and those pre-set that CoreDNS pre-sets for the process
@@ -86,6 +96,9 @@ impl Metrics {
             recorder,
             replaced: Mutex::default(),
             runtimes: Mutex::default(),
+            pool: Arc::default(),
+            tallies: Tallies::default(),
+            queries: Queries::default(),
         };
         for &Family { name, kind, help } in catalogue::FAMILIES {
             match kind {
@@ -102,6 +115,17 @@ impl Metrics {
     /// The counter of this name and these labels.
     pub fn counter(&self, name: &'static str, labels: &[LabelPair<'_>]) -> Counter {
         self.recorder.register_counter(&key(name, labels), &METADATA)
+    }
+
+    /// The counter of this name and these labels, for what threads count that have a [`Shard`].
+    pub fn tally(&self, name: &'static str, labels: &[LabelPair<'_>]) -> Tally {
+        self.tallies.of(&self.pool, name, labels, || self.counter(name, labels))
+    }
+
+    /// Cells of its own for a thread that counts much: in every [`Tally`] and every family of queries of this
+    /// registry. See [`Shard`] for how many there may be.
+    pub fn shard(&self) -> Shard {
+        self.pool.claim()
     }
 
     /// The gauge of this name and these labels.
@@ -135,7 +159,6 @@ impl Metrics {
     ///
     /// A name given here must not be used with [`Self::gauge`] too.
     pub fn replace_gauges(&self, name: &'static str, help: &'static str, series: &[(&[LabelPair<'_>], f64)]) {
-        let owned = |labels: &[LabelPair<'_>]| labels.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
         let series = series.iter().map(|(labels, value)| (owned(labels), *value)).collect();
         lock(&self.replaced).insert(name, Replaced { help, series });
     }
@@ -168,8 +191,10 @@ impl Metrics {
 
     /// The whole registry in Prometheus' text format, with the process's own figures.
     pub fn render(&self) -> String {
+        self.tallies.publish();
         let mut text = self.handle.render();
         let mut out = Exposition::append_to(&mut text);
+        self.queries.render(&mut out);
         for (name, Replaced { help, series }) in &*lock(&self.replaced) {
             if !series.is_empty() {
                 out.family(name, FamilyType::Gauge, help);
@@ -192,8 +217,14 @@ impl Default for Metrics {
 /// Nothing filters by level or module here.
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks, also after a panic of who held it: nothing here is left half done.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A copy of the labels of a series.
+pub(super) fn owned(labels: &[LabelPair<'_>]) -> OwnedLabels {
+    labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect()
 }
 
 fn key(name: &'static str, labels: &[LabelPair<'_>]) -> Key {
@@ -246,13 +277,13 @@ mod tests {
     #[test]
     fn a_counter_is_rendered_with_help_and_type() {
         let metrics = Metrics::new();
-        metrics.counter(catalogue::DNS_DO_REQUESTS, &[("server", "dns://:53"), ("view", "")]).increment(3);
+        metrics.counter(catalogue::ACL_ALLOWED, &[("server", "dns://:53"), ("view", "")]).increment(3);
         assert_eq!(
-            lines(&metrics, catalogue::DNS_DO_REQUESTS),
+            lines(&metrics, catalogue::ACL_ALLOWED),
             [
-                "# HELP coredns_dns_do_requests_total Queries with the DO bit.",
-                "# TYPE coredns_dns_do_requests_total counter",
-                r#"coredns_dns_do_requests_total{server="dns://:53",view=""} 3"#,
+                "# HELP coredns_acl_allowed_requests_total Queries that `acl` let pass.",
+                "# TYPE coredns_acl_allowed_requests_total counter",
+                r#"coredns_acl_allowed_requests_total{server="dns://:53",view=""} 3"#,
             ]
         );
     }

@@ -24,4 +24,6 @@ pub mod metrics;
 pub mod process;
 pub mod rcode;
 pub mod readiness;
+pub mod shards;
+pub mod tally;
 pub mod telemetry;

@@ -13,7 +13,7 @@ use crate::node::query::Query;
 use crate::node::reply::Reply;
 use crate::node::setup::Context;
 use crate::ops::admin::Face;
-use crate::ops::dns_metrics::{Family, Observation, Proto};
+use crate::ops::dns_metrics::{Family, Observation, PluginLabel, Proto};
 
 /// The plugin's name.
 pub const NAME: &str = "prometheus";
@@ -74,13 +74,13 @@ impl Plugin for Prometheus {
 }
 
 /// What there is to count about a query.
-pub fn observation<'a>(
+pub fn observation(
     query: &Query,
     rcode: u16,
     response_len: usize,
-    plugin: &'a str,
+    plugin: &str,
     start: Instant,
-) -> Observation<'a> {
+) -> Observation {
     Observation {
         qtype: query.kind().into(),
         proto: if query.is_udp() { Proto::Udp } else { Proto::Tcp },
@@ -89,7 +89,7 @@ pub fn observation<'a>(
         request_len: query.bytes().len(),
         response_len,
         rcode,
-        plugin,
+        plugin: PluginLabel::of(plugin),
         elapsed: start.elapsed(),
     }
 }

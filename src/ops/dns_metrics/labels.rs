@@ -1,4 +1,4 @@
-//! The label values of the `coredns_dns_*` families, each with its place in an array of handles.
+//! The label values of the `coredns_dns_*` families, each with its place in an array of cells.
 //!
 //! Every set is closed, so that nobody can grow the number of series by asking for unusual things.
 
@@ -17,8 +17,8 @@ pub enum Proto {
 }
 
 impl Proto {
-    /// How many there are.
-    pub(super) const COUNT: usize = 2;
+    /// All, each at the place of its cells.
+    pub(super) const ALL: [Self; 2] = [Self::Udp, Self::Tcp];
 
     pub(super) const fn label(self) -> &'static str {
         match self {
@@ -38,8 +38,8 @@ pub enum Family {
 }
 
 impl Family {
-    /// How many there are.
-    pub(super) const COUNT: usize = 2;
+    /// All, each at the place of its cells.
+    pub(super) const ALL: [Self; 2] = [Self::V4, Self::V6];
 
     pub(super) const fn label(self) -> &'static str {
         match self {
@@ -146,16 +146,46 @@ const PLUGINS: [&str; 19] = [
     "errors",
     "minimal",
 ];
-/// How many labels of plugins there are: the list and `other`.
-pub(super) const PLUGIN_COUNT: usize = PLUGINS.len() + 1;
+/// Who wrote an answer, as the label `plugin` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PluginLabel(u8);
 
-/// The place of a plugin; unknown ones share `other`.
-pub(super) fn plugin_index(plugin: &str) -> usize {
-    // Lengths differ mostly, and who answers nearly everything is found in the first few comparisons.
-    PLUGINS.iter().position(|name| *name == plugin).unwrap_or(PLUGIN_COUNT - 1)
+impl PluginLabel {
+    /// The server itself: no plugin was asked, or none answered.
+    pub const SERVER: Self = Self::of("");
+
+    /// How many there are: the list and `other`.
+    pub(super) const COUNT: usize = PLUGINS.len() + 1;
+
+    /// The label of a plugin, given by its name; unknown ones share `other`, and the empty name is the server's.
+    ///
+    /// What always writes as the same plugin can have it made when compiling.
+    pub const fn of(plugin: &str) -> Self {
+        // Lengths differ mostly, and who answers nearly everything is found in the first few comparisons.
+        let mut place = 0;
+        while place < PLUGINS.len() && !is_same(PLUGINS[place], plugin) {
+            place += 1;
+        }
+        Self(place as u8)
+    }
+
+    /// Its place among [`Self::COUNT`].
+    pub(super) const fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
-/// The label at a place of [`plugin_index`].
+/// `a == b`, which cannot be written so when compiling.
+const fn is_same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
+
+/// The label at a place of [`PluginLabel::index`].
 pub(super) fn plugin_label(index: usize) -> &'static str {
     PLUGINS.get(index).copied().unwrap_or("other")
 }
@@ -207,9 +237,11 @@ mod tests {
     #[test]
     fn plugins_have_their_names() {
         for name in PLUGINS {
-            assert_eq!(plugin_label(plugin_index(name)), name);
+            assert_eq!(plugin_label(PluginLabel::of(name).index()), name);
         }
-        assert_eq!(plugin_label(plugin_index("unheard-of")), "other");
+        for name in ["unheard-of", "cach", "caches", "Cache"] {
+            assert_eq!(plugin_label(PluginLabel::of(name).index()), "other", "{name}");
+        }
     }
 
     #[test]

@@ -1,17 +1,15 @@
-//! The series of one (server, zone), resolved on first use.
+//! The counting of the queries of one (server, zone).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Histogram};
-
-use super::labels::{self, Family, PLUGIN_COUNT, Proto, RCODE_COUNT, TYPE_COUNT};
-use crate::ops::catalogue as names;
-use crate::ops::metrics::{LabelPair, Metrics};
+use super::cells::{BYTES, Cells, TIME};
+use super::labels::{self, Family, PluginLabel, Proto};
+use crate::ops::shards::{Shard, Shards, Writer};
 
 /// What there is to count of one query, once it is done.
 #[derive(Clone, Copy, Debug)]
-pub struct Observation<'a> {
+pub struct Observation {
     /// The type asked for.
     pub qtype: u16,
     /// How the query came.
@@ -26,108 +24,59 @@ pub struct Observation<'a> {
     pub response_len: usize,
     /// The answer's rcode with its extended bits; 0 (NOERROR) if none was sent.
     pub rcode: u16,
-    /// The plugin that wrote the answer; empty if the server did.
-    pub plugin: &'a str,
+    /// The plugin that wrote the answer.
+    pub plugin: PluginLabel,
     /// Time from the beginning of the plugin chain to the answer.
     pub elapsed: Duration,
 }
 
-/// Handles of one (server, zone).
+/// The counts of one (server, zone).
 pub struct ZoneMetrics {
-    /// Where handles come from.
-    metrics: Arc<Metrics>,
-    /// Values of the labels that all series share.
-    shared: SharedLabels,
-    /// By protocol, family and type.
-    requests: [[[OnceLock<Counter>; TYPE_COUNT]; Family::COUNT]; Proto::COUNT],
-    /// For all queries.
-    duration: OnceLock<Histogram>,
-    /// By protocol.
-    request_size: [OnceLock<Histogram>; Proto::COUNT],
-    /// For all queries.
-    do_requests: OnceLock<Counter>,
-    /// By protocol.
-    response_size: [OnceLock<Histogram>; Proto::COUNT],
-    /// By rcode and plugin; most rcodes never occur, so each one's row is made on first use.
-    responses: [OnceLock<Box<PluginRow>>; RCODE_COUNT],
-}
-
-/// The counters of one rcode, by plugin.
-type PluginRow = [OnceLock<Counter>; PLUGIN_COUNT];
-
-/// Values of the labels that all series of a zone share.
-struct SharedLabels {
-    /// The listener, e.g. `dns://:53`.
-    server: Box<str>,
-    /// The zone, lower case with its final dot, or `dropped`.
+    /// The value of the label `zone`.
     zone: Box<str>,
+    /// What the registry has for it, also after this is gone.
+    cells: Arc<Shards<Cells>>,
 }
 
 impl ZoneMetrics {
-    pub(super) fn new(metrics: &Arc<Metrics>, server: &str, zone: &str) -> Self {
-        Self {
-            metrics: Arc::clone(metrics),
-            shared: SharedLabels { server: server.into(), zone: zone.into() },
-            requests: Default::default(),
-            duration: OnceLock::new(),
-            request_size: Default::default(),
-            do_requests: OnceLock::new(),
-            response_size: Default::default(),
-            responses: Default::default(),
-        }
+    pub(super) fn new(zone: &str, cells: Arc<Shards<Cells>>) -> Self {
+        Self { zone: zone.into(), cells }
     }
 
     /// The value of the label `zone`.
     pub fn zone(&self) -> &str {
-        &self.shared.zone
+        &self.zone
     }
 
-    /// Counts one query. Without locks and, after the first of its kind, without allocating.
-    pub fn record(&self, seen: &Observation<'_>) {
-        let proto = ("proto", seen.proto.label());
-        let type_index = labels::type_index(seen.qtype);
-        self.requests[seen.proto as usize][seen.family as usize][type_index]
-            .get_or_init(|| {
-                let family = ("family", seen.family.label());
-                self.counter(names::DNS_REQUESTS, &[proto, family, ("type", labels::type_label(type_index))])
-            })
-            .increment(1);
-        self.duration.get_or_init(|| self.histogram(names::DNS_DURATION, &[])).record(seen.elapsed);
-        self.request_size[seen.proto as usize]
-            .get_or_init(|| self.histogram(names::DNS_REQUEST_SIZE, &[proto]))
-            .record(seen.request_len as f64);
-        if seen.do_bit {
-            self.do_requests.get_or_init(|| self.counter(names::DNS_DO_REQUESTS, &[])).increment(1);
-        }
-        self.response_size[seen.proto as usize]
-            .get_or_init(|| self.histogram(names::DNS_RESPONSE_SIZE, &[proto]))
-            .record(seen.response_len as f64);
-        let (rcode, plugin) = (labels::rcode_index(seen.rcode), labels::plugin_index(seen.plugin));
-        self.responses[rcode].get_or_init(Box::default)[plugin]
-            .get_or_init(|| {
-                let rcode = labels::rcode_label(rcode);
-                self.counter(
-                    names::DNS_RESPONSES,
-                    &[("rcode", &rcode), ("plugin", labels::plugin_label(plugin))],
-                )
-            })
-            .increment(1);
+    /// Counts one query, on any thread. Without locks, and allocates only what is counted for the first time.
+    pub fn record(&self, seen: &Observation) {
+        count(self.cells.shared(), seen);
     }
 
-    fn counter(&self, name: &'static str, own: &[LabelPair<'_>]) -> Counter {
-        self.metrics.counter(name, &self.shared.with(own))
-    }
-
-    fn histogram(&self, name: &'static str, own: &[LabelPair<'_>]) -> Histogram {
-        self.metrics.histogram(name, &self.shared.with(own))
+    /// Counts one query on the thread that has this shard: a few loads and stores. Allocates only what the thread
+    /// counts for the first time.
+    pub fn record_in(&self, shard: &mut Shard, seen: &Observation) {
+        count(self.cells.writer(shard), seen);
     }
 }
 
-impl SharedLabels {
-    /// These labels and a family's own, exactly CoreDNS's set: one more would split sums in alerts. There
-    /// are no views here, and CoreDNS has the label without them too.
-    fn with<'a>(&'a self, own: &[LabelPair<'a>]) -> Vec<LabelPair<'a>> {
-        let shared = [("server", &*self.server), ("zone", &*self.zone), ("view", "")];
-        [&shared[..], own].concat()
+/// Adds a query to each family.
+fn count(mut writer: Writer<'_, Cells>, seen: &Observation) {
+    let (proto, family, qtype) = (seen.proto as usize, seen.family as usize, labels::type_index(seen.qtype));
+    writer.add(|cells| &cells.requests[proto][family][qtype], 1);
+    // 584 years fit.
+    let elapsed = u64::try_from(seen.elapsed.as_nanos()).unwrap_or(u64::MAX);
+    writer.add(|cells| cells.duration.bucket(&TIME, elapsed), 1);
+    writer.add(|cells| &cells.duration.sum, elapsed);
+    let request_len = seen.request_len as u64;
+    writer.add(|cells| cells.request_size[proto].bucket(&BYTES, request_len), 1);
+    writer.add(|cells| &cells.request_size[proto].sum, request_len);
+    if seen.do_bit {
+        writer.add(|cells| &cells.do_requests, 1);
     }
+    let response_len = seen.response_len as u64;
+    writer.add(|cells| cells.response_size[proto].bucket(&BYTES, response_len), 1);
+    writer.add(|cells| &cells.response_size[proto].sum, response_len);
+    let (rcode, plugin) = (labels::rcode_index(seen.rcode), seen.plugin.index());
+    writer.add(|cells| &cells.responses[rcode].get_or_init(Box::default).0[plugin], 1);
 }

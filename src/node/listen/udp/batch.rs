@@ -105,9 +105,9 @@ impl Datagram<'_> {
     }
 }
 
-impl Batch {
+impl Default for Batch {
     /// An empty batch.
-    pub fn new() -> Self {
+    fn default() -> Self {
         // Pages that no datagram has come to are no memory.
         Self {
             queries: vec![0; BATCH * MAX_QUERY],
@@ -116,7 +116,9 @@ impl Batch {
             len: 0,
         }
     }
+}
 
+impl Batch {
     /// Waits for a datagram, for as long as the socket's receive timeout says, and takes what has come with it.
     /// Returns how many datagrams there are.
     ///
@@ -169,7 +171,7 @@ impl Batch {
         for (slot, header) in self.slots.iter_mut().zip(&headers).take(self.len) {
             slot.query = (header.msg_len as usize).min(MAX_QUERY);
             slot.name_len = header.msg_hdr.msg_namelen.min(NAME as u32);
-            slot.control_len = (header.msg_hdr.msg_controllen as usize).min(CONTROL);
+            slot.control_len = header.msg_hdr.msg_controllen.min(CONTROL);
         }
         Ok(self.len)
     }
@@ -334,7 +336,7 @@ mod tests {
         for (any, own, other) in [("0.0.0.0:0", "127.0.0.1:0", "127.0.0.2"), ("[::]:0", "[::1]:0", "::1")] {
             let (socket, port) = open(any);
             let (first, second) = (client(own), client(own));
-            let mut batch = Batch::new();
+            let mut batch = Batch::default();
             let other: IpAddr = other.parse().unwrap();
             let own = first.local_addr().unwrap().ip();
             first.send_to(b"one", (own, port)).unwrap();
@@ -360,7 +362,7 @@ mod tests {
         for _ in 0..BATCH + 5 {
             client.send_to(&long, ("127.0.0.1", port)).unwrap();
         }
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         let mut sizes = Vec::new();
         while sizes.iter().sum::<usize>() < BATCH + 5 {
             sizes.push(batch.receive(&socket).unwrap());
@@ -380,7 +382,7 @@ mod tests {
         for text in [b"a", b"b", b"c"] {
             client.send_to(text, ("127.0.0.1", port)).unwrap();
         }
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         let mut count = 0;
         while count < 3 {
             count += batch.receive(&socket).unwrap();

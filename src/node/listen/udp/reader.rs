@@ -59,7 +59,7 @@ impl Reader {
 
     /// Answers until it is to stop, and then what has arrived.
     pub(super) fn run(mut self) {
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         while !self.stop.load(Ordering::Relaxed) {
             match batch.receive(&self.socket.socket) {
                 Ok(_) => self.answer(&mut batch),

@@ -9,6 +9,7 @@ use crate::forward::cache::store::{Evicted, Size};
 use crate::forward::cache::verdict::WhyStale;
 use crate::ops::catalogue;
 use crate::ops::metrics::Metrics;
+use crate::ops::tally::Tally;
 
 /// The handles of a cache, one set for each listener that its block is on.
 pub(super) struct Counters {
@@ -25,13 +26,13 @@ pub(super) struct ServerCounters {
     /// Its identity.
     server: String,
     /// Queries that were looked up.
-    pub(super) requests: Counter,
+    pub(super) requests: Tally,
     /// Those that found nothing.
     pub(super) misses: Counter,
     /// Those that found records.
-    pub(super) hits: Counter,
+    pub(super) hits: Tally,
     /// Those that found a denial or a failure.
-    pub(super) denial_hits: Counter,
+    pub(super) denial_hits: Tally,
     /// Refreshes that were begun.
     pub(super) refreshes: Counter,
     /// Replies to another question than was asked.
@@ -96,6 +97,7 @@ impl Counters {
         let typed = |kind| [("server", server), ("type", kind), ("zones", zones), ("view", "")];
         let counter = |name| self.metrics.counter(name, &labels);
         let of_type = |name, kind| self.metrics.counter(name, &typed(kind));
+        let hits = |kind| self.metrics.tally(catalogue::CACHE_HITS, &typed(kind));
         let entries = |kind| self.metrics.gauge(catalogue::CACHE_ENTRIES, &typed(kind));
         let stale = |why: WhyStale| {
             let labels = [("server", server), ("zones", zones), ("reason", why.as_str())];
@@ -103,10 +105,10 @@ impl Counters {
         };
         ServerCounters {
             server: server.to_owned(),
-            requests: counter(catalogue::CACHE_REQUESTS),
+            requests: self.metrics.tally(catalogue::CACHE_REQUESTS, &labels),
             misses: counter(catalogue::CACHE_MISSES),
-            hits: of_type(catalogue::CACHE_HITS, "success"),
-            denial_hits: of_type(catalogue::CACHE_HITS, "denial"),
+            hits: hits("success"),
+            denial_hits: hits("denial"),
             refreshes: counter(catalogue::CACHE_PREFETCH),
             drops: counter(catalogue::CACHE_DROPS),
             served_stale: counter(catalogue::CACHE_SERVED_STALE),
@@ -143,7 +145,12 @@ impl ServerCounters {
 
     /// A hit, of records or of a denial or failure.
     pub(super) fn hit(&self, denial: bool) {
-        if denial { &self.denial_hits } else { &self.hits }.increment(1);
+        self.hits_of(denial).increment(1);
+    }
+
+    /// What counts hits, of denials and failures or of records.
+    pub(super) const fn hits_of(&self, denial: bool) -> &Tally {
+        if denial { &self.denial_hits } else { &self.hits }
     }
 
     /// A reply from an expired entry.
