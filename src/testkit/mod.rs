@@ -12,6 +12,7 @@ pub mod disk;
 pub mod fleet;
 pub mod followers;
 pub mod hub;
+pub mod lanes;
 pub mod memory;
 pub mod node;
 pub mod scripted_hub;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::client::Client;
+use super::lanes::Lanes;
 use crate::corefile::{self, Error, LoadOptions};
 use crate::node::running::{self, Running};
 use crate::node::setup::{Environment, Overrides, Plan, directive_names, plan};
@@ -130,6 +131,15 @@ impl TestNode {
     /// Where DNS is answered, in the order of the Corefile's listeners.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.running.as_ref().map_or(&[], |r| &r.dns)
+    }
+
+    /// Both ways that an answer takes at its first address, without the socket.
+    ///
+    /// # Panics
+    /// When it was stopped.
+    pub fn lanes(&self) -> Lanes {
+        let listeners = self.running.as_ref().map(Running::listeners).unwrap_or_default();
+        Lanes::new(listeners.into_iter().next().expect("a node that runs answers somewhere"), &self.metrics)
     }
 
     /// Where `/health`, `/ready` and `/metrics` are served.

@@ -29,6 +29,7 @@ pub mod worker;
 pub mod writer;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ use self::worker::Worker;
 use self::writer::{Flags, Framing, Writer};
 use super::chain::Chain;
 use super::reply::EdeCode;
-use crate::ops::dns_metrics::{Family, Observation, PluginLabel, Proto};
+use super::router::Router;
+use crate::ops::dns_metrics::{Family, Observation, PluginLabel, Proto, ZoneMetrics};
 use crate::zone::name::Labels;
 
 /// What becomes of a plugin in the lane.
@@ -168,6 +170,21 @@ impl Lane {
         }
         Outcome::General { in_memory }
     }
+}
+
+/// Answers a datagram into `buffer`, if that takes no more than memory; and says where its answer is counted.
+pub fn answer<'r>(
+    router: &'r Router,
+    datagram: &[u8],
+    source: SocketAddr,
+    worker: &mut Worker,
+    buffer: &mut [u8],
+) -> (Outcome, Option<&'r ZoneMetrics>) {
+    let general = Outcome::General { in_memory: false };
+    let Some(question) = Question::read(datagram, source) else { return (general, None) };
+    let Some(lane) = router.lane(&question) else { return (general, None) };
+    let zone = router.metrics().zone_for_labels(question.labels().iter());
+    (lane.answer(&question, worker, buffer), Some(zone))
 }
 
 /// Writes SERVFAIL to a question for which there is no room in the queue of the general handler. Returns its length;

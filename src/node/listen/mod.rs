@@ -245,6 +245,20 @@ fn begin(query: Arc<Query>, shared: &Shared) -> Begun {
     }
 }
 
+/// The general handler's reply to a datagram, however long it takes; `None` if there is none.
+pub async fn answer_datagram(
+    bytes: &[u8],
+    source: SocketAddr,
+    local: SocketAddr,
+    router: &Arc<Router>,
+) -> Option<Vec<u8>> {
+    match receive(bytes, source, local, Protocol::Udp, router) {
+        Received::Silence => None,
+        Received::Reply(reply) => Some(reply),
+        Received::Query(query) => answer(query).await,
+    }
+}
+
 /// The plugins' reply as bytes.
 async fn answer(query: Arc<Query>) -> Option<Vec<u8>> {
     let reply = query.router().answer(&query).await?;

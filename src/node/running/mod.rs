@@ -29,6 +29,7 @@ use self::stores::Stores;
 use super::carried::Carried;
 use super::control::NodeControl;
 use super::control::shown::Shown;
+use super::listen::Live;
 use super::setup::{Environment, Plan, Process, ReloadEvery};
 use super::task::{Scope, Start};
 use crate::ops::admin::{Admin, Face};
@@ -252,6 +253,11 @@ impl Running {
         std::mem::replace(&mut self.tasks, stop.clone()).cancel();
         let scope = Scope { stop, listeners };
         tasks.into_iter().for_each(|start| start(&scope));
+    }
+
+    /// Who answers at each address, each once, in the order of the plan.
+    pub fn listeners(&self) -> Vec<Arc<Live>> {
+        self.sites.listeners()
     }
 
     /// How long to go on answering after SIGTERM, as the configuration has it when it comes.

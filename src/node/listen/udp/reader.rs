@@ -126,15 +126,7 @@ impl Reader {
     fn handle<'r>(&mut self, mut datagram: Datagram<'_>, router: &'r Arc<Router>) -> Option<Seen<'r>> {
         let Datagram { query, source, local, .. } = datagram;
         let (worker, reply) = (&mut self.worker, &mut *datagram.reply);
-        let answered = contained(router, || {
-            let Some(question) = Question::read(query, source) else {
-                return (Outcome::General { in_memory: false }, None);
-            };
-            let outcome = router.lane(&question).map(|lane| lane.answer(&question, worker, reply));
-            let outcome = outcome.unwrap_or(Outcome::General { in_memory: false });
-            let zone = router.metrics().zone_for_labels(question.labels().iter());
-            (outcome, Some(zone))
-        });
+        let answered = contained(router, || lane::answer(router, query, source, worker, reply));
         match answered {
             Some((Outcome::Reply { len, seen }, zone)) => {
                 datagram.answer(len);

@@ -1,0 +1,49 @@
+//! Both ways that an answer takes over UDP, side by side: the inline lane's and the general handler's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::node::lane::worker::Worker;
+use crate::node::lane::{self, Outcome};
+use crate::node::listen::{self, Live};
+use crate::node::router::Router;
+use crate::ops::dns_metrics::Observation;
+use crate::ops::metrics::Metrics;
+
+/// A thread of the lane without its socket.
+pub struct Lanes {
+    /// Who answers.
+    live: Arc<Live>,
+    /// What the thread keeps.
+    worker: Worker,
+    /// Where it would send from.
+    buffer: Vec<u8>,
+}
+
+impl Lanes {
+    /// One of a listener whose queries are counted there.
+    pub fn new(live: Arc<Live>, metrics: &Metrics) -> Self {
+        let buffer = vec![0; listen::udp::batch::MAX_REPLY];
+        Self { live, worker: Worker::new(metrics.shard()), buffer }
+    }
+
+    /// The lane's reply to a datagram; `None` where it leaves it to the general handler.
+    pub fn inline(&mut self, datagram: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
+        self.worker.next_batch();
+        let router: Arc<Router> = self.live.router();
+        match lane::answer(&router, datagram, source, &mut self.worker, &mut self.buffer) {
+            (Outcome::Reply { len, seen }, zone) => {
+                if let Some((zone, seen)) = zone.zip(seen) {
+                    zone.record_in(&mut self.worker.shard, &Observation { ..seen });
+                }
+                Some(self.buffer[..len].to_vec())
+            }
+            (Outcome::General { .. }, _) => None,
+        }
+    }
+
+    /// The general handler's reply to the same; `None` where it gives none.
+    pub async fn general(&self, datagram: &[u8], source: SocketAddr, local: SocketAddr) -> Option<Vec<u8>> {
+        listen::answer_datagram(datagram, source, local, &self.live.router()).await
+    }
+}
