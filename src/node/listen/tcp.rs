@@ -17,7 +17,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Begun, Live, Received, Shared, Timeouts, begin, bind, receive};
+use super::waiting::Begun;
+use super::{Live, Received, Shared, Timeouts, bind, receive};
 
 /// Queries of one connection that may be at work at one time; the next is not read before one is answered.
 const MAX_PIPELINED: usize = 32;
@@ -177,19 +178,19 @@ impl Connection {
                 Received::Query(query) => query,
             };
             let Ok(permit) = at_work.clone().acquire_owned().await else { break };
-            match begin(query, &self.shared) {
+            match self.shared.room.begin(query) {
                 Begun::Done(None) => {}
                 Begun::Done(Some(reply)) => {
                     if replies.send(reply).await.is_err() {
                         break;
                     }
                 }
-                Begun::Waits(work, slot) => {
+                Begun::Waits(waits) => {
                     let replies = replies.clone();
                     tokio::spawn(async move {
-                        let reply = work.await;
+                        let (reply, inside) = waits.reply().await;
                         // A client that does not read holds up nobody's queries but its own.
-                        drop(slot);
+                        drop(inside);
                         if let Some(reply) = reply {
                             // A client that is gone needs no reply.
                             let _ = replies.send(reply).await;
@@ -418,7 +419,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_never_reads_is_cut_off_and_holds_up_nobody() {
-        let fixture = start(Limits { connections: 1, waiting: 1 }, Timeouts { write: SHORT, ..PATIENT });
+        let fixture =
+            start(Limits { connections: 1, waiting: 1, firm: LONG }, Timeouts { write: SHORT, ..PATIENT });
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(SMALL_BUFFER as u32).unwrap();
         let mut stream = socket.connect(fixture.server).await.unwrap();
@@ -441,7 +443,7 @@ mod tests {
 
     #[tokio::test]
     async fn over_the_bound_only_what_would_wait_is_refused() {
-        let fixture = start(Limits { waiting: 1, ..Limits::default() }, PATIENT);
+        let fixture = start(Limits { waiting: 1, firm: LONG, ..Limits::default() }, PATIENT);
         let mut connection = fixture.client.connect().await.unwrap();
         let queries = [Query::a("wait.").id(1), Query::a("wait.").id(2).edns(1232), Query::a("local.").id(3)];
         for query in &queries {

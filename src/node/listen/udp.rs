@@ -12,7 +12,8 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
-use super::{Begun, Live, Received, Shared, begin, receive};
+use super::waiting::Begun;
+use super::{Live, Received, Shared, receive};
 
 /// Longest query that is read. Queries are short; EDNS padding (RFC 8467) makes some as long as this.
 const MAX_QUERY: usize = 4096;
@@ -119,17 +120,18 @@ impl UdpListener {
             Received::Reply(reply) => return self.reply(&reply, datagram),
             Received::Query(query) => query,
         };
-        match begin(query, &self.shared) {
+        match self.shared.room.begin(query) {
             Begun::Done(None) => {}
             Begun::Done(Some(reply)) => self.reply(&reply, datagram),
-            Begun::Waits(work, slot) => {
+            Begun::Waits(waits) => {
                 let (source, local) = (datagram.source, datagram.local);
                 let (socket, shared) = (self.socket.clone(), self.shared.clone());
                 tokio::spawn(async move {
-                    if let Some(reply) = work.await {
+                    let (reply, inside) = waits.reply().await;
+                    if let Some(reply) = reply {
                         send_later(&socket, &reply, source, local, &shared).await;
                     }
-                    drop(slot);
+                    drop(inside);
                 });
             }
         }
@@ -142,13 +144,13 @@ impl UdpListener {
                 // The send buffer is full: try again when it is not, without holding up the next query.
                 let (socket, shared) = (self.socket.clone(), self.shared.clone());
                 let (reply, source, local) = (reply.to_vec(), to.source, to.local);
-                let Ok(slot) = shared.waiting.clone().try_acquire_owned() else {
+                let Some(inside) = shared.room.hold() else {
                     shared.unsent.increment(1);
                     return;
                 };
                 tokio::spawn(async move {
                     send_later(&socket, &reply, source, local, &shared).await;
-                    drop(slot);
+                    drop(inside);
                 });
             } else {
                 self.shared.unsent.increment(1);
@@ -227,6 +229,7 @@ fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
     use hickory_proto::op::ResponseCode;
 
@@ -236,6 +239,9 @@ mod tests {
     use crate::node::listen::{Limits, MAX_WAITING, Timeouts};
     use crate::ops::metrics::Metrics;
     use crate::testkit::client::{Client, Query};
+
+    /// How long queries keep their places: for as long as a test takes.
+    const LONG: Duration = Duration::from_secs(60);
 
     /// A listener that ends with the test.
     struct Fixture {
@@ -250,7 +256,8 @@ mod tests {
     fn start(waiting: usize) -> Fixture {
         let metrics = Arc::new(Metrics::new());
         let plugin = Arc::new(Scripted::default());
-        let shared = Shared::with_limits(&metrics, Limits { waiting, ..Limits::default() });
+        let limits = Limits { waiting, firm: LONG, ..Limits::default() };
+        let shared = Shared::with_limits(&metrics, limits);
         let sockets = bind::open("127.0.0.1:0".parse().unwrap(), None).unwrap();
         let live = live(&metrics, plugin.clone(), Timeouts::default());
         let listener =
