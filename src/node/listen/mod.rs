@@ -31,6 +31,7 @@ use metrics::Counter;
 pub use self::places::FIRM;
 pub use self::waiting::MAX_WAITING;
 
+use self::places::Limit;
 use self::tls::Identity;
 use self::waiting::Room;
 use super::gate::{self, Gate};
@@ -39,8 +40,8 @@ use super::reply;
 use super::router::Router;
 use crate::ops::metrics::Metrics;
 
-/// Connections of one listening socket at one time. A client that comes when all are taken is closed at
-/// once: it will ask again, and memory stays bounded (about 20 kB a connection).
+/// Connections of one listening socket at one time: memory stays bounded (about 20 kB a connection). One more takes the
+/// place of an idle one; where none is idle it is closed at once, and its client will ask again.
 pub const MAX_CONNECTIONS: usize = 1024;
 
 /// What bounds the listeners' memory.
@@ -132,8 +133,10 @@ pub struct Shared {
     limits: Limits,
     /// Where queries wait.
     room: Arc<Room>,
-    /// TCP connections refused for want of a slot.
-    refused_connections: Counter,
+    /// TCP connections closed because there were too many.
+    too_many_connections: Counter,
+    /// TCP connections closed because their client had too many.
+    too_many_of_client: Counter,
     /// Replies that could not be sent.
     unsent: Counter,
 }
@@ -151,9 +154,19 @@ impl Shared {
         Arc::new(Self {
             limits,
             room: Room::new(limits.waiting, limits.firm, metrics),
-            refused_connections: metrics.counter("outlast_overload_total", &[("limit", "tcp_connections")]),
+            too_many_connections: metrics.counter("outlast_overload_total", &[("limit", "tcp_connections")]),
+            too_many_of_client: metrics.counter("outlast_overload_total", &[("limit", "tcp_per_client")]),
             unsent: metrics.counter("outlast_replies_unsent_total", &[]),
         })
+    }
+
+    /// A connection is closed because of this limit.
+    fn connection_refused(&self, limit: Limit) {
+        let counter = match limit {
+            Limit::All => &self.too_many_connections,
+            Limit::Client => &self.too_many_of_client,
+        };
+        counter.increment(1);
     }
 
     /// Returns once nothing waits any more.

@@ -189,11 +189,6 @@ impl<T> Place<T> {
         }
     }
 
-    /// Whether it can be told to go.
-    pub(super) const fn rests(&self) -> bool {
-        matches!(self.standing, Standing::Rests(_))
-    }
-
     /// Gives the place up.
     pub(super) fn leave(&mut self) {
         // Who was told to go has left already.
@@ -470,7 +465,7 @@ mod tests {
     async fn who_works_stays_and_rests_as_the_youngest() {
         let mut fixture = Fixture::new(2, Duration::ZERO);
         fixture.fill(&[(1, "a"), (2, "b")]);
-        assert!(fixture.of("a").work() && !fixture.of("a").rests());
+        assert!(fixture.of("a").work());
         assert_eq!(fixture.enter(3, "c"), Ok(Some(("b", Limit::All))));
         assert!(!fixture.of("b").work(), "it was told to go");
         assert!(fixture.of("c").work());
