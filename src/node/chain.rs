@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::facts::Facts;
 use super::lane::Role;
 use super::query::Query;
-use super::reply::{Ede, Reply};
+use super::reply::{Ede, EdeCode, Reply};
 use crate::zone::name::Labels;
 
 /// A plugin that takes part in answering.
@@ -91,6 +91,15 @@ impl Outcome {
     /// SERVFAIL because of `error`.
     pub fn error(error: impl Into<String>) -> Self {
         Self::Failed(Failure { rcode: ResponseCode::ServFail, error: Some(error.into()), ede: None })
+    }
+
+    /// SERVFAIL of a query that would have to wait and must not; `None` if it may. To be asked before anything is
+    /// begun for it.
+    pub fn if_turned_away(query: &Query) -> Option<Self> {
+        let why = query.refusal()?;
+        // A line for each would make a flood of queries one of lines; they are counted.
+        let ede = Some(Ede { code: EdeCode::Other, text: why.to_owned() });
+        Some(Self::Failed(Failure { rcode: ResponseCode::ServFail, error: None, ede }))
     }
 
     /// The rcode that the client sees.

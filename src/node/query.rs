@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hickory_proto::op::{Edns, Message, Metadata, OpCode, Query as Question};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
@@ -40,6 +41,16 @@ pub struct Query {
     facts: Option<Arc<Facts>>,
     /// Whether its answer may take time.
     may_wait: bool,
+    /// Set where it may not even if there is no other answer.
+    turned_away: Option<Arc<TurnedAway>>,
+}
+
+/// That a query has no place to wait in.
+struct TurnedAway {
+    /// Why, for the client.
+    why: Arc<str>,
+    /// Whether that is its answer.
+    is_answer: AtomicBool,
 }
 
 /// A request that has no single question, one whose name is no name, or an OPT record that does not add up.
@@ -67,6 +78,7 @@ impl Query {
             depth: 0,
             facts: None,
             may_wait: true,
+            turned_away: None,
         })
     }
 
@@ -113,7 +125,13 @@ impl Query {
     fn sent_over(&self, bytes: Vec<u8>, protocol: Protocol) -> Option<Self> {
         let request = Request::from_bytes(bytes, self.request.src(), protocol).ok()?;
         let query = Self::new(request, self.router.clone(), self.local).ok()?;
-        Some(Self { depth: self.depth, facts: self.facts.clone(), may_wait: self.may_wait, ..query })
+        Some(Self {
+            depth: self.depth,
+            facts: self.facts.clone(),
+            may_wait: self.may_wait,
+            turned_away: self.turned_away.clone(),
+            ..query
+        })
     }
 
     /// The same query, of which plugins say what they know.
@@ -122,16 +140,36 @@ impl Query {
         Self { facts: Some(facts), ..self.clone() }
     }
 
-    /// The same query where there is no place to wait: what is there at once is given, or nothing.
+    /// The same query where places to wait in are scarce: a plugin that has second best at hand gives that.
     #[must_use]
     pub fn without_waiting(&self) -> Self {
         Self { may_wait: false, ..self.clone() }
+    }
+
+    /// The same query where there is no place to wait, for this reason: what is there at once is given, and nothing
+    /// is begun that it would have to wait for.
+    #[must_use]
+    pub fn turned_away(&self, why: Arc<str>) -> Self {
+        let turned_away = TurnedAway { why, is_answer: AtomicBool::new(false) };
+        Self { may_wait: false, turned_away: Some(Arc::new(turned_away)), ..self.clone() }
     }
 
     /// Whether there is a place to wait for an answer that takes time. Where there is none, a plugin that has
     /// second best at hand gives that.
     pub const fn may_wait(&self) -> bool {
         self.may_wait
+    }
+
+    /// Why it must not wait whatever comes; a plugin that would have to begin something answers with this instead.
+    pub fn refusal(&self) -> Option<&str> {
+        let turned_away = self.turned_away.as_ref()?;
+        turned_away.is_answer.store(true, Ordering::Relaxed);
+        Some(&turned_away.why)
+    }
+
+    /// Whether a plugin has answered with its [`refusal`](Self::refusal).
+    pub fn is_refused(&self) -> bool {
+        self.turned_away.as_ref().is_some_and(|turned_away| turned_away.is_answer.load(Ordering::Relaxed))
     }
 
     /// What plugins have said of it; `None` if nobody asked them.

@@ -77,8 +77,19 @@ pub(super) struct Ask {
     pub(super) cd: bool,
     query: client::Query,
     protocol: Protocol,
-    /// Whether there is a place to wait in.
-    may_wait: bool,
+    /// What becomes of it where places to wait in are scarce.
+    scarcity: Scarcity,
+}
+
+/// How scarce places to wait in are.
+#[derive(Clone, Copy)]
+enum Scarcity {
+    /// There are some.
+    None,
+    /// It would be at somebody else's cost.
+    Dear,
+    /// There is none.
+    All,
 }
 
 impl Ask {
@@ -88,7 +99,8 @@ impl Ask {
         let kind = if *kind == "IXFR" { RecordType::IXFR } else { kind.parse().unwrap() };
         let has = |flag: &str| flags.contains(&flag);
         for flag in flags {
-            let known = ["do", "cd", "ad", "no-rd", "no-opt", "subnet", "tcp", "ch", "no-wait"];
+            let known =
+                ["do", "cd", "ad", "no-rd", "no-opt", "subnet", "tcp", "ch", "no-wait", "turned-away"];
             assert!(known.contains(flag), "no such flag: {flag}");
         }
         let mut query = client::Query::new(name, kind).rd(!has("no-rd"));
@@ -117,7 +129,11 @@ impl Ask {
             cd: has("cd"),
             query,
             protocol,
-            may_wait: !has("no-wait"),
+            scarcity: match (has("no-wait"), has("turned-away")) {
+                (_, true) => Scarcity::All,
+                (true, false) => Scarcity::Dear,
+                (false, false) => Scarcity::None,
+            },
         }
     }
 }
@@ -299,8 +315,11 @@ impl World {
 fn pass(ask: &Ask, router: &Arc<Router>) -> Arc<Query> {
     let (source, local) = ("10.0.0.1:5353".parse().unwrap(), "127.0.0.1:53".parse().unwrap());
     match judge(&ask.query.bytes(), source, local, ask.protocol, router) {
-        Gate::Pass(query) if ask.may_wait => query,
-        Gate::Pass(query) => Arc::new(query.without_waiting()),
+        Gate::Pass(query) => match ask.scarcity {
+            Scarcity::None => query,
+            Scarcity::Dear => Arc::new(query.without_waiting()),
+            Scarcity::All => Arc::new(query.turned_away("no place".into())),
+        },
         _ => panic!("{}: the gate does not let it pass", ask.name),
     }
 }

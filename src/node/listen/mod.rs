@@ -8,43 +8,43 @@
 //!
 //! Invariants:
 //! * What can be answered from memory is answered in the listener's own thread or task; only a query that waits for
-//!   something gets a task of its own, and of those there are at most [`MAX_WAITING`]. What does not wait is
-//!   never refused for want of such a place, and a plugin that has second best at hand is told that there is none.
+//!   something gets a task of its own, and of those there are at most so many (`waiting`): over the limit the oldest
+//!   has to go. What does not wait is never refused for want of such a place, and a plugin that has second best at
+//!   hand is told that places are scarce.
 //! * A client that stops reading or drips its message loses its connection, not a slot for ever.
 
 pub mod bind;
+mod places;
 pub mod tcp;
 pub mod tls;
 pub mod udp;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use futures_util::future::{BoxFuture, FutureExt};
-use hickory_proto::op::ResponseCode;
 use hickory_server::net::xfer::Protocol;
 use metrics::Counter;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub use self::places::FIRM;
+pub use self::waiting::MAX_WAITING;
+
+use self::places::Limit;
 use self::tls::Identity;
+use self::waiting::Room;
 use super::gate::{self, Gate};
 use super::query::Query;
-use super::reply::{self, Ede, EdeCode, Reply};
+use super::reply;
 use super::router::Router;
 use crate::ops::metrics::Metrics;
 use crate::ops::shards::Shard;
 
-/// Queries that may wait for an upstream at one time, over all listeners. Each holds a few kilobytes; at the
-/// default read timeout of 2 s this is 2,000 cold names a second with every upstream silent.
-pub const MAX_WAITING: usize = 4096;
-
-/// Connections of one listening socket at one time. A client that comes when all are taken is closed at
-/// once: it will ask again, and memory stays bounded (about 20 kB a connection).
+/// Connections of one listening socket at one time: memory stays bounded (about 20 kB a connection). One more takes the
+/// place of an idle one; where none is idle it is closed at once, and its client will ask again.
 pub const MAX_CONNECTIONS: usize = 1024;
 
 /// What bounds the listeners' memory.
@@ -54,11 +54,13 @@ pub struct Limits {
     pub waiting: usize,
     /// See [`MAX_CONNECTIONS`]; at least 1.
     pub connections: usize,
+    /// See [`FIRM`].
+    pub firm: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { waiting: MAX_WAITING, connections: MAX_CONNECTIONS }
+        Self { waiting: MAX_WAITING, connections: MAX_CONNECTIONS, firm: FIRM }
     }
 }
 
@@ -132,12 +134,12 @@ impl Live {
 pub struct Shared {
     /// What bounds them.
     limits: Limits,
-    /// Slots for queries that wait.
-    waiting: Arc<Semaphore>,
-    /// Queries refused for want of a slot.
-    overloaded: Counter,
-    /// TCP connections refused for want of a slot.
-    refused_connections: Counter,
+    /// Where queries wait.
+    room: Arc<Room>,
+    /// TCP connections closed because there were too many.
+    too_many_connections: Counter,
+    /// TCP connections closed because their client had too many.
+    too_many_of_client: Counter,
     /// Replies that could not be sent.
     unsent: Counter,
     /// Datagrams for which there was no room in the queue of the general handler.
@@ -158,9 +160,9 @@ impl Shared {
         metrics.describe_counter("outlast_replies_unsent_total", "Replies that the kernel did not take.");
         Arc::new(Self {
             limits,
-            waiting: Arc::new(Semaphore::new(limits.waiting)),
-            overloaded: metrics.counter("outlast_overload_total", &[("limit", "waiting_queries")]),
-            refused_connections: metrics.counter("outlast_overload_total", &[("limit", "tcp_connections")]),
+            room: Room::new(limits.waiting, limits.firm, metrics),
+            too_many_connections: metrics.counter("outlast_overload_total", &[("limit", "tcp_connections")]),
+            too_many_of_client: metrics.counter("outlast_overload_total", &[("limit", "tcp_per_client")]),
             unsent: metrics.counter("outlast_replies_unsent_total", &[]),
             crowded: metrics.counter("outlast_overload_total", &[("limit", "udp_queue")]),
             metrics: metrics.clone(),
@@ -172,18 +174,18 @@ impl Shared {
         self.metrics.shard()
     }
 
-    /// Returns once nothing waits any more.
-    pub async fn idle(&self) {
-        let all = u32::try_from(self.limits.waiting).unwrap_or(u32::MAX);
-        let _ = self.waiting.acquire_many(all).await;
+    /// A connection is closed because of this limit.
+    fn connection_refused(&self, limit: Limit) {
+        let counter = match limit {
+            Limit::All => &self.too_many_connections,
+            Limit::Client => &self.too_many_of_client,
+        };
+        counter.increment(1);
     }
 
-    /// SERVFAIL with the reason: there is no slot to wait in.
-    fn overloaded(&self, query: &Query) -> Option<Vec<u8>> {
-        self.overloaded.increment(1);
-        let text = format!("more than {} queries are waiting for upstreams", self.limits.waiting);
-        let ede = Some(Ede { code: EdeCode::Other, text });
-        reply::encode(query, &Reply { ede, ..Reply::new(ResponseCode::ServFail, "") })
+    /// Returns once nothing waits any more.
+    pub async fn idle(&self) {
+        self.room.empty().await;
     }
 }
 
@@ -218,31 +220,6 @@ fn receive(
         Gate::Refuse(query) => reply::encode(&query, &router.refuse(&query)).into(),
     };
     contained(router, judge).unwrap_or_else(|| gate::failure(bytes).into())
-}
-
-/// How far a query came without waiting.
-enum Begun {
-    /// This is the reply; `None` if there is none.
-    Done(Option<Vec<u8>>),
-    /// The reply comes later, and until then it takes this slot.
-    Waits(BoxFuture<'static, Option<Vec<u8>>>, OwnedSemaphorePermit),
-}
-
-/// Begins to answer: most replies are there at once, and polling once costs no task.
-fn begin(query: Arc<Query>, shared: &Shared) -> Begun {
-    let is_full = shared.waiting.available_permits() == 0;
-    let query = if is_full { Arc::new(query.without_waiting()) } else { query };
-    let mut work = answer(query.clone()).boxed();
-    match work.poll_unpin(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(reply) => Begun::Done(reply),
-        // Only now a slot is needed: what is answered from memory is answered under overload, too.
-        Poll::Pending => match shared.waiting.clone().try_acquire_owned() {
-            Ok(slot) => Begun::Waits(work, slot),
-            // The last one was taken meanwhile; perhaps there is second best.
-            Err(_) if query.may_wait() => begin(Arc::new(query.without_waiting()), shared),
-            Err(_) => Begun::Done(shared.overloaded(&query)),
-        },
-    }
 }
 
 /// The general handler's reply to a datagram, however long it takes; `None` if there is none.
@@ -284,11 +261,13 @@ mod fixture {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use async_trait::async_trait;
+    use hickory_proto::op::ResponseCode;
     use hickory_proto::rr::rdata::A;
     use hickory_proto::rr::{RData, Record};
 
     use super::*;
     use crate::node::chain::{Next, Outcome, Plugin};
+    use crate::node::reply::Reply;
     use crate::node::router::{Block, Route};
     use crate::ops::catalogue;
     use crate::ops::dns_metrics::ServerMetrics;
@@ -300,6 +279,8 @@ mod fixture {
     pub(super) struct Scripted {
         /// Whether the gate's question for its classes panics: before any plugin, outside of the router's care.
         pub(super) breaks_the_gate: AtomicBool,
+        /// Held by each query that waits: one more than there are.
+        pub(super) waiting: Arc<()>,
     }
 
     #[async_trait]
@@ -314,6 +295,7 @@ mod fixture {
         }
 
         async fn serve(&self, query: &Query, _next: Next<'_>) -> Outcome {
+            let _waits = self.waiting.clone();
             let count = match query.labels().get(0) {
                 b"wait" => std::future::pending().await,
                 b"second" if query.may_wait() => std::future::pending().await,

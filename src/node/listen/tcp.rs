@@ -2,9 +2,15 @@
 //!
 //! Queries of one connection are answered as they are ready, not in their order (RFC 7766 §6.2.1.1): a name
 //! that waits for an upstream must not hold up the cluster names behind it.
+//!
+//! Where connections are scarce, those without a query at work have to go, as RFC 7766 §6.2.3 allows: who gets in, and
+//! for whom, is [`places`](super::places)'. A client whose idle connection is closed opens another one when it needs
+//! it; one that is refused would have no answer.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +19,13 @@ use hickory_server::net::xfer::Protocol;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Begun, Live, Received, Shared, Timeouts, begin, bind, receive};
+use super::places::{Entered, Limit, Place, Places};
+use super::waiting::Begun;
+use super::{Live, Received, Shared, Timeouts, bind, receive};
 
 /// Queries of one connection that may be at work at one time; the next is not read before one is answered.
 const MAX_PIPELINED: usize = 32;
@@ -54,8 +62,7 @@ impl TcpListener {
 
     /// Accepts until `stop`; connections then finish the queries that they have read.
     pub async fn run(self, stop: CancellationToken) {
-        let connections = self.shared.limits.connections;
-        let slots = Arc::new(Semaphore::new(connections));
+        let slots = Slots::new(self.shared.limits.connections, self.shared.limits.firm);
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -76,9 +83,7 @@ impl TcpListener {
             self.take(stream, peer, &slots, &stop);
         }
         drop(self.socket);
-        // All slots back: every connection has ended.
-        let all = u32::try_from(connections).unwrap_or(u32::MAX);
-        let _ = slots.acquire_many(all).await;
+        slots.all_free().await;
     }
 
     /// A connection that the kernel has, if there is one; asked directly, for the runtime may not have heard of it.
@@ -90,11 +95,12 @@ impl TcpListener {
     }
 
     /// Serves a connection in a task of its own, if there is room for it.
-    fn take(&self, stream: TcpStream, peer: SocketAddr, slots: &Arc<Semaphore>, stop: &CancellationToken) {
-        let Ok(slot) = slots.clone().try_acquire_owned() else {
-            self.shared.refused_connections.increment(1);
-            return;
-        };
+    fn take(&self, stream: TcpStream, peer: SocketAddr, slots: &Slots, stop: &CancellationToken) {
+        let (slot, limit) = slots.enter(peer.ip());
+        if let Some(limit) = limit {
+            self.shared.connection_refused(limit);
+        }
+        let Some(slot) = slot else { return };
         let serving = self.live.now();
         let (timeouts, tls) = (serving.timeouts, serving.tls.clone());
         let connection = Connection {
@@ -111,18 +117,68 @@ impl TcpListener {
             match tls {
                 None => {
                     let (reader, writer) = stream.into_split();
-                    connection.run(reader, writer, stop).await;
+                    connection.run(reader, writer, slot, stop).await;
                 }
                 Some(tls) => {
                     // A client that is slow with its handshake is cut off; one that fails it knows why.
-                    if let Ok(Ok(stream)) = timeout(timeouts.first, tls.accept(stream)).await {
+                    let shaken =
+                        slot.cut.run_until_cancelled(timeout(timeouts.first, tls.accept(stream))).await;
+                    if let Some(Ok(Ok(stream))) = shaken {
                         let (reader, writer) = tokio::io::split(stream);
-                        connection.run(reader, writer, stop).await;
+                        connection.run(reader, writer, slot, stop).await;
                     }
                 }
             }
-            drop(slot);
         });
+    }
+}
+
+/// The connections of a socket: so many are open, and at most as many again that had to go are on their way out.
+struct Slots {
+    /// Those that are open. Each that has no query at work can be cut off.
+    places: Arc<Places<CancellationToken>>,
+    /// One for each that has not ended.
+    open: Arc<Semaphore>,
+    /// How many may not have ended.
+    most: usize,
+}
+
+/// A connection's slot.
+struct Slot {
+    /// Among those that are open.
+    place: Place<CancellationToken>,
+    /// Cut off when this is cancelled.
+    cut: CancellationToken,
+    /// Given back when the connection has ended.
+    _open: OwnedSemaphorePermit,
+}
+
+impl Slots {
+    fn new(limit: usize, firm: Duration) -> Self {
+        let most = limit.max(1).saturating_mul(2);
+        Self { places: Places::new(limit, firm), open: Arc::new(Semaphore::new(most)), most }
+    }
+
+    /// A slot for a connection of `client`, if there is one; and the limit if somebody has to go.
+    fn enter(&self, client: IpAddr) -> (Option<Slot>, Option<Limit>) {
+        let Ok(open) = self.open.clone().try_acquire_owned() else { return (None, Some(Limit::All)) };
+        let cut = CancellationToken::new();
+        match self.places.enter(client, Instant::now(), cut.clone()) {
+            Ok(Entered { place, gone }) => {
+                let limit = gone.map(|(oldest, limit)| {
+                    oldest.cancel();
+                    limit
+                });
+                (Some(Slot { place, cut, _open: open }), limit)
+            }
+            Err(limit) => (None, Some(limit)),
+        }
+    }
+
+    /// Returns once every connection has ended.
+    async fn all_free(&self) {
+        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
+        let _ = self.open.acquire_many(all).await;
     }
 }
 
@@ -141,12 +197,13 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run<R, W>(self, mut reader: R, writer: W, stop: CancellationToken)
+    async fn run<R, W>(self, mut reader: R, writer: W, slot: Slot, stop: CancellationToken)
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let timeouts = self.timeouts;
+        let Slot { mut place, cut, _open } = slot;
         let (replies, queue) = mpsc::channel(MAX_PIPELINED);
         let writing = tokio::spawn(write_all(writer, queue, timeouts.write));
         let at_work = Arc::new(Semaphore::new(MAX_PIPELINED));
@@ -160,9 +217,15 @@ impl Connection {
             let read = tokio::select! {
                 biased;
                 () = replies.closed() => break,
+                () = cut.cancelled() => break,
                 read = read_message(&mut reader, patience, timeouts.message, &stop) => read,
+                never = rest_after(&at_work, &mut place, &cut) => match never {},
             };
             let Ok(message) = read else { break };
+            // Told to go in this moment.
+            if !place.work() {
+                break;
+            }
             patience = timeouts.idle;
             left = left.map(|left| left - 1);
             let received = receive(&message, self.peer, self.local, Protocol::Tcp, &self.live.now().router);
@@ -177,19 +240,19 @@ impl Connection {
                 Received::Query(query) => query,
             };
             let Ok(permit) = at_work.clone().acquire_owned().await else { break };
-            match begin(query, &self.shared) {
+            match self.shared.room.begin(query) {
                 Begun::Done(None) => {}
                 Begun::Done(Some(reply)) => {
                     if replies.send(reply).await.is_err() {
                         break;
                     }
                 }
-                Begun::Waits(work, slot) => {
+                Begun::Waits(waits) => {
                     let replies = replies.clone();
                     tokio::spawn(async move {
-                        let reply = work.await;
+                        let (reply, inside) = waits.reply().await;
                         // A client that does not read holds up nobody's queries but its own.
-                        drop(slot);
+                        drop(inside);
                         if let Some(reply) = reply {
                             // A client that is gone needs no reply.
                             let _ = replies.send(reply).await;
@@ -202,6 +265,20 @@ impl Connection {
         drop(replies);
         let _ = writing.await;
     }
+}
+
+/// Lets a connection be cut off once it has no query at work.
+async fn rest_after(
+    at_work: &Semaphore,
+    place: &mut Place<CancellationToken>,
+    cut: &CancellationToken,
+) -> Infallible {
+    // All of them: no query has one.
+    if let Ok(all) = at_work.acquire_many(MAX_PIPELINED as u32).await {
+        drop(all);
+        place.rest(Instant::now(), cut.clone());
+    }
+    pending().await
 }
 
 /// Reads one message with its length in front (RFC 1035 §4.2.2): waits `patience` for it to begin, and then
@@ -315,6 +392,24 @@ mod tests {
         [&(message.len() as u16).to_be_bytes()[..], &message].concat()
     }
 
+    /// A connection from `127.0.0.CLIENT`.
+    async fn connect_from(client: u8, server: SocketAddr) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, client], 0).into()).unwrap();
+        socket.connect(server).await.unwrap()
+    }
+
+    /// Asks for something that is answered at once.
+    async fn exchange(stream: &mut TcpStream) {
+        stream.write_all(&framed(&Query::a("x."))).await.unwrap();
+        read_reply(stream).await;
+    }
+
+    async fn read_reply(stream: &mut TcpStream) {
+        let mut reply = vec![0; usize::from(stream.read_u16().await.unwrap())];
+        stream.read_exact(&mut reply).await.unwrap();
+    }
+
     /// Waits until the server closes, and says how long that took.
     async fn closed(stream: &mut TcpStream) -> Duration {
         let start = Instant::now();
@@ -367,8 +462,7 @@ mod tests {
             let mut stream = TcpStream::connect(fixture.server).await.unwrap();
             stream.write_all(&sent).await.unwrap();
             for _ in 0..replies {
-                let mut reply = vec![0; usize::from(stream.read_u16().await.unwrap())];
-                stream.read_exact(&mut reply).await.unwrap();
+                read_reply(&mut stream).await;
             }
             let took = closed(&mut stream).await;
             assert!(took >= SHORT / 2, "{name}: after {took:?}");
@@ -397,7 +491,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_over_the_limit_is_closed_counted_and_the_place_is_used_again() {
-        let fixture = start(Limits { connections: 2, ..Limits::default() }, PATIENT);
+        let fixture = start(Limits { connections: 2, firm: LONG, ..Limits::default() }, PATIENT);
         let mut first = fixture.client.connect().await.unwrap();
         let mut second = fixture.client.connect().await.unwrap();
         for connection in [&mut first, &mut second] {
@@ -417,8 +511,58 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_newcomer_takes_the_place_of_the_connection_that_has_been_idle_for_the_longest_time() {
+        let limits = Limits { connections: 3, firm: Duration::ZERO, ..Limits::default() };
+        let fixture = start(limits, PATIENT);
+        let mut streams = Vec::new();
+        // The first one goes on waiting.
+        for (client, first) in [(2, "wait."), (3, "x."), (4, "x."), (5, "x.")] {
+            let mut stream = connect_from(client, fixture.server).await;
+            stream.write_all(&framed(&Query::a(first))).await.unwrap();
+            if first != "wait." {
+                read_reply(&mut stream).await;
+            }
+            exchange(&mut stream).await;
+            streams.push(stream);
+        }
+        closed(&mut streams[1]).await;
+        counted(&fixture.metrics, r#"outlast_overload_total{limit="tcp_connections"} 1"#);
+        for at in [2, 3] {
+            streams[at].write_all(&framed(&Query::a("wait."))).await.unwrap();
+            exchange(&mut streams[at]).await;
+        }
+        closed(&mut connect_from(6, fixture.server).await).await;
+        counted(&fixture.metrics, r#"outlast_overload_total{limit="tcp_connections"} 2"#);
+        // All others have a query at work, and stay.
+        for at in [0, 2, 3] {
+            exchange(&mut streams[at]).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn one_client_cannot_hold_all_connections() {
+        let limits = Limits { connections: 16, firm: Duration::ZERO, ..Limits::default() };
+        let fixture = start(limits, PATIENT);
+        let mut other = fixture.client.connect().await.unwrap();
+        other.pipeline(&[Query::a("x.")]).await.unwrap();
+        let mut held = Vec::new();
+        for _ in 0..30 {
+            held.push(connect_from(2, fixture.server).await);
+        }
+        let mut newcomer = fixture.client.connect().await.unwrap();
+        newcomer.pipeline(&[Query::a("x.")]).await.unwrap();
+        other.pipeline(&[Query::a("x.")]).await.expect("the oldest connection, and another client's");
+        for stream in &mut held[..22] {
+            closed(stream).await;
+        }
+        counted(&fixture.metrics, r#"outlast_overload_total{limit="tcp_per_client"} 22"#);
+        counted(&fixture.metrics, r#"outlast_overload_total{limit="tcp_connections"} 0"#);
+    }
+
+    #[tokio::test]
     async fn a_client_that_never_reads_is_cut_off_and_holds_up_nobody() {
-        let fixture = start(Limits { connections: 1, waiting: 1 }, Timeouts { write: SHORT, ..PATIENT });
+        let fixture =
+            start(Limits { connections: 1, waiting: 1, firm: LONG }, Timeouts { write: SHORT, ..PATIENT });
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(SMALL_BUFFER as u32).unwrap();
         let mut stream = socket.connect(fixture.server).await.unwrap();
@@ -441,7 +585,7 @@ mod tests {
 
     #[tokio::test]
     async fn over_the_bound_only_what_would_wait_is_refused() {
-        let fixture = start(Limits { waiting: 1, ..Limits::default() }, PATIENT);
+        let fixture = start(Limits { waiting: 1, firm: LONG, ..Limits::default() }, PATIENT);
         let mut connection = fixture.client.connect().await.unwrap();
         let queries = [Query::a("wait.").id(1), Query::a("wait.").id(2).edns(1232), Query::a("local.").id(3)];
         for query in &queries {

@@ -11,7 +11,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::socket::{ReplySocket, Target};
-use crate::node::listen::{Begun, Live, Received, Shared, begin, receive};
+use crate::node::listen::waiting::Begun;
+use crate::node::listen::{Live, Received, Shared, receive};
 
 /// Datagrams that may stand in a queue. The handler takes about 100,000 a second: this is what comes in ten
 /// milliseconds then, and at most 4 MB a socket.
@@ -105,16 +106,17 @@ impl General {
             Received::Reply(reply) => return self.reply(reply, target),
             Received::Query(query) => query,
         };
-        match begin(query, &self.shared) {
+        match self.shared.room.begin(query) {
             Begun::Done(None) => {}
             Begun::Done(Some(reply)) => self.reply(reply, target),
-            Begun::Waits(work, slot) => {
+            Begun::Waits(waits) => {
                 let (socket, shared) = (self.socket.clone(), self.shared.clone());
                 tokio::spawn(async move {
-                    if let Some(reply) = work.await {
+                    let (reply, inside) = waits.reply().await;
+                    if let Some(reply) = reply {
                         send(&socket, &reply, target, &shared).await;
                     }
-                    drop(slot);
+                    drop(inside);
                 });
             }
         }
@@ -126,13 +128,13 @@ impl General {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // The send buffer is full: try again when it is not, without holding up the next query.
                 let (socket, shared) = (self.socket.clone(), self.shared.clone());
-                let Ok(slot) = shared.waiting.clone().try_acquire_owned() else {
+                let Some(inside) = shared.room.hold() else {
                     shared.unsent.increment(1);
                     return;
                 };
                 tokio::spawn(async move {
                     send(&socket, &reply, target, &shared).await;
-                    drop(slot);
+                    drop(inside);
                 });
             }
             Err(_) => self.shared.unsent.increment(1),

@@ -111,6 +111,9 @@ mod tests {
     use crate::ops::metrics::Metrics;
     use crate::testkit::client::{Client, Query};
 
+    /// How long queries keep their places: for as long as a test takes.
+    const LONG: Duration = Duration::from_secs(60);
+
     /// A listener that ends with the test.
     struct Fixture {
         client: Client,
@@ -124,7 +127,8 @@ mod tests {
     fn start(waiting: usize) -> Fixture {
         let metrics = Arc::new(Metrics::new());
         let plugin = Arc::new(Scripted::default());
-        let shared = Shared::with_limits(&metrics, Limits { waiting, ..Limits::default() });
+        let limits = Limits { waiting, firm: LONG, ..Limits::default() };
+        let shared = Shared::with_limits(&metrics, limits);
         let sockets = bind::open("127.0.0.1:0".parse().unwrap(), None).unwrap();
         let live = live(&metrics, plugin.clone(), Timeouts::default());
         let listener =

@@ -68,6 +68,9 @@ impl Asked<'_> {
             }
             Verdict::Miss => {
                 self.counters.misses.increment(1);
+                if let Some(refused) = Outcome::if_turned_away(self.query) {
+                    return refused;
+                }
                 match self.board() {
                     Boarding::First(waiting) => self.landed(waiting, true).await,
                     Boarding::Joined(waiting) if self.may_join() => self.landed(waiting, false).await,

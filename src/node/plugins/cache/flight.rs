@@ -1,16 +1,18 @@
 //! One upstream query for all who ask the same at the same time.
 //!
 //! Invariants:
-//! * A flight is a task of its own: neither a client that goes away nor one that stops waiting ends it.
+//! * A flight is a task of its own: neither a client that goes away nor one that stops waiting ends it. But where all
+//!   places are taken, the one that nobody has been waiting for the longest gives its place to the next.
 //! * At most [`MAX_FLIGHTS`] are under way.
 //! * Whatever becomes of it, a flight ends: its place is freed by a guard, and who waits for one that broke is told.
 //! * Nothing that a flight does waits for a flight that others began: flights never wait for each other in a ring.
-//! * No lock is held while waiting.
+//! * No lock is held while waiting. Where two are held, the one of a part of the map was first.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use dashmap::DashMap;
@@ -18,20 +20,48 @@ use dashmap::mapref::entry::Entry;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::forward::cache::Key;
+use crate::node::listen::MAX_WAITING;
 
-/// Flights at one time: as many as queries that may wait, over all listeners.
-pub(super) const MAX_FLIGHTS: usize = crate::node::listen::MAX_WAITING;
+/// Flights at one time. Each query that may wait, over all listeners, can have one, and a quarter more are there for
+/// those that nobody waits for any more: under a flood these, too, have a moment in which to bring something back for
+/// whoever asks next.
+pub(super) const MAX_FLIGHTS: usize = MAX_WAITING + MAX_WAITING / 4;
+
+/// The question that a flight is for, as the bytes of its [`Key`].
+type Asked = Arc<[u8]>;
+
+/// What a flight brings back, once it does.
+type Landing<T> = watch::Receiver<Option<Arc<T>>>;
 
 /// The flights of one cache; `T` is what they bring back.
 pub(super) struct Flights<T> {
     /// By question.
-    under_way: DashMap<Box<[u8]>, watch::Receiver<Option<Arc<T>>>>,
+    under_way: DashMap<Asked, Flight<T>>,
+    /// Those that nobody waits for; the lowest number has been there for the longest time.
+    empty: Mutex<BTreeMap<u64, Asked>>,
+    /// The next number.
+    next: AtomicU64,
     /// How many there are.
     count: AtomicUsize,
     /// How many there may be.
     max: usize,
+}
+
+/// A flight that is under way.
+struct Flight<T> {
+    /// Which of those for its question it is.
+    number: u64,
+    /// Gives what it brings back.
+    landing: Landing<T>,
+    /// How many wait for it.
+    passengers: usize,
+    /// Its number among the empty ones, while it is one.
+    empty: Option<u64>,
+    /// Ends it, once it is a task.
+    task: Option<AbortHandle>,
 }
 
 /// How one got on a flight.
@@ -45,13 +75,18 @@ pub(super) enum Boarding<T> {
 }
 
 /// Somebody who waits for a flight.
-pub(super) struct Waiting<T>(watch::Receiver<Option<Arc<T>>>);
+pub(super) struct Waiting<T> {
+    /// Gives what it brings back.
+    landing: Landing<T>,
+    /// That it is one of those who wait.
+    _seat: Seat<T>,
+}
 
 impl<T: Send + Sync + 'static> Waiting<T> {
     /// What the flight brings back; `None` if it broke.
     pub(super) async fn outcome(mut self) -> Option<Arc<T>> {
         // An error says that the sender is gone; what it sent before that stays.
-        let landed = self.0.wait_for(Option::is_some).await;
+        let landed = self.landing.wait_for(Option::is_some).await;
         landed.ok().and_then(|outcome| outcome.clone())
     }
 }
@@ -65,9 +100,25 @@ pub(super) enum Takeoff {
     Unattended,
 }
 
+/// What there is for somebody who wants to board.
+enum Gate<T> {
+    /// A new flight, to be begun.
+    New(Place<T>, Seat<T>),
+    /// One that is under way.
+    UnderWay(Waiting<T>),
+    /// Nothing.
+    Closed,
+}
+
 impl<T: Send + Sync + 'static> Flights<T> {
     pub(super) fn new(max: usize) -> Self {
-        Self { under_way: DashMap::new(), count: AtomicUsize::new(0), max }
+        Self {
+            under_way: DashMap::new(),
+            empty: Mutex::new(BTreeMap::new()),
+            next: AtomicU64::new(0),
+            count: AtomicUsize::new(0),
+            max,
+        }
     }
 
     /// How many are under way.
@@ -86,16 +137,18 @@ impl<T: Send + Sync + 'static> Flights<T> {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let (landed, waiting) = watch::channel(None);
-        match self.under_way.entry(key.as_bytes().into()) {
-            Entry::Occupied(flight) => return Boarding::Joined(Waiting(flight.get().clone())),
-            Entry::Vacant(_) if self.count() >= self.max => return Boarding::Full,
-            Entry::Vacant(place) => {
-                place.insert(waiting.clone());
-                self.count.fetch_add(1, Ordering::Relaxed);
-            }
+        let (landed, landing) = watch::channel(None);
+        let asked: Asked = key.as_bytes().into();
+        let mut gate = self.gate(&asked, &landing);
+        if matches!(gate, Gate::Closed) && self.end_an_empty_one() {
+            gate = self.gate(&asked, &landing);
         }
-        let place = Place { flights: self.clone(), key: key.clone() };
+        let (place, seat) = match gate {
+            Gate::New(place, seat) => (place, seat),
+            Gate::UnderWay(waiting) => return Boarding::Joined(waiting),
+            Gate::Closed => return Boarding::Full,
+        };
+        let number = place.number;
         let mut flight: BoxFuture<'static, _> = AssertUnwindSafe(fly()).catch_unwind().boxed();
         let land = move |outcome: std::thread::Result<T>| {
             // From here on the store answers, and a new question makes a new flight.
@@ -111,22 +164,113 @@ impl<T: Send + Sync + 'static> Flights<T> {
         {
             land(outcome);
         } else {
-            tokio::spawn(async move { land(flight.await) });
+            let task = tokio::spawn(async move { land(flight.await) }).abort_handle();
+            // It may have landed by now. It is not empty before this returns: the seat is taken.
+            if let Some(mut flight) = self.under_way.get_mut(&asked).filter(|flight| flight.number == number)
+            {
+                flight.task = Some(task);
+            }
         }
-        Boarding::First(Waiting(waiting))
+        Boarding::First(Waiting { landing, _seat: seat })
+    }
+
+    /// Takes a seat in the flight that is under way, or a place for a new one.
+    fn gate(self: &Arc<Self>, asked: &Asked, landing: &Landing<T>) -> Gate<T> {
+        match self.under_way.entry(asked.clone()) {
+            Entry::Occupied(mut entry) => {
+                let flight = entry.get_mut();
+                flight.passengers += 1;
+                if let Some(number) = flight.empty.take() {
+                    self.empty().remove(&number);
+                }
+                let seat = self.seat(entry.key(), entry.get().number);
+                Gate::UnderWay(Waiting { landing: entry.get().landing.clone(), _seat: seat })
+            }
+            Entry::Vacant(_) if self.count() >= self.max => Gate::Closed,
+            Entry::Vacant(entry) => {
+                let number = self.next.fetch_add(1, Ordering::Relaxed);
+                let landing = landing.clone();
+                entry.insert(Flight { number, landing, passengers: 1, empty: None, task: None });
+                self.count.fetch_add(1, Ordering::Relaxed);
+                let place = Place { flights: self.clone(), asked: asked.clone(), number };
+                Gate::New(place, self.seat(asked, number))
+            }
+        }
+    }
+
+    fn seat(self: &Arc<Self>, asked: &Asked, number: u64) -> Seat<T> {
+        Seat { flights: self.clone(), asked: asked.clone(), number }
+    }
+
+    /// Ends the flight that has been empty for the longest time; false if none is. No part of the map may be locked.
+    fn end_an_empty_one(&self) -> bool {
+        loop {
+            let Some((_, asked)) = self.empty().pop_first() else { return false };
+            // Somebody may have boarded in the meantime.
+            let ended = self.under_way.remove_if(&asked, |_, flight| flight.passengers == 0);
+            if let Some((_, flight)) = ended {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                if let Some(task) = flight.task {
+                    task.abort();
+                }
+                return true;
+            }
+        }
+    }
+}
+
+impl<T> Flights<T> {
+    fn empty(&self) -> MutexGuard<'_, BTreeMap<u64, Asked>> {
+        // Nothing in it panics half way.
+        self.empty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The place of a flight, freed when it is dropped.
 struct Place<T> {
+    /// Where it is.
     flights: Arc<Flights<T>>,
-    key: Key,
+    /// The question.
+    asked: Asked,
+    /// Which flight for that question it is.
+    number: u64,
 }
 
 impl<T> Drop for Place<T> {
     fn drop(&mut self) {
-        self.flights.under_way.remove(self.key.as_bytes());
-        self.flights.count.fetch_sub(1, Ordering::Relaxed);
+        let is_this = |_: &Asked, flight: &Flight<T>| flight.number == self.number;
+        // It may have been taken from it.
+        if let Some((_, flight)) = self.flights.under_way.remove_if(&self.asked, is_this) {
+            self.flights.count.fetch_sub(1, Ordering::Relaxed);
+            if let Some(number) = flight.empty {
+                self.flights.empty().remove(&number);
+            }
+        }
+    }
+}
+
+/// A passenger's seat, given up when it is dropped.
+struct Seat<T> {
+    /// Where the flight is.
+    flights: Arc<Flights<T>>,
+    /// The question.
+    asked: Asked,
+    /// Which flight for that question it is.
+    number: u64,
+}
+
+impl<T> Drop for Seat<T> {
+    fn drop(&mut self) {
+        let flights = &self.flights;
+        let flight = flights.under_way.get_mut(&self.asked).filter(|flight| flight.number == self.number);
+        // Most have landed.
+        let Some(mut flight) = flight else { return };
+        flight.passengers -= 1;
+        if flight.passengers == 0 {
+            let number = flights.next.fetch_add(1, Ordering::Relaxed);
+            flight.empty = Some(number);
+            flights.empty().insert(number, self.asked.clone());
+        }
     }
 }
 
@@ -182,6 +326,54 @@ mod tests {
         assert_eq!(flights.count(), 1);
         let joined = board(&flights, 1, 11);
         assert_eq!(outcome(joined).await, ("joined", Some(10)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_places_are_taken_the_flight_that_was_left_first_ends() {
+        let flights = Arc::new(Flights::new(3));
+        let (a, b, c) = (board(&flights, 1, 10), board(&flights, 2, 20), board(&flights, 3, 30));
+        assert!(matches!(board(&flights, 4, 40), Boarding::Full), "somebody waits for each");
+        drop(b);
+        drop(a);
+        let joined = board(&flights, 2, 21);
+        assert!(matches!(joined, Boarding::Joined(_)), "one that is left can be joined");
+        let d = board(&flights, 4, 40);
+        assert!(matches!(d, Boarding::First(_)), "in the place of the one that nobody waits for");
+        assert_eq!(flights.count(), 3);
+        assert!(matches!(board(&flights, 5, 50), Boarding::Full), "somebody waits for each again");
+        for (boarding, value) in [(c, 30), (d, 40)] {
+            assert_eq!(outcome(boarding).await, ("first", Some(value)));
+        }
+        assert_eq!(outcome(joined).await, ("joined", Some(20)));
+        assert_eq!(flights.count(), 0);
+        assert!(flights.empty().is_empty() && flights.under_way.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flight_that_ended_for_another_brings_nothing_back() {
+        let flights = Arc::new(Flights::new(1));
+        let landed = Arc::new(AtomicUsize::new(0));
+        let count = landed.clone();
+        let fly = move || async move {
+            sleep(Duration::from_secs(1)).await;
+            count.fetch_add(1, Ordering::Relaxed);
+            10
+        };
+        drop(flights.board(&key(1), Takeoff::Attended, fly, || {}));
+        assert_eq!(outcome(board(&flights, 2, 20)).await, ("first", Some(20)));
+        assert_eq!(outcome(board(&flights, 1, 11)).await, ("first", Some(11)), "a new flight for the same");
+        assert_eq!((landed.load(Ordering::Relaxed), flights.count()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flights_that_land_empty_leave_nothing_behind() {
+        let flights = Arc::new(Flights::new(2));
+        for kind in 1..=2 {
+            drop(board(&flights, kind, 10));
+        }
+        assert_eq!(flights.empty().len(), 2);
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!((flights.count(), flights.empty().len()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

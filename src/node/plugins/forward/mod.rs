@@ -92,6 +92,9 @@ impl Plugin for Forward {
         if !self.is_for(query) {
             return next.run(query).await;
         }
+        if let Some(refused) = Outcome::if_turned_away(query) {
+            return refused;
+        }
         let client = if query.is_udp() { Transport::Udp } else { Transport::Tcp };
         match self.forwarder.forward(query.bytes(), client).await {
             Forwarded::Reply(reply) => {

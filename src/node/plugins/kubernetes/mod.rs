@@ -223,7 +223,8 @@ impl Kubernetes {
     /// The fallback's answer to a name that is missing from stale data.
     async fn ask_fallback(&self, query: &Query, state: DataState) -> Option<Reply> {
         match (&self.fallback, state) {
-            (Some(fallback), DataState::Stale { .. }) => fallback.ask(query).await,
+            // Where places to wait in are scarce our own answer is the second best.
+            (Some(fallback), DataState::Stale { .. }) if query.may_wait() => fallback.ask(query).await,
             _ => None,
         }
     }
