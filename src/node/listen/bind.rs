@@ -115,10 +115,11 @@ fn open_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     // Best effort: a smaller buffer loses packets in bursts only.
     let _ = socket.set_recv_buffer_size(UDP_BUFFER);
     // A reply must come from the address that was asked, also where a host has several.
-    if address.is_ipv4() {
-        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-    } else {
-        setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+        IpAddr::V6(ip) if ip.is_unspecified() => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+        // It has no other.
+        _ => {}
     }
     socket.bind(&address.into())?;
     Ok(socket.into())

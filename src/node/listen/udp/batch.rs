@@ -2,12 +2,13 @@
 //!
 //! The one module with `unsafe`: the wrappers that there are send one control message with all datagrams of a call,
 //! and each reply here has an address of its own to leave from. What the kernel is given is made anew for every call
-//! out of buffers that the caller lends for just as long; what it says is read by functions that check every index.
+//! out of this batch's own buffers; what it says is read by functions that check every index.
 //!
 //! Invariants of the `unsafe` blocks:
-//! * A header's pointers lead into buffers that are borrowed mutably until the call has returned, and its lengths are
-//!   those buffers' own. Nothing keeps them.
-//! * No more headers are handed over than there are buffers.
+//! * The pointers of a header that is handed over lead into buffers that are borrowed mutably until the call has
+//!   returned, and its lengths are those buffers' own. Headers are written whole before each call, and never read
+//!   through.
+//! * No more headers are handed over than were written.
 //! * Of what the kernel says only numbers are believed, and none beyond the length of its buffer.
 #![expect(unsafe_code, reason = "two system calls that no wrapper makes as they are needed here")]
 
@@ -80,6 +81,10 @@ pub struct Batch {
     replies: Vec<u8>,
     /// The rest of each.
     slots: Box<[Slot; BATCH]>,
+    /// What the kernel is given; means something during a call only.
+    headers: Box<[libc::mmsghdr; BATCH]>,
+    /// Where the bytes of each are; the same.
+    vectors: Box<[libc::iovec; BATCH]>,
     /// How many datagrams there are.
     len: usize,
 }
@@ -113,6 +118,9 @@ impl Default for Batch {
             queries: vec![0; BATCH * MAX_QUERY],
             replies: vec![0; BATCH * MAX_REPLY],
             slots: Box::new([Slot::EMPTY; BATCH]),
+            // SAFETY: all zeros is a header that points to nothing.
+            headers: Box::new(unsafe { zeroed() }),
+            vectors: Box::new([EMPTY_VECTOR; BATCH]),
             len: 0,
         }
     }
@@ -140,11 +148,9 @@ impl Batch {
         // As many as came the last time are likely to come again, and a few more.
         let wanted = (self.len * 2).clamp(FEW, BATCH);
         self.len = 0;
-        let mut vectors = [EMPTY_VECTOR; BATCH];
-        // SAFETY: all zeros is a header that points to nothing.
-        let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
         let each = self.slots.iter_mut().zip(self.queries.chunks_exact_mut(MAX_QUERY));
-        for ((header, vector), (slot, query)) in headers.iter_mut().zip(&mut vectors).zip(each).take(wanted) {
+        let headers = self.headers.iter_mut().zip(self.vectors.iter_mut());
+        for ((header, vector), (slot, query)) in headers.zip(each).take(wanted) {
             slot.reply = None;
             *vector = libc::iovec { iov_base: query.as_mut_ptr().cast(), iov_len: query.len() };
             let header = &mut header.msg_hdr;
@@ -154,13 +160,14 @@ impl Batch {
             header.msg_iovlen = 1;
             header.msg_control = slot.control.0.as_mut_ptr().cast();
             header.msg_controllen = CONTROL as _;
+            header.msg_flags = 0;
         }
         // SAFETY: the first `wanted` headers point into `queries` and `slots`, which `self` keeps borrowed mutably,
         // with the lengths of what they point to; there are at least `wanted` of them.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
-                headers.as_mut_ptr(),
+                self.headers.as_mut_ptr(),
                 wanted as libc::c_uint,
                 flags as _,
                 std::ptr::null_mut(),
@@ -168,7 +175,7 @@ impl Batch {
         };
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         self.len = count.min(wanted);
-        for (slot, header) in self.slots.iter_mut().zip(&headers).take(self.len) {
+        for (slot, header) in self.slots.iter_mut().zip(self.headers.iter()).take(self.len) {
             slot.query = (header.msg_len as usize).min(MAX_QUERY);
             slot.name_len = header.msg_hdr.msg_namelen.min(NAME as u32);
             slot.control_len = header.msg_hdr.msg_controllen.min(CONTROL);
@@ -189,19 +196,18 @@ impl Batch {
 
     /// Sends the replies, each from the address that its query came to. Returns how many the kernel did not take.
     pub fn send(&mut self, socket: &UdpSocket) -> usize {
-        let mut vectors = [EMPTY_VECTOR; BATCH];
-        // SAFETY: all zeros is a header that points to nothing.
-        let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
         let mut count = 0;
         let each = self.slots.iter_mut().zip(self.replies.chunks_exact_mut(MAX_REPLY)).take(self.len);
         for (slot, reply) in each {
             let Some(bytes) = slot.reply.take().and_then(|len| reply.get_mut(..len)) else { continue };
-            let (header, vector) = (&mut headers[count].msg_hdr, &mut vectors[count]);
+            let (header, vector) = (&mut self.headers[count].msg_hdr, &mut self.vectors[count]);
             *vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
             header.msg_name = slot.name.0.as_mut_ptr().cast();
             header.msg_namelen = slot.name_len;
             header.msg_iov = vector;
             header.msg_iovlen = 1;
+            (header.msg_control, header.msg_controllen) = (std::ptr::null_mut(), 0);
+            header.msg_flags = 0;
             if let Some(local) = local(&slot.control.0[..slot.control_len]) {
                 header.msg_controllen = leave_from(&mut slot.control.0, local) as _;
                 header.msg_control = slot.control.0.as_mut_ptr().cast();
@@ -215,7 +221,7 @@ impl Batch {
             let sent = unsafe {
                 libc::sendmmsg(
                     socket.as_raw_fd(),
-                    headers[at..count].as_mut_ptr(),
+                    self.headers[at..count].as_mut_ptr(),
                     (count - at) as libc::c_uint,
                     libc::MSG_NOSIGNAL as _,
                 )

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::time::Instant;
 
 use super::batch::{BATCH, Batch, Datagram};
 use super::general::Queues;
@@ -62,7 +61,7 @@ impl Reader {
         let mut batch = Batch::default();
         while !self.stop.load(Ordering::Relaxed) {
             match batch.receive(&self.socket.socket) {
-                Ok(_) => self.answer(&mut batch),
+                Ok(count) => self.answer(&mut batch, count),
                 Err(error) => self.failed(&error),
             }
         }
@@ -70,7 +69,7 @@ impl Reader {
         self.turn_away();
         for _ in 0..LAST_BATCHES {
             match batch.receive_now(&self.socket.socket) {
-                Ok(_) => self.answer(&mut batch),
+                Ok(count) => self.answer(&mut batch, count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => self.failed(&error),
             }
@@ -102,10 +101,10 @@ impl Reader {
         }
     }
 
-    /// Answers a batch.
-    fn answer(&mut self, batch: &mut Batch) {
+    /// Answers a batch of so many.
+    fn answer(&mut self, batch: &mut Batch, count: usize) {
         self.worker.next_batch();
-        let begun = Instant::now();
+        let begun = self.worker.now();
         let serving = self.live.now();
         let mut seen = [const { None }; BATCH];
         for (datagram, seen) in batch.datagrams().zip(&mut seen) {
@@ -113,7 +112,7 @@ impl Reader {
         }
         // Counted before anybody can have a reply.
         let elapsed = begun.elapsed();
-        for (zone, observation) in seen.into_iter().flatten() {
+        for (zone, observation) in seen.into_iter().take(count).flatten() {
             zone.record_in(&mut self.worker.shard, &Observation { elapsed, ..observation });
         }
         let unsent = batch.send(&self.socket.socket);
