@@ -4,8 +4,8 @@
 //!
 //! Invariants:
 //!
-//! * Nothing here blocks the query path: metric handles are atomics resolved once, a log line is copied into a
-//!   bounded buffer or dropped and counted.
+//! * Nothing here blocks the query path: metric handles are atomics resolved once, or cells of the thread's own; a
+//!   log line is copied into a bounded buffer or dropped and counted.
 //! * Liveness (`/health`) looks at nothing; only readiness knows that something is pending.
 //! * What is spread in time is spread by [`jitter`], or by a number handed in, and can be seeded; whatever reads the time takes `now` or runs on
 //!   tokio's clock, which tests pause.

@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::metrics::lock;
 
-/// How many shards may be exclusive at a time: the bits of [`Pool::taken`]. There are at most as many threads that
-/// answer queries inline as cores, and for the time of a reload twice as many.
+/// How many shards of a pool may be exclusive at a time: what one word has bits for. Only threads that answer queries
+/// inline need one, of which there are no more than cores.
 pub const MAX_EXCLUSIVE: usize = u64::BITS as usize;
 
 /// The place of the set that everybody without a place of their own adds to.
@@ -165,7 +165,7 @@ mod tests {
     type One = Shards<Cell>;
 
     /// How much each thread counts: enough for threads to run at the same time.
-    const ADDITIONS: u64 = 100_000;
+    const ADDITIONS: u64 = 500_000;
 
     fn sum(cells: &One) -> u64 {
         cells.sum(Cell::get)

@@ -78,7 +78,6 @@ impl Tallies {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::ops::metrics::Metrics;
     use std::thread;
 

@@ -84,3 +84,16 @@ impl<const N: usize> Scale<N> {
         Self { shown, per_shown, whole }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::shards::Shards;
+
+    #[test]
+    fn the_cells_of_a_zone_and_thread_are_as_small_as_said() {
+        assert!(size_of::<Apart<Cells>>() <= 1_792, "{}", size_of::<Apart<Cells>>());
+        assert_eq!(size_of::<PluginRow>(), 256);
+        assert!(size_of::<Shards<Cells>>() <= 1_100, "{}", size_of::<Shards<Cells>>());
+    }
+}

@@ -231,9 +231,9 @@ fn the_scrape_is_what_the_exporter_makes_of_the_same_queries() {
     let mut shard = own.shard();
     for (i, seen) in seen.iter().enumerate() {
         if i % 2 == 0 {
-            zone.record(seen)
+            zone.record(seen);
         } else {
-            zone.record_in(&mut shard, seen)
+            zone.record_in(&mut shard, seen);
         }
         record_in_registry(&exporter, spelt, seen);
     }
