@@ -106,34 +106,37 @@ impl<T: Item> Trie<T> {
         self.len
     }
 
-    /// The first item of this hash for which `is` holds.
+    /// The first item of this hash for which `is` holds; it must hold for nothing of another hash.
     pub(crate) fn get(&self, hash: u64, is: impl Fn(&T) -> bool) -> Option<&T> {
-        self.all(hash).find(|item| is(item))
+        self.candidates(hash).iter().find(|item| is(item))
     }
 
     /// Every item of this hash. Different keys may share a hash: the caller compares.
     pub(crate) fn all(&self, hash: u64) -> impl Iterator<Item = &T> {
+        self.candidates(hash).iter().filter(move |item| item.hash() == hash)
+    }
+
+    /// All items of this hash, or the one in whose place they would be: making sure costs as much as comparing keys.
+    fn candidates(&self, hash: u64) -> &[T] {
         let mut node = &*self.root;
         let mut level = 0;
-        let found: &[T] = loop {
+        loop {
             match node {
-                Node::Bucket { hash: h, items } if *h == hash => break items,
-                Node::Bucket { .. } => break &[],
+                Node::Bucket { hash: h, items } if *h == hash => return items,
+                Node::Bucket { .. } => return &[],
                 Node::Branch { item_map, node_map, items, nodes } => {
                     let bit = way(hash, level);
                     if node_map & bit != 0 {
                         node = &nodes[rank(*node_map, bit)];
                         level += 1;
                     } else if item_map & bit != 0 {
-                        let item = &items[rank(*item_map, bit)];
-                        break if item.hash() == hash { std::slice::from_ref(item) } else { &[] };
+                        return std::slice::from_ref(&items[rank(*item_map, bit)]);
                     } else {
-                        break &[];
+                        return &[];
                     }
                 }
             }
-        };
-        found.iter()
+        }
     }
 
     /// Puts `item` in the place of the one for which `is` holds, or adds it. Returns the one replaced.
