@@ -1,9 +1,12 @@
 //! The cluster that is measured, and the questions that are asked of it.
 
+use std::hint::black_box;
 use std::net::IpAddr;
 
 use outlast::testkit::cluster::{Cluster, ns, slice, svc};
 use outlast::zone::Table;
+use outlast::zone::answer::{Answer, Scratch};
+use outlast::zone::lookup::QueryType;
 use outlast::zone::name::Labels;
 use outlast::zone::object::{Addresses, Kinds, Object, Shape};
 use outlast::zone::rules::{Pods, Rules, Zone};
@@ -118,4 +121,25 @@ pub(crate) fn rules() -> Rules {
         local_addresses: vec![IpAddr::from([10, 0, 0, 1])],
         ..Rules::default()
     }
+}
+
+/// Looks up every name once; returns how many records there were.
+pub(crate) fn look_up(
+    rules: &Rules,
+    table: &Table,
+    scratch: &mut Scratch,
+    names: &[Labels],
+    kind: QueryType,
+) -> usize {
+    let mut records = 0;
+    for name in names {
+        let (_, answer) = rules.lookup(table, black_box(name), kind);
+        if let Answer::Records(found) = answer {
+            found.visit(table, rules, scratch, &mut |section, owner, data| {
+                black_box((section, owner, data));
+                records += 1;
+            });
+        }
+    }
+    records
 }
