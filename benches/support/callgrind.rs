@@ -50,8 +50,8 @@ pub(crate) fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Re
     let counts = folder.path().join("counts");
     let run = Command::new("valgrind")
         .args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*callgrind::counted*"])
-        // A file for each call.
-        .arg("--dump-after=*callgrind::counted*")
+        // A file for each call. The pattern is another one because callgrind knows one thing to do by a pattern.
+        .arg("--dump-after=*support::callgrind::counted*")
         .arg(format!("--callgrind-out-file={}", counts.display()))
         .arg(std::env::current_exe().map_err(failed)?)
         .args(arguments)

@@ -8,7 +8,7 @@ use outlast::zone::Table;
 use outlast::zone::answer::{Answer, Scratch};
 use outlast::zone::lookup::QueryType;
 use outlast::zone::name::Labels;
-use outlast::zone::object::{Addresses, Kinds, Object, Shape};
+use outlast::zone::object::{Addresses, Kinds, Object, Service, Shape};
 use outlast::zone::rules::{Pods, Rules, Zone};
 
 /// Endpoints of a service on average, as in the cluster that all figures are measured with.
@@ -16,6 +16,10 @@ const ENDPOINTS_A_SERVICE: usize = 10;
 
 /// Most names asked for of one kind: enough that they do not all stay in the processor's first cache.
 const NAMES: usize = 256;
+
+/// Names of a namespace that do not exist: enough of them in the smallest cluster that no chance of hashing decides
+/// what they cost.
+const MISSING: usize = 128;
 
 /// Types, RFC 1035 §3.2.2 and RFC 2782.
 const A: u16 = 1;
@@ -74,10 +78,11 @@ fn questions(objects: &[Object], known: usize) -> Vec<Question> {
     let (mut cluster_ips, mut endpoints, mut pointers, mut missing) = (vec![], vec![], vec![], vec![]);
     for object in objects {
         match object {
-            Object::Namespace(o) => missing.push(format!("missing.{}.svc.cluster.local.", o.name)),
-            Object::Service(o) if matches!(&o.shape, Shape::ClusterIp(ips) if ips.len() == 1) => {
-                cluster_ips.push(format!("{}.{}.svc.cluster.local.", o.name, o.namespace));
+            Object::Namespace(o) => {
+                let name = |number| format!("missing-{number}.{}.svc.cluster.local.", o.name);
+                missing.extend((0..MISSING).map(name));
             }
+            Object::Service(o) => cluster_ips.extend(cluster_ip_name(o)),
             Object::EndpointSlice(o) => {
                 let Addresses::V4(addresses) = o.endpoints.addresses() else { continue };
                 // Where an endpoint has a hostname, that is its label.
@@ -105,6 +110,19 @@ fn questions(objects: &[Object], known: usize) -> Vec<Question> {
         question("PTR", PTR, pointers),
         question("NXDOMAIN", A, missing),
     ]
+}
+
+/// The names of the services with one cluster address.
+pub(crate) fn cluster_ip_names(objects: impl Iterator<Item = Object>) -> impl Iterator<Item = String> {
+    objects.filter_map(|object| match object {
+        Object::Service(service) => cluster_ip_name(&service),
+        _ => None,
+    })
+}
+
+fn cluster_ip_name(service: &Service) -> Option<String> {
+    let one = matches!(&service.shape, Shape::ClusterIp(ips) if ips.len() == 1);
+    one.then(|| format!("{}.{}.svc.cluster.local.", service.name, service.namespace))
 }
 
 /// The table of these objects, complete.
