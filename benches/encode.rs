@@ -8,29 +8,11 @@
 mod support;
 
 use std::hint::black_box;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
-use hickory_proto::op::{Edns, Message, Query as Question};
-use hickory_proto::rr::{Name, RecordType};
-use hickory_server::net::xfer::Protocol;
-use outlast::corefile::{self, LoadOptions};
-use outlast::node::gate::{Gate, judge};
-use outlast::node::reply;
-use outlast::node::router::Router;
-use outlast::node::setup::{Environment, Overrides, ServerPlan, plan};
-use outlast::ops::clock::WallClock;
-use outlast::ops::dns_metrics::ServerMetrics;
-use outlast::ops::metrics::Metrics;
-use outlast::source::{Listed, UPDATE_QUEUE, Update};
-use outlast::store::writer::Writer;
-use outlast::zone::object::{Kinds, Object};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use hickory_proto::op::Message;
 
 use support::alloc::{self, Counting};
+use support::answer::{answer, query, router};
 use support::cluster::measured;
 use support::{Figures, Options, grouped, nanoseconds};
 
@@ -39,78 +21,6 @@ static ALLOCATOR: Counting = Counting;
 
 /// Queries of a run.
 const QUERIES: usize = 50_000;
-
-/// The block that answers. Its data counts as fresh for as long as the bench may take.
-const KUBERNETES: &str = "kubernetes cluster.local in-addr.arpa {\nsource file unused\nstale_after 24h\n}";
-
-/// A router whose block has the `kubernetes` plugin and `others`, and serves `objects`.
-fn router(others: &str, objects: Vec<Object>) -> Arc<Router> {
-    let metrics = Arc::new(Metrics::new());
-    let environment = Environment {
-        metrics: metrics.clone(),
-        clock: Arc::new(WallClock::new(0)),
-        node_name: "node".into(),
-        overrides: Overrides::default(),
-        own_addresses: Some(vec![IpAddr::from([10, 0, 0, 1])]),
-        in_cluster: false,
-        carried: Arc::default(),
-    };
-    let text = format!("cluster.local in-addr.arpa {{\n{others}\n{KUBERNETES}\n}}\n");
-    let corefile = corefile::parse(&text, "Corefile", &LoadOptions::default()).expect("a Corefile");
-    let plan = plan(&corefile, &environment).expect("a plan");
-    for (config, store) in plan.process.stores {
-        let clock = environment.clock.clone();
-        let writer = Writer::new(store.clone(), None, config.wanted, config.limits, clock, &metrics);
-        let kinds = Kinds::CORE;
-        let listed = |object: &Object| Listed::Object { object: object.clone(), trigger: None };
-        let entries = objects.iter().map(listed).collect();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-        runtime.block_on(async {
-            let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
-            let stop = CancellationToken::new();
-            let writer = tokio::spawn(writer.run(queue, stop.clone()));
-            let fresh = Update::Fresh { as_of: tokio::time::Instant::now() };
-            for update in [Update::ListPart { kinds, entries }, Update::ListEnd { kinds }, fresh] {
-                updates.send(update).await.expect("the writer runs");
-            }
-            while !store.current().verified {
-                tokio::task::yield_now().await;
-            }
-            stop.cancel();
-            writer.await.expect("the writer stops");
-        });
-    }
-    let ServerPlan { identity, routes, counted, .. } =
-        plan.servers.into_iter().next().expect("a block has a listener");
-    let server = Arc::new(ServerMetrics::new(&metrics, &identity, &counted));
-    Router::new(identity, routes, server, metrics.counter("panics", &[]))
-}
-
-/// The bytes of a query as stub resolvers send it: recursion desired, EDNS with 1232 bytes.
-fn query(name: &str, kind: u16) -> Vec<u8> {
-    let mut message = Message::query();
-    message.metadata.recursion_desired = true;
-    message.add_query(Question::query(name.parse::<Name>().expect("a name"), RecordType::from(kind)));
-    let mut edns = Edns::new();
-    edns.set_max_payload(1232).set_version(0);
-    message.set_edns(edns);
-    message.to_vec().expect("a message")
-}
-
-/// The bytes of the reply.
-fn answer(router: &Arc<Router>, bytes: &[u8]) -> Vec<u8> {
-    let source = SocketAddr::from(([10, 128, 3, 7], 40_000));
-    let local = SocketAddr::from(([10, 96, 0, 10], 53));
-    let Gate::Pass(query) = judge(black_box(bytes), source, local, Protocol::Udp, router) else {
-        return Vec::new();
-    };
-    let answer = pin!(router.answer(&query));
-    // What the table answers is there at once, as it is for a listener.
-    let Poll::Ready(Some(answer)) = answer.poll(&mut Context::from_waker(Waker::noop())) else {
-        return Vec::new();
-    };
-    reply::encode(&query, &answer).unwrap_or_default()
-}
 
 fn main() {
     let options = Options::from_args();

@@ -1,11 +1,14 @@
 //! The cluster that is measured, and the questions that are asked of it.
 
+use std::hint::black_box;
 use std::net::IpAddr;
 
 use outlast::testkit::cluster::{Cluster, ns, slice, svc};
 use outlast::zone::Table;
+use outlast::zone::answer::{Answer, Scratch};
+use outlast::zone::lookup::QueryType;
 use outlast::zone::name::Labels;
-use outlast::zone::object::{Addresses, Kinds, Object, Shape};
+use outlast::zone::object::{Addresses, Kinds, Object, Service, Shape};
 use outlast::zone::rules::{Pods, Rules, Zone};
 
 /// Endpoints of a service on average, as in the cluster that all figures are measured with.
@@ -13,6 +16,10 @@ const ENDPOINTS_A_SERVICE: usize = 10;
 
 /// Most names asked for of one kind: enough that they do not all stay in the processor's first cache.
 const NAMES: usize = 256;
+
+/// Names of a namespace that do not exist: enough of them in the smallest cluster that no chance of hashing decides
+/// what they cost.
+const MISSING: usize = 128;
 
 /// Types, RFC 1035 §3.2.2 and RFC 2782.
 const A: u16 = 1;
@@ -71,10 +78,11 @@ fn questions(objects: &[Object], known: usize) -> Vec<Question> {
     let (mut cluster_ips, mut endpoints, mut pointers, mut missing) = (vec![], vec![], vec![], vec![]);
     for object in objects {
         match object {
-            Object::Namespace(o) => missing.push(format!("missing.{}.svc.cluster.local.", o.name)),
-            Object::Service(o) if matches!(&o.shape, Shape::ClusterIp(ips) if ips.len() == 1) => {
-                cluster_ips.push(format!("{}.{}.svc.cluster.local.", o.name, o.namespace));
+            Object::Namespace(o) => {
+                let name = |number| format!("missing-{number}.{}.svc.cluster.local.", o.name);
+                missing.extend((0..MISSING).map(name));
             }
+            Object::Service(o) => cluster_ips.extend(cluster_ip_name(o)),
             Object::EndpointSlice(o) => {
                 let Addresses::V4(addresses) = o.endpoints.addresses() else { continue };
                 // Where an endpoint has a hostname, that is its label.
@@ -104,6 +112,19 @@ fn questions(objects: &[Object], known: usize) -> Vec<Question> {
     ]
 }
 
+/// The names of the services with one cluster address.
+pub(crate) fn cluster_ip_names(objects: impl Iterator<Item = Object>) -> impl Iterator<Item = String> {
+    objects.filter_map(|object| match object {
+        Object::Service(service) => cluster_ip_name(&service),
+        _ => None,
+    })
+}
+
+fn cluster_ip_name(service: &Service) -> Option<String> {
+    let one = matches!(&service.shape, Shape::ClusterIp(ips) if ips.len() == 1);
+    one.then(|| format!("{}.{}.svc.cluster.local.", service.name, service.namespace))
+}
+
 /// The table of these objects, complete.
 pub(crate) fn table(objects: Vec<Object>) -> Table {
     Table::build(objects, Kinds::CORE, 1)
@@ -118,4 +139,25 @@ pub(crate) fn rules() -> Rules {
         local_addresses: vec![IpAddr::from([10, 0, 0, 1])],
         ..Rules::default()
     }
+}
+
+/// Looks up every name once; returns how many records there were.
+pub(crate) fn look_up(
+    rules: &Rules,
+    table: &Table,
+    scratch: &mut Scratch,
+    names: &[Labels],
+    kind: QueryType,
+) -> usize {
+    let mut records = 0;
+    for name in names {
+        let (_, answer) = rules.lookup(table, black_box(name), kind);
+        if let Answer::Records(found) = answer {
+            found.visit(table, rules, scratch, &mut |section, owner, data| {
+                black_box((section, owner, data));
+                records += 1;
+            });
+        }
+    }
+    records
 }

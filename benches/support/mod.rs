@@ -7,8 +7,12 @@
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 pub(crate) mod alloc;
+pub(crate) mod answer;
+pub(crate) mod callgrind;
+pub(crate) mod change;
 pub(crate) mod cluster;
 pub(crate) mod memory;
+pub(crate) mod snapshot;
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +34,7 @@ impl Options {
 
     /// Numbers of endpoints to measure at.
     pub(crate) const fn sizes(self) -> &'static [usize] {
-        if self.quick { &[1_000, 10_000] } else { &[1_000, 10_000, 100_000, 1_000_000] }
+        if self.quick { &[1_000, 10_000] } else { &[1_000, 10_000, 100_900, 1_000_000] }
     }
 
     /// How many operations a run consists of.

@@ -1,0 +1,99 @@
+//! Cold start: from exec to the first correct answer out of a snapshot, and the memory that the process then has; with
+//! the source of the data gone.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::RecordType;
+use outlast::testkit::client::Query;
+
+use crate::Column;
+use crate::support::memory::{Memory, megabytes};
+use crate::support::{Options, millis};
+
+/// Starts of which the median counts.
+const STARTS: usize = 15;
+
+/// For an answer that never comes.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long an answer is waited for before the question is sent again.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// Between two attempts to reach a socket that is not there yet.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// Until the memory is read: what is done once after the start is done.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// Ends the process when it goes out of scope.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a node on the snapshot in the folder, and asks it for the address of `name`.
+pub(crate) fn measure(dir: &Path, name: &str, options: Options, column: &mut Column) {
+    let starts = if options.quick { 3 } else { STARTS };
+    let mut measured: Vec<_> = (0..starts).map(|_| start_once(dir, name)).collect();
+    measured.sort_unstable_by_key(|(took, _)| *took);
+    let (took, memory) = measured[starts / 2];
+    let (least, most) = (measured[0].0, measured[starts - 1].0);
+    column.add("exec to first correct answer", millis(took));
+    column.add("least and most of them", format!("{} - {}", millis(least), millis(most)));
+    column.add("RSS of the node a second after", megabytes(memory.now));
+    column.add("its peak", megabytes(memory.peak));
+}
+
+/// Starts the server once: time to the first correct answer, and its memory.
+fn start_once(dir: &Path, name: &str) -> (Duration, Memory) {
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    // A port that was free a moment ago.
+    let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let port = free.expect("another port").port();
+    let corefile = dir.join("Corefile");
+    let text = format!(
+        ".:{port} {{\n bind 127.0.0.1\n kubernetes cluster.local in-addr.arpa ip6.arpa {{\n source file {0}/gone.json\n \
+         snapshot {0}\n pods insecure\n ttl 30\n }}\n}}\n",
+        dir.display()
+    );
+    fs::write(&corefile, text).expect("written");
+    client.connect(("127.0.0.1", port)).expect("loopback");
+    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let query = Query::new(name, RecordType::A).bytes();
+    let begin = Instant::now();
+    let child = Command::new(env!("CARGO_BIN_EXE_outlast"))
+        .env("OUTLAST_CONTROL", "off")
+        .args(["node", "--quiet", "--conf"])
+        .arg(&corefile)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let server = Server(child);
+    let mut buffer = [0; 4096];
+    let took = loop {
+        assert!(begin.elapsed() < LIMIT, "no answer");
+        // Refused while nothing listens; asked again at once, so that the wait is measured and not the pause.
+        if client.send(&query).is_err() {
+            std::thread::sleep(PAUSE);
+            continue;
+        }
+        if let Ok(len) = client.recv(&mut buffer) {
+            let reply = Message::from_vec(&buffer[..len]).expect("a reply");
+            assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
+            assert_eq!(reply.answers.len(), 1);
+            break begin.elapsed();
+        }
+    };
+    std::thread::sleep(SETTLED);
+    (took, Memory::of(server.0.id()))
+}

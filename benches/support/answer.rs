@@ -1,0 +1,128 @@
+//! What answers: a router over a cluster's objects, and the way from the bytes of a query to those of its reply.
+
+use std::hint::black_box;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use hickory_proto::op::{Edns, Message, Query as Question};
+use hickory_proto::rr::{Name, RecordType};
+use hickory_server::net::xfer::Protocol;
+use outlast::corefile::{self, LoadOptions};
+use outlast::node::gate::{self, Gate};
+use outlast::node::reply;
+use outlast::node::router::Router;
+use outlast::node::setup::{Environment, Overrides, ServerPlan, StoreConfig, plan};
+use outlast::ops::clock::WallClock;
+use outlast::ops::dns_metrics::ServerMetrics;
+use outlast::ops::metrics::Metrics;
+use outlast::source::{Listed, UPDATE_QUEUE, Update};
+use outlast::store::Store;
+use outlast::store::keeper::Keeper;
+use outlast::store::writer::Writer;
+use outlast::zone::object::{Kinds, Object};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// The block that answers. Its data counts as fresh for as long as the bench may take.
+const KUBERNETES: &str = "kubernetes cluster.local in-addr.arpa {\nsource file unused\nstale_after 24h\n}";
+
+/// A server that answers as soon as somebody fills its store.
+pub(crate) struct Server {
+    /// Where packets come in.
+    pub(crate) router: Arc<Router>,
+    /// What it answers from.
+    pub(crate) store: Arc<Store>,
+    /// What the store is for.
+    pub(crate) config: StoreConfig,
+    /// Unix time.
+    clock: Arc<WallClock>,
+    /// What is measured.
+    metrics: Arc<Metrics>,
+}
+
+impl Server {
+    /// A server whose block has the `kubernetes` plugin and `others`.
+    pub(crate) fn new(others: &str) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let environment = Environment {
+            metrics: metrics.clone(),
+            clock: Arc::new(WallClock::new(0)),
+            node_name: "node".into(),
+            overrides: Overrides::default(),
+            own_addresses: Some(vec![IpAddr::from([10, 0, 0, 1])]),
+            in_cluster: false,
+            carried: Arc::default(),
+        };
+        let text = format!("cluster.local in-addr.arpa {{\n{others}\n{KUBERNETES}\n}}\n");
+        let corefile = corefile::parse(&text, "Corefile", &LoadOptions::default()).expect("a Corefile");
+        let plan = plan(&corefile, &environment).expect("a plan");
+        let (config, store) = plan.process.stores.into_iter().next().expect("the plugin has a store");
+        let ServerPlan { identity, routes, counted, .. } =
+            plan.servers.into_iter().next().expect("a block has a listener");
+        let server = Arc::new(ServerMetrics::new(&metrics, &identity, &counted));
+        let router = Router::new(identity, routes, server, metrics.counter("panics", &[]));
+        Self { router, store, config, clock: environment.clock, metrics }
+    }
+
+    /// What fills its store, and has it kept by `keeper`.
+    pub(crate) fn writer(&self, keeper: Option<Keeper>) -> Writer {
+        let (wanted, limits) = (self.config.wanted, self.config.limits);
+        Writer::new(self.store.clone(), keeper, wanted, limits, self.clock.clone(), &self.metrics)
+    }
+}
+
+/// A router whose block has the `kubernetes` plugin and `others`, and serves `objects`.
+pub(crate) fn router(others: &str, objects: Vec<Object>) -> Arc<Router> {
+    let server = Server::new(others);
+    let (store, writer) = (server.store.clone(), server.writer(None));
+    let kinds = Kinds::CORE;
+    let listed = |object| Listed::Object { object, trigger: None };
+    let entries = objects.into_iter().map(listed).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(async {
+        let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
+        let stop = CancellationToken::new();
+        let writer = tokio::spawn(writer.run(queue, stop.clone()));
+        let fresh = Update::Fresh { as_of: tokio::time::Instant::now() };
+        for update in [Update::ListPart { kinds, entries }, Update::ListEnd { kinds }, fresh] {
+            updates.send(update).await.expect("the writer runs");
+        }
+        while !store.current().verified {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        writer.await.expect("the writer stops");
+    });
+    server.router
+}
+
+/// The bytes of a query as stub resolvers send it: recursion desired, EDNS with 1232 bytes.
+pub(crate) fn query(name: &str, kind: u16) -> Vec<u8> {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.add_query(Question::query(name.parse::<Name>().expect("a name"), RecordType::from(kind)));
+    let mut edns = Edns::new();
+    edns.set_max_payload(1232).set_version(0);
+    message.set_edns(edns);
+    message.to_vec().expect("a message")
+}
+
+/// What the gate makes of the bytes of a query that came over UDP.
+pub(crate) fn parse(router: &Arc<Router>, bytes: &[u8]) -> Gate {
+    let source = SocketAddr::from(([10, 128, 3, 7], 40_000));
+    let local = SocketAddr::from(([10, 96, 0, 10], 53));
+    gate::judge(black_box(bytes), source, local, Protocol::Udp, router)
+}
+
+/// The bytes of the reply.
+pub(crate) fn answer(router: &Arc<Router>, bytes: &[u8]) -> Vec<u8> {
+    let Gate::Pass(query) = parse(router, bytes) else { return Vec::new() };
+    let answer = pin!(router.answer(&query));
+    // What the table answers is there at once, as it is for a listener.
+    let Poll::Ready(Some(answer)) = answer.poll(&mut Context::from_waker(Waker::noop())) else {
+        return Vec::new();
+    };
+    reply::encode(&query, &answer).unwrap_or_default()
+}
