@@ -8,7 +8,10 @@
 
 pub(crate) mod alloc;
 pub(crate) mod cluster;
+pub(crate) mod cpu;
 pub(crate) mod memory;
+pub(crate) mod process;
+pub(crate) mod scrape;
 
 use std::time::{Duration, Instant};
 
