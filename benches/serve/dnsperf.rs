@@ -31,7 +31,12 @@ pub(crate) fn find() -> Result<PathBuf, String> {
 
 impl Load {
     /// Asks a server what is in a file, over and over.
-    pub(crate) fn put(dnsperf: &Path, server: SocketAddr, file: &Path, time: Duration) -> Result<Self, String> {
+    pub(crate) fn put(
+        dnsperf: &Path,
+        server: SocketAddr,
+        file: &Path,
+        time: Duration,
+    ) -> Result<Self, String> {
         let mut command = Command::new(dnsperf);
         command.args(["-s", &server.ip().to_string(), "-p", &server.port().to_string(), "-d"]).arg(file);
         command.args(["-c", &CLIENTS.to_string(), "-q", &OUTSTANDING.to_string()]);
@@ -41,7 +46,8 @@ impl Load {
         if !done.status.success() {
             return Err(format!("dnsperf: {}\n{text}{}", done.status, String::from_utf8_lossy(&done.stderr)));
         }
-        Self::parse(&text).ok_or_else(|| format!("dnsperf says something else than its release 2.10:\n{text}"))
+        Self::parse(&text)
+            .ok_or_else(|| format!("dnsperf says something else than its release 2.10:\n{text}"))
     }
 
     /// Reads what dnsperf prints in the end.

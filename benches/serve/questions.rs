@@ -80,8 +80,7 @@ pub(crate) enum Workload {
 
 impl Workload {
     /// All, in the order in which they are measured.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::ClusterIp, Self::Headless, Self::Srv, Self::Mix, Self::Outside];
+    pub(crate) const ALL: [Self; 5] = [Self::ClusterIp, Self::Headless, Self::Srv, Self::Mix, Self::Outside];
 
     /// For people.
     pub(crate) const fn name(self) -> &'static str {
@@ -111,10 +110,7 @@ impl Questions {
                 Object::Service(o) => shapes.push((format!("{}.{}", o.name, o.namespace), o.shape)),
                 Object::EndpointSlice(o) => {
                     let addresses = o.endpoints.iter().filter_map(|e| v4(e.address));
-                    endpoints
-                        .entry(format!("{}.{}", o.service, o.namespace))
-                        .or_default()
-                        .extend(addresses);
+                    endpoints.entry(format!("{}.{}", o.service, o.namespace)).or_default().extend(addresses);
                 }
                 Object::Pod(_) => {}
             }
@@ -123,7 +119,7 @@ impl Questions {
             let name = format!("{service}.svc.cluster.local");
             match shape {
                 Shape::ClusterIp(ips) if ips.len() == 1 => {
-                    let addresses = ips.iter().filter_map(v4).collect();
+                    let addresses = ips.iter().copied().filter_map(v4).collect();
                     cluster_ips.push(Question { name, reply: Reply::Addresses(addresses) });
                 }
                 Shape::Headless => {

@@ -128,7 +128,8 @@ fn obey(standin: &standin::Standin) {
                 churn = Some(Churn { begun: Instant::now(), rate: rate.parse().unwrap(), made: 0 });
             }
             Some(("rest", number)) => {
-                let rate = churn.take().map_or(0.0, |churn| churn.made as f64 / churn.begun.elapsed().as_secs_f64());
+                let rate =
+                    churn.take().map_or(0.0, |churn| churn.made as f64 / churn.begun.elapsed().as_secs_f64());
                 println!("rested {number}: {rate} {}", standin.etcd().revision());
             }
             _ => standin.restart(),
