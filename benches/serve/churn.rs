@@ -195,7 +195,7 @@ fn print(arguments: &Arguments, samples: &[(Meanwhile, Vec<Sample>)]) {
         ]);
     }
     figures.print(&format!(
-        "ClusterIP A at {} queries a second while the node's data changes; medians of {} rounds of {} s (required: p99 at \
+        "ClusterIP A at {} queries a second while the node's data changes; medians (rounds: {}, {} s each; required: p99 at \
          most 2 times that at rest)",
         grouped(arguments.rate.into()),
         arguments.rounds,

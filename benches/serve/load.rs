@@ -136,7 +136,7 @@ fn print(arguments: &Arguments, samples: &Samples) {
         ]);
     }
     figures.print(&format!(
-        "{} services, {} endpoints; medians of {} rounds of {} s, of the CPU time least and most, too; lost is the sum. \
+        "{} services, {} endpoints; medians (rounds: {}, {} s each), of the CPU time least and most, too; lost is the sum. \
          Latencies at {} queries a second",
         grouped(arguments.services as u64),
         grouped(arguments.endpoints as u64),

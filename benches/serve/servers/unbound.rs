@@ -14,7 +14,7 @@ pub(super) fn start(program: &Path, dir: &Path, upstream: SocketAddr) -> Result<
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let text = format!(
         "server:\n interface: {ip}\n port: {port}\n num-threads: {threads}\n so-reuseport: yes\n username: \"\"\n \
-         chroot: \"\"\n pidfile: \"\"\n directory: \"{dir}\"\n use-syslog: no\n do-daemonize: no\n \
+         chroot: \"\"\n pidfile: \"\"\n directory: \"{dir}\"\n use-syslog: no\n logfile: unbound.log\n do-daemonize: no\n \
          module-config: \"iterator\"\n do-not-query-localhost: no\n access-control: 127.0.0.0/8 allow\n\
          remote-control:\n control-enable: no\n\
          forward-zone:\n name: \".\"\n forward-addr: {up_ip}@{up_port}\n",
