@@ -4,11 +4,18 @@
 //! judges them.
 
 #![allow(dead_code, reason = "every bench compiles this module and uses a part of it")]
-#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints its figures, or says why it cannot"
+)]
 
 pub(crate) mod alloc;
 pub(crate) mod cluster;
+pub(crate) mod cpu;
 pub(crate) mod memory;
+pub(crate) mod process;
+pub(crate) mod scrape;
 
 use std::time::{Duration, Instant};
 
