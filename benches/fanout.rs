@@ -16,9 +16,6 @@ mod arguments;
 mod changes;
 #[path = "fanout/hub.rs"]
 mod hub;
-#[path = "relist/process.rs"]
-#[allow(dead_code, reason = "its stand-in is another one")]
-mod process;
 #[path = "support/mod.rs"]
 mod support;
 

@@ -21,10 +21,10 @@ mod arguments;
 mod node;
 #[path = "relist/peer.rs"]
 mod peer;
-#[path = "relist/process.rs"]
-mod process;
 #[path = "relist/proxy.rs"]
 mod proxy;
+#[path = "relist/standin.rs"]
+mod standin;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -33,8 +33,8 @@ use std::time::{Duration, Instant};
 
 use arguments::{Arguments, Server};
 use node::{Node, Progress};
-use process::{Standin, StreamingLists};
 use proxy::Proxy;
+use standin::{Standin, StreamingLists};
 use support::memory::{Memory, megabytes};
 use support::{Figures, grouped, millis};
 

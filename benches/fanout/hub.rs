@@ -1,21 +1,19 @@
 //! A hub in a process of its own.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use outlast::drill::standin::Standin;
 use outlast::testkit::certs::IdentityFolder;
 
-use crate::process::Process;
+use crate::support::cpu::Cpu;
 use crate::support::memory::Memory;
+use crate::support::process::Process;
+use crate::support::scrape::Scrape;
 
 /// How long a hub may take until it is live.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// The kernel's clock ticks (`USER_HZ`): what `/proc` counts processor time in on every architecture of Linux.
-const TICKS_A_SECOND: u64 = 100;
 
 /// A hub; killed when it goes out of scope.
 pub(crate) struct Hub {
@@ -53,9 +51,8 @@ impl Hub {
             .arg(identity.path("tls.key"));
         command.env("OUTLAST_CONTROL", "off");
         let mut process = Process::start(&mut command);
-        let address = |line: String| line.split(['=', ' ', '"']).find_map(|word| word.parse().ok()).unwrap();
-        let serving = address(process.line("serving followers").unwrap());
-        let metrics = address(process.line("serving /metrics").unwrap());
+        let serving = process.address("serving followers").unwrap();
+        let metrics = process.address("serving /metrics").unwrap();
         Self { address: serving, metrics, process }
     }
 
@@ -70,12 +67,8 @@ impl Hub {
 
     /// What it has spent.
     pub(crate) fn spent(&self) -> Spent {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        // Behind the name, which may hold anything: utime and stime are the 14th and 15th of all, see proc(5).
-        let (_, rest) = stat.rsplit_once(')').unwrap();
-        let ticks: u64 = rest.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
         Spent {
-            cpu: Duration::from_millis(ticks * 1000 / TICKS_A_SECOND),
+            cpu: Cpu::of(self.process.id()).total(),
             memory: Memory::of(self.process.id()),
             sent: self.metric("outlast_hub_sent_bytes_total"),
         }
@@ -83,18 +76,6 @@ impl Hub {
 
     /// The value of one series; 0 if there is none.
     fn metric(&self, series: &str) -> f64 {
-        let text = get(self.metrics).unwrap();
-        let line = text.lines().find_map(|l| l.strip_prefix(series)?.strip_prefix(' '));
-        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+        Scrape::of(self.metrics).unwrap().value(series)
     }
-}
-
-/// `GET /metrics`
-fn get(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
 }

@@ -1,14 +1,14 @@
 //! A node that follows an API server, and what its metrics say of it.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::process::Process;
+use crate::support::process::Process;
+use crate::support::scrape::Scrape;
 
 /// How long a node may take for a list.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
@@ -72,9 +72,8 @@ impl Node {
         let mut command = Process::command();
         command.args(["node", "--quiet", "--conf"]).arg(&corefile).stderr(Stdio::inherit());
         let mut process = Process::start(&mut command);
-        let line = process.line("serving /metrics")?;
-        let address = line.split(['=', ' ', '"']).find_map(|word| word.parse().ok());
-        Ok(Self { process, metrics: address.ok_or("no address in the log")? })
+        let metrics = process.address("serving /metrics")?;
+        Ok(Self { process, metrics })
     }
 
     /// Its process id.
@@ -107,11 +106,8 @@ impl Node {
 
     /// How far it is now.
     pub(crate) fn progress(&self) -> Result<Progress, String> {
-        let text = get(self.metrics).map_err(|e| format!("reading metrics: {e}"))?;
-        let value = |series: &str| -> u64 {
-            let line = text.lines().find_map(|l| l.strip_prefix(series)?.strip_prefix(' '));
-            line.and_then(|v| v.trim().parse::<f64>().ok()).unwrap_or(0.0) as u64
-        };
+        let scrape = Scrape::of(self.metrics).map_err(|e| format!("reading metrics: {e}"))?;
+        let value = |series: &str| scrape.value(series) as u64;
         Ok(Progress {
             live: value("outlast_data_state{state=\"live\"}") == 1,
             endpoints: value("outlast_endpoints"),
@@ -143,14 +139,4 @@ pub(crate) fn remove_position(dir: &Path) -> Result<(), String> {
         std::fs::remove_file(entry.map_err(|e| e.to_string())?.path()).map_err(|e| e.to_string())?;
     }
     run(&["import", "--out"], [&objects, &folder.join("gen-00000000000000000001.snap")]).map(drop)
-}
-
-/// `GET /metrics`
-fn get(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
 }

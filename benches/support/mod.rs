@@ -4,14 +4,21 @@
 //! judges them.
 
 #![allow(dead_code, reason = "every bench compiles this module and uses a part of it")]
-#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints its figures, or says why it cannot"
+)]
 
 pub(crate) mod alloc;
 pub(crate) mod answer;
 pub(crate) mod callgrind;
 pub(crate) mod change;
 pub(crate) mod cluster;
+pub(crate) mod cpu;
 pub(crate) mod memory;
+pub(crate) mod process;
+pub(crate) mod scrape;
 pub(crate) mod snapshot;
 
 use std::time::{Duration, Instant};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::control::ControlAt;
-use super::process::{Control, LAST_LINES, LAST_SNAPSHOT};
+use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, raise_descriptors};
 use crate::hub::config::HubConfig;
 use crate::hub::running;
 use crate::ops::clock::WallClock;
@@ -41,6 +41,7 @@ fn serve(config: HubConfig, at: &ControlAt) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
     let clock = Arc::new(WallClock::new(0));
+    raise_descriptors();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     let data = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)

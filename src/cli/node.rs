@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::config::ConfigArgs;
 use super::control::ControlAt;
-use super::process::{Control, LAST_LINES, LAST_SNAPSHOT};
+use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, raise_descriptors};
 use crate::node::reload::Reloader;
 use crate::node::running;
 use crate::node::setup::{Environment, Plan, plan};
@@ -100,6 +100,7 @@ fn serve(
     banner: &[String],
     args: &Args,
 ) -> anyhow::Result<ExitCode> {
+    raise_descriptors();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     let data = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)

@@ -5,11 +5,24 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use crate::ops::descriptors::{self, Descriptors};
+
 /// How long the last snapshot may take at the end.
 pub(super) const LAST_SNAPSHOT: Duration = Duration::from_secs(10);
 
 /// How long the last log lines may take.
 pub(super) const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Lets this process have as many sockets as its own limits count on; says so where the system does not.
+pub(super) fn raise_descriptors() {
+    match descriptors::raise_limit() {
+        Ok(Descriptors::Enough) => {}
+        Ok(Descriptors::Few(limit)) => {
+            tracing::warn!(limit, "few open files are allowed (ulimit -Hn): a flood may use them up");
+        }
+        Err(error) => tracing::warn!(%error, "raising the limit of open files"),
+    }
+}
 
 /// The runtime for sources, stores, snapshots and administration: one thread of its own, so that nothing of
 /// it ever holds up an answer.

@@ -3,11 +3,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Forwards in flight of one `forward`, unless configured. The same order as the 1,000 that kubeadm sets for
-/// `max_concurrent`, with room for upstreams that let every query time out: 3,000 new names a second. Above what may
-/// wait in a node at one time, with what goes on without a client: under a flood the oldest query has to go, and
-/// not the newcomer be turned away here.
-pub const DEFAULT_IN_FLIGHT: usize = 6144;
+/// Forwards in flight of one `forward`, unless configured. More than a node has for all queries that wait, and those of
+/// a cache for itself: under a flood the oldest query has to go, and no newcomer be turned away here. The 1,000 that kubeadm sets for `max_concurrent` is the operator's word, and does.
+pub const DEFAULT_IN_FLIGHT: usize = 10_000;
 
 /// The most that can be configured: with a second try beside each first one, the ports that Linux hands out by
 /// default (28,232 an address) could run out above it.

@@ -16,6 +16,7 @@ pub mod backoff;
 pub mod catalogue;
 pub mod clock;
 pub mod control;
+pub mod descriptors;
 pub mod dns_metrics;
 pub mod drain;
 pub mod exposition;

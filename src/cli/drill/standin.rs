@@ -169,13 +169,9 @@ fn load(standin: &Standin, content: Content, file: Option<&Path>) -> anyhow::Res
     })
 }
 
-/// As an API server that is restarted: what it remembered of earlier states is gone, and so are its connections.
+/// Has whoever follows list everything again.
 fn forget(standin: &Standin) {
-    // So that no follower is up to date by accident.
-    standin.etcd().touch();
-    standin.etcd().forget_history();
-    standin.etcd().clear_history();
-    standin.faults().cut_connections();
+    standin.restart();
     eprintln!("history forgotten, connections cut");
 }
 

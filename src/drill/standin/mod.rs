@@ -243,6 +243,17 @@ impl Standin {
         &self.server.faults
     }
 
+    /// As an API server that is restarted: what it remembered of earlier states is gone, and so are its connections.
+    /// Whoever follows it has to list everything again.
+    pub fn restart(&self) {
+        let etcd = self.etcd();
+        // So that no follower is up to date by accident.
+        etcd.touch();
+        etcd.forget_history();
+        etcd.clear_history();
+        self.faults().cut_connections();
+    }
+
     /// What was asked.
     pub fn requests(&self) -> &Requests {
         &self.server.requests

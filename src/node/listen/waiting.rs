@@ -5,8 +5,9 @@
 //! once: the plugins are asked again for what they have at hand (an expired entry, say), and without that it is
 //! SERVFAIL with the reason.
 //!
-//! Memory: at most as many queries as the limit wait, and at most as many again are on their way out, i.e. their
-//! replies have yet to be taken by a socket. Beyond that nobody is let in.
+//! Memory: at most as many queries as the limit wait, and at most a quarter as many again are on their way out, i.e.
+//! have yet to be dropped or their replies to be taken by a socket. Where there are more, this process does not keep up
+//! with sending away, and newcomers are refused before anything is done for them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -106,7 +107,7 @@ impl Room {
             refused: metrics.counter("outlast_overload_total", &[("limit", name)]),
         };
         let places = Places::new(limit, firm);
-        let most = limit.max(1).saturating_mul(2);
+        let most = limit.max(1) + limit.div_ceil(4).max(1);
         let all = format!("more than {limit} queries are waiting for upstreams");
         let client = format!("more than {} queries of this client are waiting for upstreams", places.share());
         Arc::new(Self {
@@ -129,6 +130,9 @@ impl Room {
     /// place, so that what is answered from memory is answered under overload, too.
     pub(super) fn begin(self: &Arc<Self>, query: Arc<Query>) -> Begun {
         let client = query.source().ip();
+        if self.inside.available_permits() == 0 {
+            return Begun::Done(self.turn_away(&query, Limit::All));
+        }
         let query = match self.places.prospect(client, Instant::now()) {
             Prospect::Free => query,
             // Somebody else would have to go: what is second best for this one is better than that.
@@ -427,7 +431,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn replies_that_no_socket_takes_are_bounded() {
         let fixture = Fixture::new(3, Duration::ZERO);
-        let held: Vec<_> = (0..6).map(|_| fixture.room.hold().expect("twice the limit")).collect();
+        let held: Vec<_> = (0..4).map(|_| fixture.room.hold().expect("one more than the limit")).collect();
         assert!(fixture.room.hold().is_none());
         fixture.ask(1, 1, "wait.").await;
         assert_eq!(fixture.said(1), servfail(FULL));

@@ -1,8 +1,8 @@
 //! One upstream query for all who ask the same at the same time.
 //!
 //! Invariants:
-//! * A flight is a task of its own: neither a client that goes away nor one that stops waiting ends it. But where all
-//!   places are taken, the one that nobody has been waiting for the longest gives its place to the next.
+//! * A flight is a task of its own: neither a client that goes away nor one that stops waiting ends it. But of those
+//!   that nobody waits for there are at most [`MAX_EMPTY`]: one more, and the one that was left first ends.
 //! * At most [`MAX_FLIGHTS`] are under way.
 //! * Whatever becomes of it, a flight ends: its place is freed by a guard, and who waits for one that broke is told.
 //! * Nothing that a flight does waits for a flight that others began: flights never wait for each other in a ring.
@@ -25,10 +25,14 @@ use tokio::task::AbortHandle;
 use crate::forward::cache::Key;
 use crate::node::listen::MAX_WAITING;
 
-/// Flights at one time. Each query that may wait, over all listeners, can have one, and a quarter more are there for
-/// those that nobody waits for any more: under a flood these, too, have a moment in which to bring something back for
-/// whoever asks next.
-pub(super) const MAX_FLIGHTS: usize = MAX_WAITING + MAX_WAITING / 4;
+/// Flights that nobody waits for: refreshes, and those whose clients have got something else or had to go. Under a
+/// flood of names that hang they would go on for seconds each; so they have a moment in which to bring something back
+/// for whoever asks next.
+pub(super) const MAX_EMPTY: usize = MAX_WAITING / 4;
+
+/// Flights at one time: one for each query that waits or is being sent away, the empty ones, and room for as many that
+/// have to end and have not had their turn yet.
+pub(super) const MAX_FLIGHTS: usize = 2 * MAX_WAITING;
 
 /// The question that a flight is for, as the bytes of its [`Key`].
 type Asked = Arc<[u8]>;
@@ -42,12 +46,14 @@ pub(super) struct Flights<T> {
     under_way: DashMap<Asked, Flight<T>>,
     /// Those that nobody waits for; the lowest number has been there for the longest time.
     empty: Mutex<BTreeMap<u64, Asked>>,
-    /// The next number.
+    /// The next number, of a flight or of one that becomes empty.
     next: AtomicU64,
-    /// How many there are.
+    /// How many there are, those that have to end included until they have.
     count: AtomicUsize,
     /// How many there may be.
     max: usize,
+    /// How many empty ones there may be.
+    max_empty: usize,
 }
 
 /// A flight that is under way.
@@ -100,24 +106,15 @@ pub(super) enum Takeoff {
     Unattended,
 }
 
-/// What there is for somebody who wants to board.
-enum Gate<T> {
-    /// A new flight, to be begun.
-    New(Place<T>, Seat<T>),
-    /// One that is under way.
-    UnderWay(Waiting<T>),
-    /// Nothing.
-    Closed,
-}
-
 impl<T: Send + Sync + 'static> Flights<T> {
-    pub(super) fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize, max_empty: usize) -> Self {
         Self {
             under_way: DashMap::new(),
             empty: Mutex::new(BTreeMap::new()),
             next: AtomicU64::new(0),
             count: AtomicUsize::new(0),
             max,
+            max_empty,
         }
     }
 
@@ -139,16 +136,18 @@ impl<T: Send + Sync + 'static> Flights<T> {
     {
         let (landed, landing) = watch::channel(None);
         let asked: Asked = key.as_bytes().into();
-        let mut gate = self.gate(&asked, &landing);
-        if matches!(gate, Gate::Closed) && self.end_an_empty_one() {
-            gate = self.gate(&asked, &landing);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        match self.under_way.entry(asked.clone()) {
+            Entry::Occupied(mut entry) => return Boarding::Joined(self.join(entry.get_mut(), asked)),
+            Entry::Vacant(_) if self.count() >= self.max => return Boarding::Full,
+            Entry::Vacant(entry) => {
+                let landing = landing.clone();
+                entry.insert(Flight { number, landing, passengers: 1, empty: None, task: None });
+                self.count.fetch_add(1, Ordering::Relaxed);
+            }
         }
-        let (place, seat) = match gate {
-            Gate::New(place, seat) => (place, seat),
-            Gate::UnderWay(waiting) => return Boarding::Joined(waiting),
-            Gate::Closed => return Boarding::Full,
-        };
-        let number = place.number;
+        let place = Place { flights: self.clone(), asked: asked.clone(), number };
+        let seat = Seat { flights: self.clone(), asked: asked.clone(), number };
         let mut flight: BoxFuture<'static, _> = AssertUnwindSafe(fly()).catch_unwind().boxed();
         let land = move |outcome: std::thread::Result<T>| {
             // From here on the store answers, and a new question makes a new flight.
@@ -165,7 +164,7 @@ impl<T: Send + Sync + 'static> Flights<T> {
             land(outcome);
         } else {
             let task = tokio::spawn(async move { land(flight.await) }).abort_handle();
-            // It may have landed by now. It is not empty before this returns: the seat is taken.
+            // It may have landed by now. It cannot have been ended: there is one who waits until this returns.
             if let Some(mut flight) = self.under_way.get_mut(&asked).filter(|flight| flight.number == number)
             {
                 flight.task = Some(task);
@@ -174,48 +173,14 @@ impl<T: Send + Sync + 'static> Flights<T> {
         Boarding::First(Waiting { landing, _seat: seat })
     }
 
-    /// Takes a seat in the flight that is under way, or a place for a new one.
-    fn gate(self: &Arc<Self>, asked: &Asked, landing: &Landing<T>) -> Gate<T> {
-        match self.under_way.entry(asked.clone()) {
-            Entry::Occupied(mut entry) => {
-                let flight = entry.get_mut();
-                flight.passengers += 1;
-                if let Some(number) = flight.empty.take() {
-                    self.empty().remove(&number);
-                }
-                let seat = self.seat(entry.key(), entry.get().number);
-                Gate::UnderWay(Waiting { landing: entry.get().landing.clone(), _seat: seat })
-            }
-            Entry::Vacant(_) if self.count() >= self.max => Gate::Closed,
-            Entry::Vacant(entry) => {
-                let number = self.next.fetch_add(1, Ordering::Relaxed);
-                let landing = landing.clone();
-                entry.insert(Flight { number, landing, passengers: 1, empty: None, task: None });
-                self.count.fetch_add(1, Ordering::Relaxed);
-                let place = Place { flights: self.clone(), asked: asked.clone(), number };
-                Gate::New(place, self.seat(asked, number))
-            }
+    /// Takes a seat in a flight that is under way.
+    fn join(self: &Arc<Self>, flight: &mut Flight<T>, asked: Asked) -> Waiting<T> {
+        flight.passengers += 1;
+        if let Some(number) = flight.empty.take() {
+            self.empty().remove(&number);
         }
-    }
-
-    fn seat(self: &Arc<Self>, asked: &Asked, number: u64) -> Seat<T> {
-        Seat { flights: self.clone(), asked: asked.clone(), number }
-    }
-
-    /// Ends the flight that has been empty for the longest time; false if none is. No part of the map may be locked.
-    fn end_an_empty_one(&self) -> bool {
-        loop {
-            let Some((_, asked)) = self.empty().pop_first() else { return false };
-            // Somebody may have boarded in the meantime.
-            let ended = self.under_way.remove_if(&asked, |_, flight| flight.passengers == 0);
-            if let Some((_, flight)) = ended {
-                self.count.fetch_sub(1, Ordering::Relaxed);
-                if let Some(task) = flight.task {
-                    task.abort();
-                }
-                return true;
-            }
-        }
+        let seat = Seat { flights: self.clone(), asked, number: flight.number };
+        Waiting { landing: flight.landing.clone(), _seat: seat }
     }
 }
 
@@ -223,6 +188,25 @@ impl<T> Flights<T> {
     fn empty(&self) -> MutexGuard<'_, BTreeMap<u64, Asked>> {
         // Nothing in it panics half way.
         self.empty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the flights that were left first, until no more are empty than may be. No part of the map may be locked.
+    fn end_the_longest_empty(&self) {
+        loop {
+            let asked = {
+                let mut empty = self.empty();
+                if empty.len() <= self.max_empty {
+                    return;
+                }
+                empty.pop_first()
+            };
+            let Some((number, asked)) = asked else { return };
+            // Somebody may have boarded in the meantime.
+            let is_that = |_: &Asked, flight: &Flight<T>| flight.empty == Some(number);
+            if let Some((_, Flight { task: Some(task), .. })) = self.under_way.remove_if(&asked, is_that) {
+                task.abort();
+            }
+        }
     }
 }
 
@@ -239,13 +223,13 @@ struct Place<T> {
 impl<T> Drop for Place<T> {
     fn drop(&mut self) {
         let is_this = |_: &Asked, flight: &Flight<T>| flight.number == self.number;
-        // It may have been taken from it.
-        if let Some((_, flight)) = self.flights.under_way.remove_if(&self.asked, is_this) {
-            self.flights.count.fetch_sub(1, Ordering::Relaxed);
-            if let Some(number) = flight.empty {
-                self.flights.empty().remove(&number);
-            }
+        // One that had to end is not there any more.
+        if let Some((_, Flight { empty: Some(number), .. })) =
+            self.flights.under_way.remove_if(&self.asked, is_this)
+        {
+            self.flights.empty().remove(&number);
         }
+        self.flights.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -270,6 +254,8 @@ impl<T> Drop for Seat<T> {
             let number = flights.next.fetch_add(1, Ordering::Relaxed);
             flight.empty = Some(number);
             flights.empty().insert(number, self.asked.clone());
+            drop(flight);
+            flights.end_the_longest_empty();
         }
     }
 }
@@ -278,6 +264,7 @@ impl<T> Drop for Seat<T> {
 mod tests {
     use std::time::Duration;
 
+    use tokio::task::yield_now;
     use tokio::time::sleep;
 
     use super::*;
@@ -307,7 +294,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_same_question_shares_a_flight_and_others_have_theirs() {
-        let flights = Arc::new(Flights::new(2));
+        let flights = Arc::new(Flights::new(2, 2));
         let (a, b, other, full) =
             (board(&flights, 1, 10), board(&flights, 1, 11), board(&flights, 2, 20), board(&flights, 3, 30));
         assert_eq!(flights.count(), 2);
@@ -321,7 +308,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flight_goes_on_without_passengers() {
-        let flights = Arc::new(Flights::new(2));
+        let flights = Arc::new(Flights::new(2, 2));
         drop(board(&flights, 1, 10));
         assert_eq!(flights.count(), 1);
         let joined = board(&flights, 1, 11);
@@ -329,29 +316,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_all_places_are_taken_the_flight_that_was_left_first_ends() {
-        let flights = Arc::new(Flights::new(3));
-        let (a, b, c) = (board(&flights, 1, 10), board(&flights, 2, 20), board(&flights, 3, 30));
-        assert!(matches!(board(&flights, 4, 40), Boarding::Full), "somebody waits for each");
+    async fn of_too_many_that_nobody_waits_for_the_one_that_was_left_first_ends() {
+        let flights = Arc::new(Flights::new(9, 2));
+        let [a, b, c, d] = [1, 2, 3, 4].map(|kind| board(&flights, kind, 10 * u32::from(kind)));
         drop(b);
         drop(a);
         let joined = board(&flights, 2, 21);
-        assert!(matches!(joined, Boarding::Joined(_)), "one that is left can be joined");
-        let d = board(&flights, 4, 40);
-        assert!(matches!(d, Boarding::First(_)), "in the place of the one that nobody waits for");
-        assert_eq!(flights.count(), 3);
-        assert!(matches!(board(&flights, 5, 50), Boarding::Full), "somebody waits for each again");
-        for (boarding, value) in [(c, 30), (d, 40)] {
-            assert_eq!(outcome(boarding).await, ("first", Some(value)));
-        }
-        assert_eq!(outcome(joined).await, ("joined", Some(20)));
+        drop(c);
+        assert_eq!(flights.count(), 4, "two are empty: 1 and 3");
+        drop(joined);
+        yield_now().await;
+        assert_eq!(flights.count(), 3, "1 was left before 3, and 2 last");
+        assert_eq!(outcome(board(&flights, 2, 22)).await, ("joined", Some(20)));
+        assert_eq!(outcome(d).await, ("first", Some(40)));
+        assert_eq!(outcome(board(&flights, 1, 11)).await, ("first", Some(11)), "a new flight");
         assert_eq!(flights.count(), 0);
         assert!(flights.empty().is_empty() && flights.under_way.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flight_that_ended_for_another_brings_nothing_back() {
-        let flights = Arc::new(Flights::new(1));
+    async fn a_flight_that_was_ended_brings_nothing_back() {
+        let flights = Arc::new(Flights::new(9, 0));
         let landed = Arc::new(AtomicUsize::new(0));
         let count = landed.clone();
         let fly = move || async move {
@@ -360,14 +345,15 @@ mod tests {
             10
         };
         drop(flights.board(&key(1), Takeoff::Attended, fly, || {}));
-        assert_eq!(outcome(board(&flights, 2, 20)).await, ("first", Some(20)));
-        assert_eq!(outcome(board(&flights, 1, 11)).await, ("first", Some(11)), "a new flight for the same");
-        assert_eq!((landed.load(Ordering::Relaxed), flights.count()), (0, 0));
+        yield_now().await;
+        assert_eq!(flights.count(), 0);
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(landed.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn flights_that_land_empty_leave_nothing_behind() {
-        let flights = Arc::new(Flights::new(2));
+        let flights = Arc::new(Flights::new(2, 2));
         for kind in 1..=2 {
             drop(board(&flights, kind, 10));
         }
@@ -378,7 +364,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_there_at_once_needs_no_task() {
-        let flights = Arc::new(Flights::new(2));
+        let flights = Arc::new(Flights::new(2, 2));
         let now = |takeoff| flights.board(&key(1), takeoff, || async { 7 }, || {});
         assert!(matches!(now(Takeoff::Attended), Boarding::First(_)));
         assert_eq!(flights.count(), 0);
@@ -389,7 +375,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flight_that_breaks_is_told_and_frees_its_place() {
-        let flights: Arc<Flights<u32>> = Arc::new(Flights::new(2));
+        let flights: Arc<Flights<u32>> = Arc::new(Flights::new(2, 2));
         let broken = Arc::new(AtomicUsize::new(0));
         for takeoff in [Takeoff::Attended, Takeoff::Unattended] {
             let count = broken.clone();

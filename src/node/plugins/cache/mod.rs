@@ -37,7 +37,7 @@ pub use self::options::Persist;
 
 use self::asked::Asked;
 use self::counters::Counters;
-use self::flight::{Flights, MAX_FLIGHTS};
+use self::flight::{Flights, MAX_EMPTY, MAX_FLIGHTS};
 use self::inline::Hits;
 use self::inner::Inner;
 use self::options::Options;
@@ -80,7 +80,8 @@ pub struct Shared {
 impl Shared {
     /// An empty cache with these bounds.
     pub fn new(limits: Limits, jitter: Jitter) -> Self {
-        Self { store: Arc::new(Store::new(limits, jitter)), flights: Arc::new(Flights::new(MAX_FLIGHTS)) }
+        let flights = Arc::new(Flights::new(MAX_FLIGHTS, MAX_EMPTY));
+        Self { store: Arc::new(Store::new(limits, jitter)), flights }
     }
 
     /// What is kept.

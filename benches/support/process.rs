@@ -1,7 +1,7 @@
 //! Processes of the program: their output, and their end.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -23,9 +23,9 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts the program; its errors go where the bench's go.
+    /// Starts the program; its errors go where the bench's go. Its standard input is open as long as this is.
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = Arc::new(Mutex::new(String::new()));
         let (sink, pipe) = (output.clone(), BufReader::new(child.stdout.take().unwrap()));
         // Read to the end: a full pipe would hold the process up.
@@ -59,6 +59,11 @@ impl Process {
         kill(Pid::from_raw(i32::try_from(self.id()).unwrap()), signal).unwrap();
     }
 
+    /// Writes a line to its standard input.
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
     /// The first line of its output with this in it.
     pub(crate) fn line(&mut self, with: &str) -> Result<String, String> {
         let deadline = Instant::now() + PATIENCE;
@@ -77,6 +82,13 @@ impl Process {
         }
     }
 
+    /// The first address in the first line of its output with this in it.
+    pub(crate) fn address(&mut self, with: &str) -> Result<SocketAddr, String> {
+        let line = self.line(with)?;
+        let address = line.split(['=', ' ', '"']).find_map(|word| word.parse().ok());
+        address.ok_or_else(|| format!("no address in {line:?}"))
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> Result<(), String> {
         let status = self.child.wait().map_err(|e| e.to_string())?;
@@ -88,40 +100,5 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Whether the stand-in has streaming lists.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StreamingLists {
-    /// It has.
-    On,
-    /// It has not: nodes list in pages.
-    Off,
-}
-
-/// A stand-in for an API server.
-pub(crate) struct Standin {
-    process: Process,
-    /// How to reach it.
-    pub(crate) kubeconfig: PathBuf,
-}
-
-impl Standin {
-    /// One with a made-up cluster, once it serves.
-    pub(crate) fn start(dir: &Path, services: usize, endpoints: usize, lists: StreamingLists) -> Self {
-        let kubeconfig = dir.join("standin.kubeconfig");
-        let mut command = Process::command();
-        command.args(["drill", "standin", "--services", &services.to_string()]);
-        command.args(["--endpoints", &endpoints.to_string(), "--kubeconfig"]).arg(&kubeconfig);
-        command.args(["--streaming-lists", if lists == StreamingLists::On { "on" } else { "off" }]);
-        let mut process = Process::start(&mut command);
-        process.line("serving ").unwrap();
-        Self { process, kubeconfig }
-    }
-
-    /// Has it forget its history and cut its connections.
-    pub(crate) fn forget(&self) {
-        self.process.signal(Signal::SIGUSR1);
     }
 }

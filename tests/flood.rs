@@ -1,0 +1,175 @@
+//! A node whose upstream hangs while clients flood it with names that nobody knows: what other clients see of it, and
+//! that nothing is left of it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+#[path = "common/process.rs"]
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod process;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use hickory_proto::op::ResponseCode;
+use nix::sys::resource::{Resource, getrlimit};
+use outlast::node::listen::MAX_WAITING;
+use outlast::testkit::client::{Answer, Query};
+use outlast::testkit::cluster::{ns, svc, write_json};
+use process::{PATIENCE, Process, isolate, outlast};
+
+/// Queries of a flood.
+const FLOOD: usize = 20_000;
+
+/// Clients that flood: so many that all of them stay within their share of a full room.
+const CLIENTS: u8 = 16;
+
+/// Packets that are sent before the next is answered: no more than the smallest buffer of a socket takes.
+const BATCH: usize = 50;
+
+/// The name that other clients ask for, and its address.
+const CLUSTER: (&str, &str) = ("web.shop.svc.cluster.local.", "10.96.0.7");
+
+/// A running node and an upstream that takes queries and says nothing.
+struct World {
+    node: Process,
+    /// Never read: what its buffer does not take is lost, as it is where a machine hangs.
+    _upstream: UdpSocket,
+}
+
+impl World {
+    fn start(folder: &Path) -> Self {
+        let upstream = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let cluster = folder.join("cluster.json");
+        let objects = [ns("shop"), svc("shop/web").ip(CLUSTER.1).port("http", 80).build()];
+        write_json(&objects, fs::File::create(&cluster).unwrap()).unwrap();
+        let corefile = format!(
+            ".:0 {{\n bind 127.0.0.1\n prometheus 127.0.0.1:0\n cache\n \
+             kubernetes cluster.local {{\n source file {}\n }}\n forward . {} {{\n read_timeout 8s\n }}\n}}\n",
+            cluster.display(),
+            upstream.local_addr().unwrap()
+        );
+        let file = folder.join("Corefile");
+        fs::write(&file, corefile).unwrap();
+        let node = Process::start(outlast().args(["node", "--conf"]).arg(file)).serving();
+        let has_table = |answer: &Answer| answer.rcode() == ResponseCode::NoError;
+        node.ask_until("the table", &Query::a(CLUSTER.0), has_table);
+        Self { node, _upstream: upstream }
+    }
+
+    /// The sum of the series of a metric that have this in their labels.
+    fn metric(&self, name: &str, label: &str) -> usize {
+        let mut stream = TcpStream::connect(self.node.address("serving /metrics")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 ") && text.contains(name), "{text}");
+        let values = text.lines().filter_map(|line| {
+            let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+            (labels.is_empty() || labels.starts_with('{') && labels.contains(label))
+                .then(|| value.parse::<f64>().ok())?
+        });
+        values.sum::<f64>() as usize
+    }
+
+    /// Queries that wait now.
+    fn waiting(&self) -> usize {
+        self.metric("outlast_waiting_queries", "")
+    }
+}
+
+/// A client that floods, and counts what it is told.
+struct Flooder {
+    socket: Arc<UdpSocket>,
+    server: SocketAddr,
+}
+
+impl Flooder {
+    fn new(client: u8, server: SocketAddr, refused: Arc<AtomicUsize>) -> Self {
+        let socket = Arc::new(UdpSocket::bind((Ipv4Addr::new(127, 0, 1, client), 0)).unwrap());
+        let receiver = socket.clone();
+        // It ends with the test's process.
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = receiver.recv(&mut buffer) {
+                let answer = Answer::parse(buffer[..length].to_vec()).unwrap();
+                assert_eq!(answer.rcode(), ResponseCode::ServFail);
+                let [(_, text)] = &*answer.ede() else { panic!("a reason: {:?}", answer.ede()) };
+                if text.ends_with("are waiting for upstreams") {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Self { socket, server }
+    }
+
+    fn ask(&self, number: usize) {
+        let query = Query::a(&format!("n{number}.flood.example.")).edns(1232).bytes();
+        self.socket.send_to(&query, self.server).unwrap();
+    }
+}
+
+#[test]
+fn cluster_names_are_answered_through_a_flood_of_names_that_hang() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path());
+    let dns = world.node.dns();
+    let refused = Arc::new(AtomicUsize::new(0));
+    let flooders: Vec<_> = (1..=CLIENTS).map(|client| Flooder::new(client, dns, refused.clone())).collect();
+
+    // A client that asks once, for each query only: none may be lost.
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.connect(dns).unwrap();
+    let mut buffer = [0; 4096];
+    for number in 0..FLOOD {
+        flooders[number % flooders.len()].ask(number);
+        if (number + 1) % BATCH > 0 {
+            continue;
+        }
+        client.send(&Query::a(CLUSTER.0).bytes()).unwrap();
+        let length = client.recv(&mut buffer).expect("each cluster name is answered");
+        let answer = Answer::parse(buffer[..length].to_vec()).unwrap();
+        assert_eq!(answer.rcode(), ResponseCode::NoError);
+        assert!(answer.answers()[0].ends_with(CLUSTER.1), "{:?}", answer.answers());
+        if (number + 1) % (FLOOD / 10) == 0 {
+            let waiting = world.waiting();
+            assert!(waiting <= MAX_WAITING + MAX_WAITING / 4, "{waiting} after {number}");
+        }
+    }
+    // What still waits is answered when forwards give up.
+    world.node.wait_for("that nothing waits", |_| (world.waiting() == 0).then_some(()));
+    let answered = world.metric("coredns_dns_responses_total", "rcode=\"SERVFAIL\"");
+    assert_eq!(answered, FLOOD, "each has its answer");
+    let told = world.metric("outlast_overload_total", "waiting_queries");
+    assert!(told > 0, "more than may wait within the time of a forward");
+    assert_eq!(world.metric("outlast_overload_total", "waiting_per_client"), 0, "each had its share");
+    // Some of these may have been lost on their way.
+    assert!(refused.load(Ordering::Relaxed) > told / 2, "{refused:?} of {told} have heard why");
+    assert_eq!(world.metric("outlast_cache_flights", ""), 0);
+    let elsewhere = world.metric("outlast_overload_total", "cache_flights")
+        + world.metric("outlast_forward_in_flight_rejects_total", "");
+    println!("{told} of {FLOOD} were refused; {elsewhere} reached a limit behind that");
+}
+
+#[test]
+fn a_node_raises_its_limit_of_open_files() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("Corefile");
+    fs::write(&file, ".:0 {\n bind 127.0.0.1\n whoami\n}\n").unwrap();
+    let mut command = std::process::Command::new("sh");
+    isolate(&mut command);
+    let script = "ulimit -Sn 256 && exec \"$@\"";
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_outlast"), "node", "--conf"]).arg(file);
+    let node = Process::start(&mut command).serving();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", node.id())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let soft: u64 = line.split_whitespace().next().unwrap().parse().unwrap();
+    assert_eq!(soft, hard.min(65_536), "{line}");
+}
