@@ -187,14 +187,25 @@ pub fn answer<'r>(
     (lane.answer(&question, worker, buffer), Some(zone))
 }
 
-/// Writes SERVFAIL to a question for which there is no room in the queue of the general handler. Returns its length;
-/// `None` if not even that fits.
-pub fn crowded(question: &Question<'_>, worker: &mut Worker, buffer: &mut [u8]) -> Option<usize> {
+/// Writes SERVFAIL to a datagram for which there is no room in the queue of the general handler. Returns its length and
+/// where it is counted; `None` if it is no plain question, or if not even that fits.
+pub fn crowded<'r>(
+    router: &'r Router,
+    datagram: &[u8],
+    source: SocketAddr,
+    worker: &mut Worker,
+    buffer: &mut [u8],
+) -> Option<(usize, Option<(&'r ZoneMetrics, Observation)>)> {
+    let question = Question::read(datagram, source)?;
     let mut reply = Writer::new(buffer, Framing::default());
-    reply.begin(question).ok()?;
+    reply.begin(&question).ok()?;
     let flags = Flags { rcode: ResponseCode::ServFail.low(), ..Flags::default() };
     let error: (EdeCode, &dyn fmt::Display) = (EdeCode::Other, &"more queries come in than can be looked at");
-    reply.finish(question, flags, Some(error), &mut worker.dice).ok()
+    let len = reply.finish(&question, flags, Some(error), &mut worker.dice).ok()?;
+    let written = Written { len, rcode: flags.rcode, plugin: "" };
+    let counts = router.lane(&question).is_some_and(|lane| lane.counts);
+    let zone = counts.then(|| router.metrics().zone_for_labels(question.labels().iter()));
+    Some((len, zone.map(|zone| (zone, observed(&question, &reply, written)))))
 }
 
 /// What there is to count of a reply; the time is not known yet.

@@ -12,7 +12,6 @@ use super::batch::{BATCH, Batch, Datagram};
 use super::general::Queues;
 use super::socket::{ReplySocket, Target};
 use crate::node::gate;
-use crate::node::lane::question::Question;
 use crate::node::lane::worker::Worker;
 use crate::node::lane::{self, Outcome};
 use crate::node::listen::{Live, Shared, contained};
@@ -132,32 +131,35 @@ impl Reader {
                 zone.zip(seen)
             }
             Some((Outcome::General { in_memory }, _)) => {
-                if !self.queues.leave(query, Target { source, local }, in_memory) {
-                    self.shared.crowded.increment(1);
-                    answer_with(&mut datagram, |query, reply| match Question::read(query, source) {
-                        Some(question) => lane::crowded(&question, &mut self.worker, reply),
-                        None => copy(&gate::failure(query)?, reply),
-                    });
+                if self.queues.leave(query, Target { source, local }, in_memory) {
+                    return None;
                 }
-                None
+                self.shared.crowded.increment(1);
+                match lane::crowded(router, query, source, &mut self.worker, datagram.reply) {
+                    Some((len, seen)) => {
+                        datagram.answer(len);
+                        seen
+                    }
+                    None => {
+                        fail(&mut datagram);
+                        None
+                    }
+                }
             }
             // It panicked, which was counted.
             None => {
-                answer_with(&mut datagram, |query, reply| copy(&gate::failure(query)?, reply));
+                fail(&mut datagram);
                 None
             }
         }
     }
 }
 
-/// Has what `write` writes sent as the reply; it returns how long that is.
-fn answer_with(datagram: &mut Datagram<'_>, write: impl FnOnce(&[u8], &mut [u8]) -> Option<usize>) {
-    if let Some(len) = write(datagram.query, datagram.reply) {
-        datagram.answer(len);
+/// Answers with SERVFAIL alone what could not be handled.
+fn fail(datagram: &mut Datagram<'_>) {
+    let Some(failure) = gate::failure(datagram.query) else { return };
+    if let Some(place) = datagram.reply.get_mut(..failure.len()) {
+        place.copy_from_slice(&failure);
+        datagram.answer(failure.len());
     }
-}
-
-fn copy(bytes: &[u8], to: &mut [u8]) -> Option<usize> {
-    to.get_mut(..bytes.len())?.copy_from_slice(bytes);
-    Some(bytes.len())
 }
