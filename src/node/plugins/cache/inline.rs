@@ -16,7 +16,6 @@ use crate::node::lane::question::Question;
 use crate::node::lane::worker::Worker;
 use crate::node::lane::writer::{Flags, NotHere, Writer};
 use crate::node::lane::{Asked, Reached, Step, Written};
-use crate::node::opt::CLIENT_SUBNET;
 
 /// IN, RFC 1035 §3.2.4: the lane has no other class.
 const CLASS_IN: u16 = 1;
@@ -46,10 +45,6 @@ impl Step for Hits {
         };
         if !is_mine || !self.inner.has_zone_of(question.labels()) {
             return Reached::Next;
-        }
-        // A subnet's answer is nobody else's.
-        if question.opt().is_some_and(|opt| opt.has(question.bytes(), CLIENT_SUBNET)) {
-            return Reached::General;
         }
         let now = self.inner.shared.store.moment(worker.now());
         let Some(key) = key(question) else { return Reached::General };
