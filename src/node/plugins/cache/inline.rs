@@ -61,6 +61,10 @@ impl Step for Hits {
         if entry.due.is_some_and(|due| now >= due.at) {
             return Reached::General;
         }
+        // In this client's letter case other names may be written by a pointer than those that are.
+        if !entry.reply.takes_any_case() {
+            return Reached::General;
+        }
         match self.write(question, entry, now, worker, reply) {
             Ok(written) => {
                 entry.usage.hit(now, self.inner.pause);
