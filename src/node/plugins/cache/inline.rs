@@ -67,7 +67,7 @@ impl Step for Hits {
         }
         match self.write(question, entry, now, worker, reply) {
             Ok(written) => {
-                entry.usage.hit(now, self.inner.pause);
+                self.inner.hit(&found, now);
                 self.counters.requests.increment_in(&mut worker.shard, 1);
                 self.counters.hits_of(entry.class.is_denial()).increment_in(&mut worker.shard, 1);
                 Reached::Reply(written)
