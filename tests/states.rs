@@ -1,7 +1,8 @@
 //! States of the data, and what a client sees of them: scripts in `tests/states/scenarios`, played in paused time.
 //!
 //! A script drives a node through the queue that its source would fill, and asks through the node's own gate,
-//! plugins and encoder, without sockets. `states/script.rs` says what a line means.
+//! plugins and encoder, without sockets. `states/script.rs` says what a line means. Each is played twice: by the
+//! general handler alone, and with the inline lane ahead of it, as over UDP.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that panics is a test that fails")]
 
@@ -13,12 +14,16 @@ mod expect;
 mod objects;
 #[path = "states/oracle.rs"]
 mod oracle;
+#[path = "common/routed.rs"]
+mod routed;
 #[path = "states/script.rs"]
 mod script;
 #[path = "common/unwired.rs"]
 mod unwired;
 #[path = "states/vigil.rs"]
 mod vigil;
+#[path = "common/ways.rs"]
+mod ways;
 #[path = "states/world.rs"]
 mod world;
 
@@ -32,9 +37,9 @@ macro_rules! scenarios {
         const RUN: &[&str] = &[$(stringify!($name)),*];
 
         $(
-            #[tokio::test(start_paused = true)]
-            async fn $name() {
-                script::play(stringify!($name)).await;
+            #[test]
+            fn $name() {
+                script::play(stringify!($name));
             }
         )*
     };

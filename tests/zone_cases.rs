@@ -10,6 +10,8 @@ mod alternatives;
 mod fixture;
 #[path = "zone_cases/generated.rs"]
 mod generated;
+#[path = "zone_cases/irregular.rs"]
+mod irregular;
 #[path = "zone_cases/model.rs"]
 mod model;
 #[path = "zone_cases/profiles.rs"]

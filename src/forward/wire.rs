@@ -142,6 +142,28 @@ pub(crate) fn whole_name_len(message: &[u8], mut at: usize) -> Option<usize> {
     None
 }
 
+/// The labels of the name at `at`, pointers followed: up to the root, or to what is no label.
+pub(crate) fn labels(message: &[u8], mut at: usize) -> impl Iterator<Item = &[u8]> {
+    let mut len = 0;
+    std::iter::from_fn(move || {
+        loop {
+            match *message.get(at)? {
+                length @ 1..=MAX_LABEL => {
+                    let label = message.get(at + 1..at + 1 + usize::from(length))?;
+                    len += 1 + label.len();
+                    at += 1 + label.len();
+                    return (len < MAX_NAME).then_some(label);
+                }
+                0xc0.. => {
+                    let to = usize::from(u16_at(message, at)? & 0x3fff);
+                    at = Some(to).filter(|to| *to < at)?;
+                }
+                _ => return None,
+            }
+        }
+    })
+}
+
 /// The message's header and question only, and TC set: what is left of a reply that could not be read whole.
 /// `None` if there is no single readable question.
 pub(crate) fn truncated(message: &[u8]) -> Option<Vec<u8>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::node::lane::worker::Worker;
 use crate::node::lane::{self, Outcome};
-use crate::node::listen::{self, Live};
+use crate::node::listen::{self, Live, Serving, Timeouts};
 use crate::node::router::Router;
 use crate::ops::dns_metrics::Observation;
 use crate::ops::metrics::Metrics;
@@ -25,6 +25,11 @@ impl Lanes {
     pub fn new(live: Arc<Live>, metrics: &Metrics) -> Self {
         let buffer = vec![0; listen::udp::batch::MAX_REPLY];
         Self { live, worker: Worker::new(metrics.shard()), buffer }
+    }
+
+    /// One of a listener with this router, whose queries are counted there.
+    pub fn of_router(router: Arc<Router>, metrics: &Metrics) -> Self {
+        Self::new(Live::new(Serving { router, timeouts: Timeouts::default(), tls: None }), metrics)
     }
 
     /// The lane's reply to a datagram; `None` where it leaves it to the general handler.

@@ -34,12 +34,13 @@ use outlast::corefile::parse_duration;
 
 use super::expect::{Expect, range};
 use super::objects::object;
+use super::ways::{Transcript, Way};
 use super::world::{Ask, World};
 
-/// Plays a script; an error says which line failed and how.
-pub(super) async fn play(path: &Path) -> Result<(), String> {
+/// Plays a script, and returns everything that was said; an error says which line failed and how.
+pub(super) async fn play(path: &Path, way: Way) -> Result<Transcript, String> {
     let script = fs::read_to_string(path).unwrap();
-    let mut world = World::new();
+    let mut world = World::new(way);
     let mut expectations = 0;
     for (number, line) in script.lines().enumerate() {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -52,13 +53,14 @@ pub(super) async fn play(path: &Path) -> Result<(), String> {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             let (path, line, log) = (path.display(), line.trim(), world.log.text());
-            return Err(format!("{path}:{}: {line}\n    {}\n{log}", number + 1, text.unwrap_or_default()));
+            let text = text.unwrap_or_default();
+            return Err(format!("{path}:{}: {line} ({way:?})\n    {text}\n{log}", number + 1));
         }
     }
     if expectations == 0 {
         return Err(format!("{} expects nothing", path.display()));
     }
-    Ok(())
+    Ok(world.transcript)
 }
 
 async fn command(world: &mut World, words: &[&str]) {

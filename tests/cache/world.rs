@@ -1,7 +1,7 @@
 //! A node without sockets, the cluster and the upstream around it, and a clock that stands still until a script moves
 //! it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,25 +14,29 @@ use outlast::node::gate::{Gate, judge};
 use outlast::node::plugins::cache;
 use outlast::node::query::Query;
 use outlast::node::reply::encode;
-use outlast::node::router::{Block, Route, Router};
+use outlast::node::router::Router;
 use outlast::node::setup::Environment;
 use outlast::node::task::Scope;
-use outlast::ops::catalogue;
-use outlast::ops::dns_metrics::ServerMetrics;
 use outlast::ops::jitter::Jitter;
-use outlast::source::{Listed, UPDATE_QUEUE, Update, Wanted};
+use outlast::source::{UPDATE_QUEUE, Update, Wanted};
 use outlast::testkit::client::{self, Answer};
+use outlast::testkit::lanes::Lanes;
 use outlast::testkit::node::Log;
 use outlast::zone::object::Object;
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::routed::{self, whole_state};
 use super::unwired::{environment, planned, writer};
 use super::upstream::Upstream;
+use super::ways::{Said, Transcript, Way};
 
 /// Often enough to let every task that can go on go on.
 const TURNS: usize = 64;
+
+/// Who asks.
+const SOURCE: &str = "10.0.0.1:5353";
 
 /// The labels that all series of a script's cache share.
 const LABELS: &str = "zones=\".\"";
@@ -47,6 +51,10 @@ pub(super) struct World {
     pub(super) upstream: Upstream,
     /// Everything that was logged.
     pub(super) log: Log,
+    /// Every reply so far.
+    pub(super) transcript: Transcript,
+    /// The way that queries take.
+    way: Way,
     /// The node.
     node: Option<Node>,
     /// What was saved, and when.
@@ -59,6 +67,8 @@ pub(super) struct World {
 struct Node {
     environment: Environment,
     router: Arc<Router>,
+    /// Answers what it can inline.
+    lanes: Mutex<Lanes>,
     /// Its cache.
     cache: Option<Arc<cache::Shared>>,
     /// The source's end of the queue, if there is a cluster.
@@ -75,6 +85,8 @@ pub(super) struct Ask {
     pub(super) rd: bool,
     /// CD
     pub(super) cd: bool,
+    /// All of it, for people.
+    text: String,
     query: client::Query,
     protocol: Protocol,
     /// What becomes of it where places to wait in are scarce.
@@ -103,7 +115,7 @@ impl Ask {
                 ["do", "cd", "ad", "no-rd", "no-opt", "subnet", "tcp", "ch", "no-wait", "turned-away"];
             assert!(known.contains(flag), "no such flag: {flag}");
         }
-        let mut query = client::Query::new(name, kind).rd(!has("no-rd"));
+        let mut query = client::Query::new(name, kind).id(0).rd(!has("no-rd"));
         if !has("no-opt") {
             query = query.edns(1232);
         }
@@ -127,6 +139,7 @@ impl Ask {
             name: (*name).to_owned(),
             rd: !has("no-rd"),
             cd: has("cd"),
+            text: words.join(" "),
             query,
             protocol,
             scarcity: match (has("no-wait"), has("turned-away")) {
@@ -140,12 +153,14 @@ impl Ask {
 
 impl World {
     /// No node, and an upstream that knows nothing.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(way: Way) -> Self {
         Self {
             corefile: Vec::new(),
             objects: Vec::new(),
             upstream: Upstream::new(),
             log: Log::start(),
+            transcript: Vec::new(),
+            way,
             node: None,
             saved: None,
             origin: Instant::now(),
@@ -204,14 +219,9 @@ impl World {
         let cache = plan.process.caches.pop().map(|kept| kept.cache);
         let server = plan.servers.pop().expect("there is a server block");
         let upstream: Arc<dyn Plugin> = Arc::new(self.upstream.clone());
-        let beyond = |route: Route| {
-            let plugins = route.block.plugins.iter().cloned().chain([upstream.clone()]).collect();
-            Route { zone: route.zone, block: Arc::new(Block { plugins }) }
-        };
-        let routes = server.routes.into_iter().map(beyond).collect();
-        let counted = Arc::new(ServerMetrics::new(metrics, &server.identity, &server.counted));
-        let router = Router::new(server.identity, routes, counted, metrics.counter(catalogue::PANICS, &[]));
-        Node { router, cache, source, stop, environment }
+        let router = routed::router(server, &upstream, metrics);
+        let lanes = Mutex::new(Lanes::of_router(router.clone(), metrics));
+        Node { router, lanes, cache, source, stop, environment }
     }
 
     /// Ends the node.
@@ -241,11 +251,7 @@ impl World {
     /// The cluster's source lists everything, and proves it.
     pub(super) async fn tell_state(&mut self) {
         let (updates, wanted) = self.node().source.as_ref().expect("there is a cluster");
-        let kinds = wanted.kinds();
-        let objects = self.objects.iter().filter(|o| kinds.has(o.kind())).cloned();
-        let entries = objects.map(|object| Listed::Object { object, trigger: None }).collect();
-        let fresh = Update::Fresh { as_of: Instant::now() };
-        for update in [Update::ListPart { kinds, entries }, Update::ListEnd { kinds }, fresh] {
+        for update in whole_state(&self.objects, wanted.kinds()) {
             updates.send(update).await.expect("the writer listens");
         }
         settle().await;
@@ -269,19 +275,36 @@ impl World {
     // === Its clients ===
 
     /// Asks so many times at once; each answer, and how long it took.
-    pub(super) async fn ask(&self, ask: &Ask, times: usize) -> Vec<(Answer, Duration)> {
-        let router = &self.node().router;
+    pub(super) async fn ask(&mut self, ask: &Ask, times: usize) -> Vec<(Answer, Duration)> {
+        let node = self.node();
         let answers = (0..times).map(|_| async {
-            let query = pass(ask, router);
+            if let Some(reply) = self.ask_inline(ask) {
+                return (reply, Duration::ZERO, true);
+            }
+            let query = pass(ask, &node.router);
             let began = Instant::now();
-            let reply = router.answer(&query).await.expect("every query gets a reply");
+            let reply = node.router.answer(&query).await.expect("every query gets a reply");
             let took = began.elapsed();
-            let bytes = encode(&query, &reply).expect("a reply can be encoded");
-            (Answer::parse(bytes).unwrap(), took)
+            (encode(&query, &reply).expect("a reply can be encoded"), took, false)
         });
         let answers = join_all(answers).await;
         settle().await;
-        answers
+        let said = answers.iter().map(|(reply, _, inline)| Said {
+            question: ask.text.clone(),
+            reply: reply.clone(),
+            inline: *inline,
+        });
+        self.transcript.extend(said);
+        answers.into_iter().map(|(reply, took, _)| (Answer::parse(reply).unwrap(), took)).collect()
+    }
+
+    /// The lane's reply, where queries come to it.
+    fn ask_inline(&self, ask: &Ask) -> Option<Vec<u8>> {
+        if self.way == Way::General || ask.protocol != Protocol::Udp {
+            return None;
+        }
+        let source = SOURCE.parse().unwrap();
+        self.node().lanes.lock().unwrap().inline(&ask.query.bytes(), source)
     }
 
     /// Asks, and goes away without an answer.
@@ -313,7 +336,7 @@ impl World {
 
 /// The query as it passes the gate.
 fn pass(ask: &Ask, router: &Arc<Router>) -> Arc<Query> {
-    let (source, local) = ("10.0.0.1:5353".parse().unwrap(), "127.0.0.1:53".parse().unwrap());
+    let (source, local) = (SOURCE.parse().unwrap(), "127.0.0.1:53".parse().unwrap());
     match judge(&ask.query.bytes(), source, local, ask.protocol, router) {
         Gate::Pass(query) => match ask.scarcity {
             Scarcity::None => query,

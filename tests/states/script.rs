@@ -55,13 +55,25 @@ use super::SCENARIOS;
 use super::expect::{Expect, range};
 use super::objects::{key, kind, kinds, object};
 use super::vigil::Vigil;
+use super::ways::{Transcript, Way, compare};
 use super::world::World;
 
-/// Plays a script of [`SCENARIOS`].
-pub(super) async fn play(name: &str) {
+/// Plays a script of [`SCENARIOS`] by both ways that queries take; what it expects holds by both, and both say the same.
+pub(super) fn play(name: &str) {
+    // A clock, a disk and a log of its own for each.
+    let [general, lane] = Way::BOTH.map(|way| {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(play_by(way, name))
+    });
+    compare(&general, &lane).unwrap_or_else(|differs| panic!("{name}: {differs}"));
+}
+
+/// Plays a script, and returns everything that was said.
+async fn play_by(way: Way, name: &str) -> Transcript {
     let path = format!("{SCENARIOS}/{name}.txt");
     let script = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let mut stage = Stage { world: World::new(), reply: None };
+    let mut stage = Stage { world: World::new(way), reply: None };
     let (mut expectations, mut next) = (0, 0);
     // The first line of what is repeated, and how often it still is.
     let mut repeated = None;
@@ -87,11 +99,12 @@ pub(super) async fn play(name: &str) {
         }
         let played = AssertUnwindSafe(stage.play(&words)).catch_unwind().await;
         if played.is_err() {
-            panic!("{path}:{}: {line}\n{}", number + 1, stage.world.log.text());
+            panic!("{path}:{}: {line} ({way:?})\n{}", number + 1, stage.world.log.text());
         }
         expectations += usize::from(words[0] == "expect");
     }
     assert!(expectations > 0, "{path} expects nothing");
+    stage.world.transcript
 }
 
 /// The world, and the reply to the last question.

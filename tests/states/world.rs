@@ -1,5 +1,6 @@
 //! A node without sockets, the world around it, and a clock that stands still until a script moves it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,9 +14,7 @@ use outlast::node::chain::{Next, Outcome, Plugin};
 use outlast::node::gate::{Gate, judge};
 use outlast::node::query::Query;
 use outlast::node::reply::{Reply, encode};
-use outlast::node::router::{Block, Route, Router};
-use outlast::ops::catalogue;
-use outlast::ops::dns_metrics::ServerMetrics;
+use outlast::node::router::Router;
 use outlast::ops::jitter::Jitter;
 use outlast::ops::metrics::Metrics;
 use outlast::ops::readiness::{Monitor, Readiness, State};
@@ -25,17 +24,20 @@ use outlast::source::{Listed, Resume, SourceConfig, UPDATE_QUEUE, Update, Wanted
 use outlast::store::Store;
 use outlast::store::control::Control;
 use outlast::testkit::client::{self, Answer};
+use outlast::testkit::lanes::Lanes;
 use outlast::testkit::node::Log;
 use outlast::testkit::upstream::FakeUpstream;
-use outlast::zone::object::{Kind, Kinds, Object};
+use outlast::zone::object::{Kind, Kinds, Object, Shape};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::apiserver::ApiServer;
+use super::routed::{self, whole_state};
 use super::unwired::{environment, planned, unix_ms, writer};
 use super::vigil::Vigil;
+use super::ways::{Said, Transcript, Way};
 
 /// Often enough to let every task that can go on go on.
 const TURNS: usize = 64;
@@ -62,8 +64,12 @@ pub(super) struct World {
     pub(super) log: Log,
     /// Questions that are asked all the time.
     pub(super) vigils: Vec<Vigil>,
+    /// Every reply so far.
+    pub(super) transcript: Transcript,
     /// The API server that nodes follow; without one, the script says what the source says.
     pub(super) apiserver: Option<ApiServer>,
+    /// The way that queries take.
+    way: Way,
     /// The node.
     node: Option<Node>,
     /// The snapshots.
@@ -76,6 +82,8 @@ pub(super) struct World {
 struct Node {
     /// Answers.
     router: Arc<Router>,
+    /// Answers what it can inline.
+    lanes: Lanes,
     /// What it answers from.
     store: Arc<Store>,
     /// Counts.
@@ -104,7 +112,7 @@ struct Node {
 
 impl World {
     /// No node, no objects, an empty disk.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(way: Way) -> Self {
         Self {
             options: Vec::new(),
             objects: Vec::new(),
@@ -113,7 +121,9 @@ impl World {
             upstream: Arc::default(),
             log: Log::start(),
             vigils: Vec::new(),
+            transcript: Vec::new(),
             apiserver: None,
+            way,
             node: None,
             dir: tempfile::tempdir().unwrap(),
             origin: Instant::now(),
@@ -176,13 +186,8 @@ impl World {
 
         let server = plan.servers.pop().expect("there is a server block");
         let upstream: Arc<dyn Plugin> = Arc::new(Upstream(self.upstream.clone()));
-        let beyond = |route: Route| {
-            let plugins = route.block.plugins.iter().cloned().chain([upstream.clone()]).collect();
-            Route { zone: route.zone, block: Arc::new(Block { plugins }) }
-        };
-        let routes = server.routes.into_iter().map(beyond).collect();
-        let counted = Arc::new(ServerMetrics::new(metrics, &server.identity, &server.counted));
-        let router = Router::new(server.identity, routes, counted, metrics.counter(catalogue::PANICS, &[]));
+        let router = routed::router(server, &upstream, metrics);
+        let lanes = Lanes::of_router(router.clone(), metrics);
 
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
         let stop = CancellationToken::new();
@@ -202,6 +207,7 @@ impl World {
         };
         self.node = Some(Node {
             router,
+            lanes,
             store,
             metrics: environment.metrics.clone(),
             readiness,
@@ -266,10 +272,8 @@ impl World {
         if let Some(kind) = without {
             kinds = kinds.without(kind);
         }
-        let objects = self.objects.iter().filter(|o| kinds.has(o.kind())).cloned();
-        let entries = objects.map(|object| Listed::Object { object, trigger: None }).collect();
-        let fresh = Update::Fresh { as_of: Instant::now() };
-        self.tell_at_once([Update::ListPart { kinds, entries }, Update::ListEnd { kinds }, fresh]).await;
+        let state = whole_state(&self.objects, kinds);
+        self.tell_at_once(state).await;
     }
 
     /// The source sends a part of a list.
@@ -361,22 +365,62 @@ impl World {
 
     /// Asks, and says how long the reply took.
     pub(super) async fn ask(&mut self, name: &str, kind: RecordType, opt: bool) -> (Answer, Duration) {
-        let mut question = client::Query::new(name, kind);
+        let mut question = client::Query::new(name, kind).id(0);
         if opt {
             question = question.edns(1232);
         }
+        let bytes = question.bytes();
+        let source = "10.0.0.1:5353".parse().unwrap();
+        let inline = match self.way {
+            Way::Lane => self.node().lanes.inline(&bytes, source),
+            Way::General => None,
+        };
+        let is_inline = inline.is_some();
+        let (reply, took) = match inline {
+            Some(reply) => (reply, Duration::ZERO),
+            None => self.ask_generally(name, &bytes, source).await,
+        };
+        let question = format!("{name} {kind}");
+        self.transcript.push(Said { question, reply: reply.clone(), inline: is_inline });
+        let answer = Answer::parse(reply).unwrap();
+        let has_its_say = self.fallback.is_some() && answer.rcode() == ResponseCode::NXDomain;
+        let is_for_others = has_its_say || self.is_alias(name) || !is_from_the_table(&answer);
+        assert!(
+            self.way == Way::General || is_inline || is_for_others,
+            "{name} {kind} is answered from the table, and not inline: {:?}",
+            answer.message
+        );
+        (answer, took)
+    }
+
+    /// Whether a name is an ExternalName service's: somebody has to look where it leads.
+    fn is_alias(&self, name: &str) -> bool {
+        self.objects.iter().any(|object| match object {
+            Object::Service(o) if matches!(o.shape, Shape::ExternalName(_)) => {
+                name.trim_end_matches('.') == format!("{}.{}.svc.cluster.local", o.name, o.namespace)
+            }
+            _ => false,
+        })
+    }
+
+    /// The general handler's reply.
+    async fn ask_generally(
+        &mut self,
+        name: &str,
+        question: &[u8],
+        source: SocketAddr,
+    ) -> (Vec<u8>, Duration) {
         // While a fallback is to answer over its sockets, time stands still.
         let hold = (self.fallback.is_some() && !self.fallback_is_silent).then(hold_time);
         let router = &self.node().router;
         let local = "127.0.0.1:53".parse().unwrap();
-        let gate = judge(&question.bytes(), "10.0.0.1:5353".parse().unwrap(), local, Protocol::Udp, router);
+        let gate = judge(question, source, local, Protocol::Udp, router);
         let Gate::Pass(query) = gate else { panic!("{name}: the gate does not let it pass") };
         let began = Instant::now();
         let reply = router.answer(&query).await.expect("every query gets a reply");
         let took = began.elapsed();
         drop(hold);
-        let bytes = encode(&query, &reply).expect("a reply can be encoded");
-        (Answer::parse(bytes).unwrap(), took)
+        (encode(&query, &reply).expect("a reply can be encoded"), took)
     }
 
     /// The value of a series, spelled as in a scrape.
@@ -408,6 +452,12 @@ impl Node {
             proving.abort();
         }
     }
+}
+
+/// Whether a reply is our own, and says more than what is missing to say more.
+fn is_from_the_table(answer: &Answer) -> bool {
+    let header = &answer.message.metadata;
+    header.authoritative && matches!(header.response_code, ResponseCode::NoError | ResponseCode::NXDomain)
 }
 
 /// Lets every task go on that can, without letting time pass.

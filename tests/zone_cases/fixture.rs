@@ -28,7 +28,8 @@ pub(crate) fn write(path: &Path) {
     std::fs::write(path, list.to_string()).unwrap();
 }
 
-fn objects() -> Vec<Object> {
+/// Its objects, as far as they are part of answers.
+pub(crate) fn objects() -> Vec<Object> {
     let mut objects = namespaces();
     objects.extend(cluster_services());
     objects.extend(headless_services());

@@ -4,6 +4,10 @@
 //! next gets all of them in the letter case of their own question by overwriting one name. All TTLs of a kept reply
 //! are the same number, so they are overwritten too. Nothing has to be decoded to answer from this.
 //!
+//! Whether a message can be given as it is, whatever the next one's letter case, is known beforehand: names are shortened
+//! by pointers to what stands before them in the same letter case, so a name that ends as the question does, but for
+//! letter case, would be shortened for those alone who spell the question as it does.
+//!
 //! Every index is checked; no bytes can make these functions panic or read out of bounds.
 
 use super::super::wire;
@@ -27,6 +31,8 @@ pub struct Packet {
     ttls: Box<[u16]>,
     /// How long it would be without name compression, as metrics count it.
     uncompressed: u32,
+    /// See [`Packet::takes_any_case`].
+    takes_any_case: bool,
 }
 
 impl Packet {
@@ -36,7 +42,10 @@ impl Packet {
         if message.len() > wire::MAX_MESSAGE {
             return None;
         }
-        let mut at = wire::Question::read(&message)?.end();
+        let question = wire::Question::read(&message)?;
+        let asked: Vec<&[u8]> = wire::labels(&message, wire::HEADER).collect();
+        let mut takes_any_case = true;
+        let mut at = question.end();
         let counts = [6, 8, 10].map(|at| wire::u16_at(&message, at).map(usize::from));
         let records = counts.into_iter().sum::<Option<usize>>()?;
         let mut ttls = Vec::new();
@@ -50,12 +59,21 @@ impl Packet {
             ttls.push(u16::try_from(fields + TTL_AT).ok()?);
             let data = fields + DATA_AT;
             let end = data + usize::from(wire::u16_at(&message, fields + LENGTH_AT)?);
-            uncompressed +=
-                wire::whole_name_len(&message, at)? + DATA_AT + data_len(&message, kind, data..end)?;
+            let mut names = wire::whole_name_len(&message, at)?;
+            takes_any_case &= follows(&message, at, &asked);
+            // What is left of the data, its names apart.
+            let mut rest = end.checked_sub(data)?;
+            for name in names_in(&message, kind, data)? {
+                names += wire::whole_name_len(&message, name)?;
+                rest = rest.checked_sub(wire::skip_name(&message, name)? - name)?;
+                takes_any_case &= follows(&message, name, &asked);
+            }
+            uncompressed += names + DATA_AT + rest;
             at = end;
         }
         let uncompressed = u32::try_from(uncompressed).ok()?;
-        (at == message.len()).then(|| Self { message: message.into(), ttls: ttls.into(), uncompressed })
+        let is_whole = at == message.len();
+        is_whole.then(|| Self { message: message.into(), ttls: ttls.into(), uncompressed, takes_any_case })
     }
 
     /// Where the TTLs of its records are.
@@ -66,6 +84,12 @@ impl Packet {
     /// How long it would be without name compression, in bytes.
     pub const fn uncompressed_len(&self) -> usize {
         self.uncompressed as usize
+    }
+
+    /// Whether it is written the same for every letter case of the question: no name in it ends as the question does in
+    /// other letters.
+    pub const fn takes_any_case(&self) -> bool {
+        self.takes_any_case
     }
 
     /// The message as it was taken in.
@@ -116,18 +140,25 @@ impl Packet {
     }
 }
 
-/// How long the data of a record is once its names stand in full. Only types of RFC 1035 §3.3 have compressed ones.
-fn data_len(message: &[u8], kind: u16, data: std::ops::Range<usize>) -> Option<usize> {
-    let name = |at| wire::whole_name_len(message, at);
-    Some(match kind {
+/// Where in the data of a record its names begin that may be written by pointers: those of RFC 1035 §3.3 alone.
+fn names_in(message: &[u8], kind: u16, data: usize) -> Option<impl Iterator<Item = usize>> {
+    let [first, second] = match kind {
         // NS, CNAME and PTR.
-        2 | 5 | 12 => name(data.start)?,
+        2 | 5 | 12 => [Some(data), None],
         // SOA: two names and five numbers.
-        6 => name(data.start)? + name(wire::skip_name(message, data.start)?)? + 20,
+        6 => [Some(data), Some(wire::skip_name(message, data)?)],
         // MX: a number and a name.
-        15 => 2 + name(data.start + 2)?,
-        _ => data.len(),
-    })
+        15 => [Some(data + 2), None],
+        _ => [None, None],
+    };
+    Some(first.into_iter().chain(second))
+}
+
+/// Whether the labels at the end of a name that are the question's but for letter case are so in every letter.
+fn follows(message: &[u8], at: usize, question: &[&[u8]]) -> bool {
+    let name: Vec<&[u8]> = wire::labels(message, at).collect();
+    let pairs = name.iter().rev().zip(question.iter().rev());
+    pairs.take_while(|(own, asked)| own.eq_ignore_ascii_case(asked)).all(|(own, asked)| own == asked)
 }
 
 #[cfg(test)]
@@ -179,6 +210,32 @@ mod tests {
             ("nothing", Vec::new()),
         ] {
             assert_eq!(Packet::new(message), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_differs_from_the_question_in_letter_case_is_not_for_every_letter_case() {
+        // An alias of `a.Test.`, whose target and its address are these names.
+        let message = |target: &[u8], owner: &[u8]| {
+            let record = |owner: &[u8], kind: u8, data: &[u8]| {
+                [owner, &[0, kind, 0, 1, 0, 0, 0, 60, 0, data.len() as u8], data].concat()
+            };
+            let header = [0, 0, 0x81, 0x80, 0, 1, 0, 2, 0, 0, 0, 0];
+            let question = b"\x01a\x04Test\0\0\x01\0\x01";
+            [&header[..], question, &record(b"\xc0\x0c", 5, target), &record(owner, 1, &[192, 0, 2, 1])]
+                .concat()
+        };
+        for (name, target, owner, want) in [
+            ("pointers", &b"\x01b\xc0\x0e"[..], &b"\xc0\x24"[..], true),
+            ("in full, the same letters", b"\x01b\x04Test\0", b"\x01b\x04Test\0", true),
+            ("elsewhere", b"\x01b\x04else\0", b"\x01b\x04ELSE\0", true),
+            ("the root", b"\0", b"\0", true),
+            ("a target in other letters", b"\x01b\x04test\0", b"\x01b\xc0\x0e", false),
+            ("an owner in other letters", b"\x01b\xc0\x0e", b"\x01b\x04TEST\0", false),
+            ("the name itself in other letters", b"\x01A\xc0\x0e", b"\xc0\x24", false),
+        ] {
+            let packet = Packet::new(message(target, owner)).unwrap();
+            assert_eq!(packet.takes_any_case(), want, "{name}");
         }
     }
 

@@ -20,7 +20,7 @@
 //! * A step that has counted, marked or written nothing yet may leave a question to the general handler; one that
 //!   has may not, but for what was written, which is forgotten.
 //! * A block whose plugins are not all known here has a lane up to the first such plugin: questions that come so far
-//!   are left to the general handler.
+//!   are left to the general handler. Whether a plugin behind it has a name in memory is known all the same.
 
 pub mod names;
 pub mod question;
@@ -126,6 +126,8 @@ pub enum Outcome {
 pub struct Lane {
     /// Those that answer, in the order of the chain.
     steps: Vec<Arc<dyn Step>>,
+    /// Those behind the first plugin that is not known here: they are asked for nothing but what they have in memory.
+    beyond: Vec<Arc<dyn Step>>,
     /// Whether queries are counted.
     counts: bool,
     /// What the server makes of replies.
@@ -135,14 +137,17 @@ pub struct Lane {
 impl Lane {
     /// The lane of a block; `identity` is its listener's.
     pub fn new(plugins: &Chain, identity: &str) -> Self {
-        let mut lane = Self { steps: Vec::new(), counts: false, framing: Framing::default() };
+        let (steps, beyond) = (Vec::new(), Vec::new());
+        let mut lane = Self { steps, beyond, counts: false, framing: Framing::default() };
+        let mut has_ended = false;
         for plugin in plugins.iter() {
             match plugin.clone().role(identity) {
                 Role::None => {}
+                Role::Answers(step) if has_ended => lane.beyond.push(step),
                 Role::Answers(step) => lane.steps.push(step),
-                Role::General => break,
+                Role::General => has_ended = true,
                 // It would have a part in the answers of those before it.
-                _ if !lane.steps.is_empty() => break,
+                _ if has_ended || !lane.steps.is_empty() => has_ended = true,
                 Role::Counts => lane.counts = true,
                 Role::Shuffles => lane.framing.shuffles = true,
                 Role::Payload(size) => lane.framing.max_payload = Some(size),
@@ -154,8 +159,9 @@ impl Lane {
 
     /// Answers a question into `buffer`, if that takes no more than memory.
     pub fn answer(&self, question: &Question<'_>, worker: &mut Worker, buffer: &mut [u8]) -> Outcome {
-        let holder = self.steps.iter().position(|step| step.has(question.labels()));
-        let in_memory = holder.is_some();
+        let has = |step: &Arc<dyn Step>| step.has(question.labels());
+        let holder = self.steps.iter().position(has);
+        let in_memory = holder.is_some() || self.beyond.iter().any(has);
         let mut writer = Writer::new(buffer, self.framing);
         for (at, step) in self.steps.iter().enumerate() {
             let is_behind = holder.is_some_and(|holder| at > holder);

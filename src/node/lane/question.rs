@@ -21,11 +21,15 @@ const CLASS_IN: u16 = 1;
 /// and ANY have rules of their own.
 const SPECIAL: [u16; 4] = [43, 251, 252, 255];
 
+/// An option whose content is looked at, and is a malformed query where it is wrong (RFC 7871 §7.1.2); nobody in a
+/// cluster sends one.
+const READ: u16 = opt::CLIENT_SUBNET;
+
 /// DO, in the flags of an OPT record (RFC 3225).
 const DNSSEC_OK: u8 = 0x80;
 
-/// A query as stub resolvers send it: one question of class IN, and perhaps an OPT record of version 0. Nothing else
-/// is in the message.
+/// A query as stub resolvers send it: one question of class IN, and perhaps an OPT record of version 0 without a client
+/// subnet. Nothing else is in the message.
 pub struct Question<'a> {
     /// The message.
     bytes: &'a [u8],
@@ -81,9 +85,9 @@ impl<'a> Question<'a> {
         }
         let opt = opt::find(bytes, end).ok()??;
         question.dnssec_ok = flags & DNSSEC_OK != 0;
-        let is_all = opt.options_len() == options.len();
+        let is_plain = opt.options_len() == options.len() && !opt.has(bytes, READ);
         question.opt = Some(opt);
-        is_all.then_some(question)
+        is_plain.then_some(question)
     }
 
     /// The message.
@@ -203,6 +207,8 @@ mod tests {
             case("without EDNS", a().bytes(), Some((0, false))),
             case("with EDNS", a().edns(1232).bytes(), Some((1232, false))),
             case("with a cookie", a().edns(1232).option(10, b"12345678").bytes(), Some((1232, false))),
+            case("with a client subnet", a().option(8, b"\0\x01\x18\0\xc0\0\x02").bytes(), None),
+            case("with half a client subnet", a().option(8, b"\0\x01\x18\0\xc0").bytes(), None),
             case("a small size", a().edns(7).bytes(), Some((7, false))),
             case("without RD", edit(a(), |b| b[2] = 0), Some((0, false))),
             case("AD and CD", edit(a(), |b| b[3] = 0x30), Some((0, false))),

@@ -83,9 +83,7 @@ impl Asked<'_> {
     /// What is known of the question, and a hit for it.
     fn find(&self, now: Moment) -> Found {
         let found = self.inner.find(&self.key, self.query.labels(), now);
-        for entry in [&found.positive, &found.denial].into_iter().flatten() {
-            entry.usage.hit(now, self.inner.pause);
-        }
+        self.inner.hit(&found, now);
         found
     }
 

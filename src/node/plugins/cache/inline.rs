@@ -16,7 +16,6 @@ use crate::node::lane::question::Question;
 use crate::node::lane::worker::Worker;
 use crate::node::lane::writer::{Flags, NotHere, Writer};
 use crate::node::lane::{Asked, Reached, Step, Written};
-use crate::node::opt::CLIENT_SUBNET;
 
 /// IN, RFC 1035 §3.2.4: the lane has no other class.
 const CLASS_IN: u16 = 1;
@@ -47,10 +46,6 @@ impl Step for Hits {
         if !is_mine || !self.inner.has_zone_of(question.labels()) {
             return Reached::Next;
         }
-        // A subnet's answer is nobody else's.
-        if question.opt().is_some_and(|opt| opt.has(question.bytes(), CLIENT_SUBNET)) {
-            return Reached::General;
-        }
         let now = self.inner.shared.store.moment(worker.now());
         let Some(key) = key(question) else { return Reached::General };
         let found = self.inner.find(&key, question.labels(), now);
@@ -66,9 +61,13 @@ impl Step for Hits {
         if entry.due.is_some_and(|due| now >= due.at) {
             return Reached::General;
         }
+        // In this client's letter case other names may be written by a pointer than those that are.
+        if !entry.reply.takes_any_case() {
+            return Reached::General;
+        }
         match self.write(question, entry, now, worker, reply) {
             Ok(written) => {
-                entry.usage.hit(now, self.inner.pause);
+                self.inner.hit(&found, now);
                 self.counters.requests.increment_in(&mut worker.shard, 1);
                 self.counters.hits_of(entry.class.is_denial()).increment_in(&mut worker.shard, 1);
                 Reached::Reply(written)

@@ -71,6 +71,13 @@ impl Inner {
         found
     }
 
+    /// Somebody has asked for what was found.
+    pub(super) fn hit(&self, found: &Found, now: Moment) {
+        for entry in [&found.positive, &found.denial].into_iter().flatten() {
+            entry.usage.hit(now, self.pause);
+        }
+    }
+
     /// The TTL that an entry which is good is given with, in seconds.
     pub(super) fn ttl(&self, entry: &Entry, now: Moment) -> u32 {
         if self.policy.keep_ttl { entry.ttl } else { entry.remaining(now) }

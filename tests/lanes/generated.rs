@@ -1,0 +1,253 @@
+//! Packets by the thousand, in worlds that change under them: services come and go, data gets old, what is kept
+//! expires, upstreams fail.
+
+use std::time::Duration;
+
+use outlast::source::{Event, Update};
+use outlast::zone::change::Change;
+use outlast::zone::object::Object;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use crate::outside::{GLUE, WORLD};
+use crate::packets::{Packet, Packets};
+use crate::pair::Pair;
+use crate::score::{Score, class};
+use crate::{fixture, irregular};
+
+/// Packets of all tests together, unless `OUTLAST_TEST_PACKETS` says otherwise: seconds without optimisation.
+const PACKETS: usize = 50_000;
+
+/// Packets that one pair of nodes is asked, so that what a cache keeps of them fits into it: which entry has to go is
+/// a matter of chance.
+const ROUND: usize = 5_000;
+
+/// Packets between two changes of the world.
+const CALM: usize = 250;
+
+/// The longest time that passes between them.
+const LONGEST: Duration = Duration::from_secs(12);
+
+/// How the nodes are configured.
+struct Setting {
+    /// For people.
+    name: &'static str,
+    /// The Corefile.
+    corefile: &'static str,
+    /// The least share of plain packets of these classes that is answered inline.
+    floors: &'static [(&'static str, f64)],
+}
+
+#[tokio::test(start_paused = true)]
+async fn generated_with_the_corefile_of_kubeadm() {
+    play(&Setting {
+        name: "kubeadm",
+        corefile: ".:53 {
+            errors
+            health
+            ready
+            prometheus
+            kubernetes cluster.local in-addr.arpa ip6.arpa {
+                source file /nowhere
+                pods insecure
+                fallthrough in-addr.arpa ip6.arpa
+                ttl 30
+            }
+            cache 300
+            loop
+            reload
+            loadbalance
+        }",
+        floors: &[
+            ("cluster A", 0.95),
+            ("cluster SRV", 0.7),
+            ("cluster NXDOMAIN", 0.95),
+            ("cluster NODATA", 0.95),
+            ("reverse PTR", 0.95),
+            ("outside A", 0.5),
+        ],
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn generated_with_sizes_and_identifiers() {
+    play(&Setting {
+        name: "sizes",
+        corefile: ".:53 {
+            prometheus
+            nsid node-1
+            bufsize 600
+            cache 60 {
+                prefetch 3 1m 20%
+                serve_stale 1h immediate
+            }
+            kubernetes cluster.local in-addr.arpa ip6.arpa {
+                source file /nowhere
+                pods verified
+                endpoint_pod_names
+            }
+        }",
+        floors: &[("cluster A", 0.9), ("cluster NXDOMAIN", 0.95), ("outside A", 0.5)],
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn generated_with_names_that_fall_through() {
+    play(&Setting {
+        name: "fallthrough",
+        corefile: ".:53 {
+            prometheus
+            cache 30
+            template IN AAAA v6.example {
+                rcode NXDOMAIN
+            }
+            kubernetes cluster.local in-addr.arpa ip6.arpa {
+                source file /nowhere
+                pods insecure
+                fallthrough
+            }
+        }",
+        floors: &[("outside A", 0.5)],
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn generated_with_names_that_fall_through_to_a_cache() {
+    play(&Setting {
+        name: "fallthrough, no template",
+        corefile: ".:53 {
+            prometheus
+            cache 30
+            kubernetes cluster.local in-addr.arpa ip6.arpa {
+                source file /nowhere
+                pods insecure
+                fallthrough
+            }
+        }",
+        floors: &[("outside A", 0.5), ("cluster A", 0.9), ("cluster NXDOMAIN", 0.3)],
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn generated_with_the_corefile_of_node_cache() {
+    play(&Setting {
+        name: "node-cache",
+        corefile: "cluster.local:53 {
+            errors
+            cache {
+                success 9984 30
+                denial 9984 5
+            }
+            reload
+            prometheus :9253
+        }
+        in-addr.arpa:53 {
+            errors
+            cache 30
+            prometheus :9253
+        }
+        ip6.arpa:53 {
+            errors
+            cache 30
+            prometheus :9253
+        }
+        .:53 {
+            errors
+            cache 30
+            loadbalance
+            prometheus :9253
+        }",
+        floors: &[("outside A", 0.5), ("cluster NXDOMAIN", 0.3)],
+    })
+    .await;
+}
+
+/// How many packets this test is to ask.
+fn packets() -> usize {
+    let all = std::env::var("OUTLAST_TEST_PACKETS").map_or(PACKETS, |text| text.parse().unwrap());
+    all.div_ceil(5)
+}
+
+/// Asks packets of pairs of nodes, round by round.
+async fn play(setting: &Setting) {
+    let Setting { name, corefile, floors } = setting;
+    let objects: Vec<_> = irregular::objects().into_iter().chain(fixture::objects()).collect();
+    let (mut plain, mut others) = (Score::default(), Score::default());
+    let mut left = packets();
+    let mut seed = 0;
+    while left > 0 {
+        seed += 1;
+        let count = left.min(ROUND);
+        left -= count;
+        let mut round = Round::start(name, corefile, objects.clone(), seed).await;
+        let mut packets = Packets::new(&objects, seed);
+        for number in 0..count {
+            if number % CALM == 0 {
+                round.change(number > count / 2).await;
+            }
+            let Packet { bytes, plain: is_plain } = packets.next();
+            let answered = round.pair.ask(&bytes).await.unwrap_or_else(|differ| {
+                panic!("{name}, round {seed}, packet {number}, {bytes:02x?}\n{differ}")
+            });
+            let score = if is_plain { &mut plain } else { &mut others };
+            score.add(class(answered.reply.as_deref()), answered.inline);
+        }
+        round.pair.have_counted_the_same();
+    }
+    let (inline, all) = plain.total();
+    println!("{name}: {inline} of {all} plain packets inline\n{plain}");
+    let (inline, all) = others.total();
+    println!("{name}: {inline} of {all} other packets inline\n{others}");
+    for (class, floor) in *floors {
+        let share = plain.share(class, 20);
+        assert!(share >= *floor, "{name}: {share:.2} of '{class}' inline, and {floor} are wanted\n{plain}");
+    }
+}
+
+/// A pair of nodes and what becomes of the world around them.
+struct Round {
+    pair: Pair,
+    /// The cluster.
+    objects: Vec<Object>,
+    /// Decides what happens.
+    rng: SmallRng,
+    /// Whether upstreams answer.
+    answers: bool,
+}
+
+impl Round {
+    async fn start(name: &str, corefile: &str, objects: Vec<Object>, seed: u64) -> Self {
+        println!("{name}, round {seed}");
+        // Addresses of other names keep the lane from changing the order of any.
+        let glue = if corefile.contains("loadbalance") { &[][..] } else { &GLUE };
+        let pair = Pair::start(corefile, &[&WORLD[..], glue].concat());
+        pair.tell_state(&objects).await;
+        Self { pair, objects, rng: SmallRng::seed_from_u64(seed), answers: true }
+    }
+
+    /// Time passes, and something happens in it; from some moment on nothing is heard of the cluster any more.
+    async fn change(&mut self, is_cut_off: bool) {
+        let time = self.rng.random_range(0..LONGEST.as_millis() as u64);
+        self.pair.advance(Duration::from_millis(time)).await;
+        if !is_cut_off {
+            let at = self.rng.random_range(0..self.objects.len());
+            let object = self.objects[at].clone();
+            // Half of what is taken away comes back.
+            let change =
+                if self.rng.random_bool(0.5) { Change::Delete(object.key()) } else { Change::Upsert(object) };
+            let event = || Event { change: change.clone(), trigger: None, held: None };
+            self.pair.tell(|| Update::Changes(vec![event()])).await;
+            let as_of = tokio::time::Instant::now();
+            self.pair.tell(|| Update::Fresh { as_of }).await;
+        }
+        // They fail for a part of the time.
+        if self.rng.random_ratio(if self.answers { 1 } else { 3 }, 6) {
+            self.answers = !self.answers;
+            self.pair.outside(if self.answers { &["answers"] } else { &["is", "failing"] });
+        }
+    }
+}
