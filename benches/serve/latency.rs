@@ -93,6 +93,11 @@ impl Latencies {
         Ok(Self { all, lost })
     }
 
+    /// Queries with a reply.
+    pub(crate) fn answered(&self) -> u64 {
+        self.all.len() as u64
+    }
+
     /// p50, p99 and p99.9 of the answered ones, in microseconds; NaN where there are none.
     pub(crate) fn percentiles(&self) -> [f64; 3] {
         let last = self.all.len().saturating_sub(1) as f64;

@@ -32,6 +32,12 @@ impl Scrape {
         labelled.filter_map(|rest| rest.rsplit_once(' ')?.1.trim().parse::<f64>().ok()).sum()
     }
 
+    /// The sum of all series of this name that have this among their labels; 0 if there is none.
+    pub(crate) fn sum_with(&self, name: &str, label: &str) -> f64 {
+        let labelled = self.values(name).filter(|rest| rest.starts_with('{') && rest.contains(label));
+        labelled.filter_map(|rest| rest.rsplit_once(' ')?.1.trim().parse::<f64>().ok()).sum()
+    }
+
     /// What is behind this in the lines that begin with it.
     fn values<'a>(&'a self, with: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.lines().filter_map(move |line| line.strip_prefix(with))
