@@ -28,6 +28,7 @@ mod ask;
 mod churn;
 #[path = "serve/dnsperf.rs"]
 mod dnsperf;
+#[allow(dead_code, reason = "the bench of a flood uses more of it")]
 #[path = "serve/latency.rs"]
 mod latency;
 #[path = "serve/load.rs"]

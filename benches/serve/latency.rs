@@ -17,7 +17,7 @@ use outlast::testkit::client::Query;
 use socket2::SockRef;
 
 use crate::questions::{Question, Reply};
-use crate::servers::BUFFER;
+use crate::support::BUFFER;
 
 /// Sockets, each a flow of its own to the kernel that spreads them; as many as dnsperf has.
 const FLOWS: usize = 8;

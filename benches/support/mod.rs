@@ -23,6 +23,10 @@ pub(crate) mod snapshot;
 
 use std::time::{Duration, Instant};
 
+/// The receive buffer of every UDP socket in bytes, the client's too, as the node has it: nobody loses what comes while
+/// it waits for a processor. The kernel caps it at net.core.rmem_max.
+pub(crate) const BUFFER: usize = 1 << 20;
+
 /// Runs of which the median counts.
 const RUNS: usize = 7;
 

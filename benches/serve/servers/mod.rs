@@ -21,10 +21,6 @@ use standin::Standin;
 /// Threads of each server: one a core, at most four, as the node has.
 const MAX_THREADS: usize = 4;
 
-/// The receive buffer of every UDP socket in bytes, the client's too, as the node has it: nobody loses what comes while
-/// it waits for a processor. The kernel caps it at net.core.rmem_max.
-pub(crate) const BUFFER: usize = 1 << 20;
-
 /// Folders besides those of `PATH`: servers are not in everybody's.
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
@@ -166,7 +162,7 @@ fn free_port() -> Result<u16, String> {
 fn socket(address: SocketAddr) -> std::io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_port(true)?;
-    socket.set_recv_buffer_size(BUFFER)?;
+    socket.set_recv_buffer_size(crate::support::BUFFER)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

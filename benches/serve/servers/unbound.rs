@@ -21,7 +21,7 @@ pub(super) fn start(program: &Path, dir: &Path, upstream: SocketAddr) -> Result<
         ip = address.ip(),
         port = address.port(),
         threads = super::threads(),
-        buffer = super::BUFFER,
+        buffer = crate::support::BUFFER,
         dir = dir.display(),
         up_ip = upstream.ip(),
         up_port = upstream.port(),
