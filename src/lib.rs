@@ -11,7 +11,8 @@
 //! # The way of a query, and the way of a change
 //!
 //! ```text
-//! QUERY   socket > node::listen > node::gate > node::router > node::plugins > node::reply > socket
+//! QUERY   socket > node::listen::udp > node::lane > socket
+//!         socket > node::listen > node::gate > node::router > node::plugins > node::reply > socket
 //!                                                  kubernetes ── store ── zone
 //!                                                  forward ───── forward
 //!
@@ -28,6 +29,7 @@
 //! 1. [`zone`]: WHAT the answer is. Plain functions over an immutable [`zone::Table`].
 //! 2. [`store`]: the generations of the table, and how fresh they are.
 //! 3. [`node::plugins`]: the Corefile's plugins; [`node::plugins::kubernetes`] is the one that matters.
+//!    [`node::lane`]: how plain questions are answered without them.
 //! 4. [`node::running`]: how it is all put together and started.
 //! 5. [`snapshot`] and [`feed`]: how a table gets to the disk and back.
 //! 6. [`source`]: where objects come from.

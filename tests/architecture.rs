@@ -147,6 +147,18 @@ fn files_are_written_in_one_place() {
 }
 
 #[test]
+fn what_the_compiler_cannot_check_is_in_one_place() {
+    let outside = |path: &str| path != "node/listen/udp/batch.rs";
+    for word in ["unsafe ", "unsafe_code"] {
+        none("two system calls and nothing else", &offenders(outside, word));
+    }
+    let plain = |path: &str| path.starts_with("node/lane/") && path != "node/lane/worker.rs";
+    for word in ["Vec<u8>", ".to_vec()", "String", "format!", "spawn", "Mutex", ".await"] {
+        none("the inline lane neither allocates nor waits", &offenders(plain, word));
+    }
+}
+
+#[test]
 fn what_is_merged_is_finished() {
     let everywhere = |path: &str| !path.starts_with("testkit/");
     for word in ["todo!(", "unimplemented!(", "dbg!(", "TODO", "FIXME", ".unwrap()"] {

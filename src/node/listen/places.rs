@@ -374,7 +374,7 @@ mod tests {
         }
 
         /// Asserts that nothing is kept of anybody but those who are inside.
-        fn is_empty(self) -> bool {
+        fn forgets_all(self) -> bool {
             let Self { places, inside } = self;
             drop(inside);
             let ledger = places.ledger();
@@ -400,7 +400,7 @@ mod tests {
         fixture.leave("c");
         assert_eq!(fixture.enter(6, "f"), Ok(None), "a place that was given up is free");
         assert_eq!(fixture.places.taken(), 3);
-        assert!(fixture.is_empty());
+        assert!(fixture.forgets_all());
     }
 
     #[tokio::test(start_paused = true)]
@@ -413,7 +413,7 @@ mod tests {
         pass(FIRM / 2).await;
         assert_eq!(fixture.enter(3, "d"), Ok(Some(("a", Limit::All))));
         assert_eq!(fixture.enter(4, "e"), Err(Limit::All), "b has had half of its time");
-        assert!(fixture.is_empty());
+        assert!(fixture.forgets_all());
     }
 
     #[tokio::test(start_paused = true)]
@@ -428,7 +428,7 @@ mod tests {
         assert_eq!(fixture.enter(1, "m"), Ok(Some(("a", Limit::Client))), "its own oldest goes");
         assert_eq!(fixture.enter(2, "n"), Ok(Some(("k", Limit::Client))), "a client that has its share");
         assert_eq!(fixture.places.taken(), 11);
-        assert!(fixture.is_empty());
+        assert!(fixture.forgets_all());
     }
 
     #[tokio::test(start_paused = true)]
@@ -441,7 +441,7 @@ mod tests {
         }
         assert!(fixture.places.taken() <= 9, "{}", fixture.places.taken());
         assert!(fixture.of("patient").work(), "it still has its place");
-        assert!(fixture.is_empty());
+        assert!(fixture.forgets_all());
     }
 
     #[tokio::test(start_paused = true)]
@@ -458,7 +458,7 @@ mod tests {
         assert_eq!(fixture.enter(10, "u"), Err(Limit::All));
         pass(FIRM).await;
         assert_eq!(fixture.enter(10, "v"), Ok(Some(("older", Limit::All))));
-        assert!(fixture.is_empty());
+        assert!(fixture.forgets_all());
     }
 
     #[tokio::test(start_paused = true)]
@@ -475,7 +475,7 @@ mod tests {
         assert_eq!(fixture.enter(4, "e"), Ok(Some(("c", Limit::All))));
         fixture.of("b").rest(Instant::now(), "b");
         assert_eq!(fixture.places.taken(), 2, "who has left has no place to rest in");
-        assert!(fixture.is_empty());
+        assert!(fixture.forgets_all());
     }
 
     #[tokio::test(start_paused = true)]
