@@ -39,6 +39,8 @@ mod questions;
 mod routed;
 #[path = "lanes/score.rs"]
 mod score;
+#[path = "lanes/sockets.rs"]
+mod sockets;
 #[path = "lanes/spelling.rs"]
 mod spelling;
 #[path = "common/unwired.rs"]

@@ -64,7 +64,10 @@ async fn generated_with_the_corefile_of_kubeadm() {
             ("cluster NXDOMAIN", 0.95),
             ("cluster NODATA", 0.95),
             ("reverse PTR", 0.95),
-            ("outside A", 0.5),
+            ("cluster A old", 0.95),
+            ("cluster NXDOMAIN old", 0.9),
+            ("outside A", 0.6),
+            ("outside NXDOMAIN", 0.5),
         ],
     })
     .await;
@@ -88,7 +91,12 @@ async fn generated_with_sizes_and_identifiers() {
                 endpoint_pod_names
             }
         }",
-        floors: &[("cluster A", 0.9), ("cluster NXDOMAIN", 0.95), ("outside A", 0.5)],
+        floors: &[
+            ("cluster A", 0.95),
+            ("cluster NXDOMAIN", 0.95),
+            ("reverse NXDOMAIN old", 0.85),
+            ("outside A", 0.6),
+        ],
     })
     .await;
 }
@@ -127,7 +135,13 @@ async fn generated_with_names_that_fall_through_to_a_cache() {
                 fallthrough
             }
         }",
-        floors: &[("outside A", 0.5), ("cluster A", 0.9), ("cluster NXDOMAIN", 0.3)],
+        floors: &[
+            ("cluster A", 0.9),
+            ("cluster A old", 0.8),
+            // Kept of what is outside.
+            ("cluster NXDOMAIN", 0.5),
+            ("outside A", 0.5),
+        ],
     })
     .await;
 }
@@ -161,7 +175,7 @@ async fn generated_with_the_corefile_of_node_cache() {
             loadbalance
             prometheus :9253
         }",
-        floors: &[("outside A", 0.5), ("cluster NXDOMAIN", 0.3)],
+        floors: &[("cluster NXDOMAIN", 0.6), ("outside A", 0.5), ("outside NXDOMAIN", 0.5)],
     })
     .await;
 }
