@@ -1,5 +1,5 @@
 //! Time from the bytes of a query to the bytes of its reply, through the same gate, router and plugins that a
-//! packet takes; only the socket is missing.
+//! packet takes, and through the inline lane; only the socket is missing.
 //!
 //! ```text
 //! cargo bench --bench encode [-- --quick]
@@ -12,7 +12,7 @@ use std::hint::black_box;
 use hickory_proto::op::Message;
 
 use support::alloc::{self, Counting};
-use support::answer::{answer, query, router};
+use support::answer::{Inline, answer, query, router};
 use support::cluster::measured;
 use support::{Figures, Options, grouped, nanoseconds};
 
@@ -41,6 +41,17 @@ fn main() {
                         queries.iter().for_each(|q| drop(black_box(answer(&router, q))));
                     }
                 });
+                let mut lane = Inline::new(&router);
+                let inline = support::nanoseconds(rounds * queries.len(), || {
+                    for _ in 0..rounds {
+                        for query in &queries {
+                            black_box(lane.answer(query));
+                        }
+                    }
+                });
+                let inline_allocated = alloc::count(|| {
+                    black_box(lane.answer(&queries[0]));
+                });
                 let reply = answer(&router, &queries[0]);
                 let allocated = alloc::count(|| drop(black_box(answer(&router, &queries[0]))));
                 if rows.len() == at {
@@ -50,14 +61,17 @@ fn main() {
                         format!("{rcode:?}"),
                         format!("{} B", reply.len()),
                         allocated.to_string(),
+                        inline_allocated.to_string(),
                     ]);
                 }
-                rows[at].push(format!("{nanoseconds:.0} ns"));
+                rows[at].push(format!("{nanoseconds:.0} / {inline:.0} ns"));
             }
         }
     }
-    head.splice(1..1, ["rcode", "reply", "allocations"].map(str::to_owned));
+    head.splice(1..1, ["rcode", "reply", "allocations", "inline"].map(str::to_owned));
     let mut printed = Figures::new(head);
     rows.into_iter().for_each(|row| printed.row(row));
-    printed.print("Query bytes to reply bytes: gate, router, plugins, encoding");
+    printed.print(
+        "Query bytes to reply bytes: the general handler (gate, router, plugins, encoding) / the inline lane",
+    );
 }

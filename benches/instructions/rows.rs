@@ -12,7 +12,7 @@ use outlast::zone::lookup::QueryType;
 use outlast::zone::name::Labels;
 use outlast::zone::object::Object;
 
-use crate::support::answer::{answer, parse, query, router};
+use crate::support::answer::{Inline, answer, parse, query, router};
 use crate::support::change::{one_change, prepare};
 use crate::support::cluster::{Question, look_up, measured, rules, table};
 use crate::support::{grouped, snapshot};
@@ -93,6 +93,11 @@ fn answers(rows: &mut Rows<impl FnMut(Row<'_>)>, router: &Arc<Router>, how: &str
         }
         rows.each(&format!("answer: {}{how}", question.what), &queries, |q| {
             drop(black_box(answer(router, q)));
+        });
+        let mut lane = Inline::new(router);
+        assert!(queries.iter().all(|q| lane.answer(q) == answer(router, q)), "both ways say the same");
+        rows.each(&format!("inline: {}{how}", question.what), &queries, |q| {
+            black_box(lane.answer(q));
         });
     }
 }
