@@ -30,7 +30,11 @@ impl Step for Kubernetes {
         else {
             return Reached::Next;
         };
-        let ttls = self.ttls(question.labels(), said.state, worker.minute(&self.clock));
+        let minute = worker.minute(&self.clock);
+        let ttls = match ruling {
+            Ruling::Records { records: Records::Version, .. } => self.version_ttls(question.labels(), minute),
+            _ => self.ttls(question.labels(), said.state, minute),
+        };
         let zone = question.wire_suffix(zone.name.len());
         let draft = Draft { kubernetes: self, table: &generation.table, asked, zone, said };
         let written = match &ruling {
@@ -75,15 +79,13 @@ impl<'a> Draft<'a> {
         reply: &mut Writer<'_>,
     ) -> Result<Written, NotHere> {
         reply.begin(self.asked.question)?;
-        let ttl = if matches!(records, Records::Version) { ttls.version } else { ttls.records };
-        self.visit(records, ttl, ttls, &mut worker.scratch, reply)?;
+        self.visit(records, ttls, &mut worker.scratch, reply)?;
         self.finish(ResponseCode::NoError, is_data.then_some(Sign::Positive), worker, reply)
     }
 
     fn visit(
         self,
         records: &Records<'a>,
-        ttl: u32,
         ttls: Ttls,
         scratch: &mut Scratch,
         reply: &mut Writer<'_>,
@@ -91,7 +93,7 @@ impl<'a> Draft<'a> {
         let mut result = Ok(());
         let mut each = |section: Section, owner: Owner<'a>, data: Data<'a>| {
             if result.is_ok() {
-                result = self.record(section, owner, data, (ttl, ttls), reply);
+                result = self.record(section, owner, data, ttls, reply);
             }
         };
         records.visit(self.table, &self.kubernetes.rules, scratch, &mut each);
@@ -103,7 +105,7 @@ impl<'a> Draft<'a> {
         section: Section,
         owner: Owner<'_>,
         data: Data<'_>,
-        (ttl, ttls): (u32, Ttls),
+        ttls: Ttls,
         reply: &mut Writer<'_>,
     ) -> Result<(), NotHere> {
         let section = match section {
@@ -118,7 +120,7 @@ impl<'a> Draft<'a> {
                 writer::Owner::Name(&host)
             }
         };
-        let mut write = |data: &writer::Data<'_>| reply.record(section, &owner, ttl, data);
+        let mut write = |data: &writer::Data<'_>| reply.record(section, &owner, ttls.records, data);
         match data {
             Data::A(ip) => write(&writer::Data::Address(ip.into())),
             Data::Aaaa(ip) => write(&writer::Data::Address(ip.into())),

@@ -40,6 +40,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::tally::Tally;
 use crate::store::state::{DataState, Limits};
 use crate::store::{Generation, Store};
+use crate::zone::answer::Records;
 use crate::zone::lookup::QueryType;
 use crate::zone::name::Labels;
 use crate::zone::object::{Kind, Kinds};
@@ -151,6 +152,10 @@ impl Plugin for Kubernetes {
                 let text = format!("data is {} old, more than max_stale", Age(age));
                 self.failure(query, zone, &generation, EdeCode::NoReachableAuthority, text).into()
             }
+            Ruling::Records { records: records @ Records::Version, .. } => {
+                let ttls = self.version_ttls(query.labels(), self.minute());
+                Encoder { ttls, ..encoder }.records(&records).into()
+            }
             Ruling::Records { records, is_data } => {
                 let mut reply = encoder.records(&records);
                 if is_data {
@@ -236,9 +241,13 @@ impl Kubernetes {
         generation: &'a Generation,
         state: DataState,
     ) -> Encoder<'a> {
-        let minute = self.clock.now_unix_ms() / 60_000;
-        let ttls = self.ttls(query.labels(), state, minute);
+        let ttls = self.ttls(query.labels(), state, self.minute());
         Encoder { query, zone, rules: &self.rules, table: &generation.table, ttls }
+    }
+
+    /// Minutes of Unix time.
+    fn minute(&self) -> u64 {
+        self.clock.now_unix_ms() / 60_000
     }
 
     /// NODATA or NXDOMAIN; from stale data only after the fallback had its say.

@@ -46,7 +46,7 @@ impl Encoder<'_> {
     /// NOERROR with these records.
     pub fn records(&self, records: &Records<'_>) -> Reply {
         let mut reply = self.empty(ResponseCode::NoError);
-        let ttl = if matches!(records, Records::Version) { self.ttls.version } else { self.ttls.records };
+        let ttl = self.ttls.records;
         let zone = self.zone_name();
         let mut each = |section: Section, owner: Owner<'_>, data: Data<'_>| {
             let owner = match owner {

@@ -87,8 +87,6 @@ pub(super) struct Said<'a> {
 pub struct Ttls {
     /// Of records.
     pub records: u32,
-    /// Of the version record.
-    pub version: u32,
     /// Of the SOA record.
     pub soa: u32,
     /// The SOA record's MINIMUM: the TTL before jitter.
@@ -142,17 +140,20 @@ impl Kubernetes {
     /// TTLs for this name in this minute (of Unix time): what `ttl` says less jitter, and less again from stale data.
     pub(super) fn ttls(&self, name: &Labels, state: DataState, minute: u64) -> Ttls {
         let cap = if matches!(state, DataState::Live) { u32::MAX } else { STALE_TTL };
-        let lasting = |ttl| answer_ttl(ttl, self.policy.node, name.key(), minute);
-        let jittered = |ttl| lasting(ttl).min(cap);
+        let jittered = |ttl| answer_ttl(ttl, self.policy.node, name.key(), minute).min(cap);
         let records = jittered(self.policy.ttl);
         Ttls {
             records,
-            // The version of the specification is ours, whatever becomes of the data.
-            version: lasting(VERSION_TTL),
             // Negative answers and SOA records never live longer than five minutes.
             soa: if self.policy.ttl <= MAX_SOA_TTL { records } else { jittered(MAX_SOA_TTL) },
             minimum: self.policy.ttl,
         }
+    }
+
+    /// Those of the version record: the specification is ours, whatever becomes of the data.
+    pub(super) fn version_ttls(&self, name: &Labels, minute: u64) -> Ttls {
+        let records = answer_ttl(VERSION_TTL, self.policy.node, name.key(), minute);
+        Ttls { records, soa: records, minimum: self.policy.ttl }
     }
 
     fn falls_through(&self, name: &Labels) -> bool {
