@@ -39,12 +39,13 @@ impl Forwarder {
         let mut tries = Tries::new(self, &known);
         let mut running = FuturesUnordered::new();
         let mut last = Last::default();
+        // In a box: the set has room for one more than there are.
         let ask = async |index: usize| (index, known[index].ask(query, client).await);
         // When the only upstream that works on it is late.
         let mut late = None;
         let mut hedged = known.len() < 2;
         if let Some(index) = tries.next() {
-            running.push(ask(index));
+            running.push(Box::pin(ask(index)));
             late = Some((index, Instant::now()));
         }
         while !running.is_empty() {
@@ -75,7 +76,7 @@ impl Forwarder {
                     // A reply that was kept counts for more than what a second round may bring.
                     let next = if last.reply.is_some() { tries.next_new() } else { tries.next() };
                     if goes_on && let Some(index) = next {
-                        running.push(ask(index));
+                        running.push(Box::pin(ask(index)));
                         late = Some((index, Instant::now()));
                     }
                 }
@@ -85,7 +86,7 @@ impl Forwarder {
                     let allowed = known[index].is_silent_since(asked) || self.spend(Instant::now());
                     if allowed && let Some(index) = tries.next_new() {
                         known[index].metrics().hedged();
-                        running.push(ask(index));
+                        running.push(Box::pin(ask(index)));
                     }
                 }
             }

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
@@ -36,6 +37,8 @@ pub(super) async fn exchange(
     let sent = query.with_id(id);
     open.timed(Step::Write, "write", socket.send(&sent)).await?;
 
+    // Before there is a buffer, as thousands may wait here: for a packet, or for the ICMP message instead of one.
+    open.timed(Step::Read, "read", socket.ready(Interest::READABLE | Interest::ERROR)).await?;
     // One byte more than fits, so that a reply that was cut by the read can be told from one that just fits.
     let room = query.reply_room();
     let mut buffer = vec![0; room + 1];

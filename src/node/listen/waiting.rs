@@ -26,8 +26,8 @@ use crate::node::query::Query;
 use crate::node::reply::{self, Ede, EdeCode, Reply};
 use crate::ops::metrics::Metrics;
 
-/// Queries that may wait at one time, over all listeners. Each holds a few kilobytes; at the default read timeout of
-/// 2 s this is 2,000 cold names a second with every upstream silent.
+/// Queries that may wait at one time, over all listeners: at the default read timeout of 2 s, 2,000 cold names a second
+/// with every upstream silent. With its forward each holds about ten kilobytes, and all of them 40 MB.
 pub const MAX_WAITING: usize = 4096;
 
 /// A query that has to go is told why.

@@ -1,8 +1,10 @@
 //! A query that is being answered: from what is kept, from upstreams, or from one when the other fails.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
 use super::convert::{self, wants_authentic_data};
@@ -34,7 +36,7 @@ pub(super) struct Asked<'a> {
 
 impl Asked<'_> {
     /// Answers it.
-    pub(super) async fn answer(self) -> Outcome {
+    pub(super) async fn answer(&self) -> Outcome {
         let store = &self.inner.shared.store;
         let now = store.now();
         let found = self.find(now);
@@ -113,7 +115,7 @@ impl Asked<'_> {
     }
 
     /// Asks upstreams, and keeps what they say.
-    fn fetch(&self, cause: Cause) -> impl Future<Output = Outcome> + Send + use<> {
+    fn fetch(&self, cause: Cause) -> BoxFuture<'static, Outcome> {
         // Others may be answered from this who want to know whether data is authentic.
         let query = self.query.changed(|message| message.metadata.authentic_data = true);
         let query = query.unwrap_or_else(|| self.query.clone());
@@ -145,7 +147,7 @@ impl Asked<'_> {
             }
         };
         let router = self.query.router().clone();
-        let name = self.query.labels().clone();
+        let name: Box<_> = self.query.labels().clone().into();
         let broke = move || {
             router.panicked();
             tracing::error!(%name, "a query's handling panicked");
@@ -203,6 +205,7 @@ impl Asked<'_> {
                 Boarding::Full => Some(self.next.run(self.query).await),
             }
         };
+        let asking = pin!(asking);
         let asked = match patience {
             Some(patience) => timeout(patience, asking).await,
             None => Ok(asking.await),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Record, RecordType};
 
@@ -88,19 +89,29 @@ impl Inner {
         zones.iter().any(|zone| name.is_within(zone))
     }
 
-    /// Asks the plugins behind for `query`, and keeps what they say.
-    pub(super) async fn fetch(self: Arc<Self>, query: Query, key: Key, rest: Rest, cause: Cause) -> Outcome {
-        let mut outcome = rest.next().run(&query).await;
-        // Nobody waits for a refresh, and what is truncated is not kept: an answer that only clients over UDP find
-        // due would never be new again.
-        if cause == Cause::Refresh
-            && matches!(&outcome, Outcome::Reply(reply) if reply.truncated)
-            && query.is_udp()
-            && let Some(query) = query.over_tcp()
-        {
-            outcome = rest.next().run(&query).await;
-        }
-        self.take_in(&query, &key, outcome, cause)
+    /// Asks the plugins behind for `query`, and keeps what they say. There may be thousands of these: no part of one
+    /// is held twice, as it would be by a future within others.
+    pub(super) fn fetch(
+        self: Arc<Self>,
+        query: Query,
+        key: Key,
+        rest: Rest,
+        cause: Cause,
+    ) -> BoxFuture<'static, Outcome> {
+        let fetch = async move {
+            let mut outcome = rest.next().run(&query).await;
+            // Nobody waits for a refresh, and what is truncated is not kept: an answer that only clients over UDP
+            // find due would never be new again.
+            if cause == Cause::Refresh
+                && matches!(&outcome, Outcome::Reply(reply) if reply.truncated)
+                && query.is_udp()
+                && let Some(query) = query.over_tcp().map(Box::new)
+            {
+                outcome = rest.next().run(&query).await;
+            }
+            self.take_in(&query, &key, outcome, cause)
+        };
+        fetch.boxed()
     }
 
     /// Keeps what can be kept of an outcome; what goes on to the client.

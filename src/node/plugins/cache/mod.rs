@@ -193,7 +193,7 @@ impl Plugin for Cache {
         counters.requests.increment(1);
         let asked = Asked { inner, query, key, next, counters };
         // Boxed: what waits is larger than what is answered at once.
-        Box::pin(asked.answer()).await
+        Box::pin(async move { asked.answer().await }).await
     }
 }
 
