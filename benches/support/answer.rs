@@ -39,7 +39,7 @@ pub(crate) struct Server {
     /// Unix time.
     clock: Arc<WallClock>,
     /// What is measured.
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Server {
