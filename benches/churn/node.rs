@@ -53,7 +53,7 @@ pub(crate) fn run(dir: &Path, cluster: Cluster, changes: u64) {
         .expect("a runtime");
     let queries: Arc<[Vec<u8>]> = cluster_ip_names(cluster.stream()).map(|name| query(&name, A)).collect();
     let server = runtime.block_on(async { Server::new("prometheus localhost:0") });
-    let mut writer = server.writer(Some(snapshot::keeper(dir)));
+    let mut writer = server.writer(Some(snapshot::keeper(dir, &server.metrics)));
     runtime.block_on(async { drop(writer.boot()) });
     mark("loaded");
     // What the load needed at most is told; the day is measured for itself. Where that is not allowed, it is the peak
@@ -83,7 +83,7 @@ pub(crate) fn run(dir: &Path, cluster: Cluster, changes: u64) {
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
         let stop = CancellationToken::new();
         let task = tokio::spawn(writer.run(queue, stop.clone()));
-        follow(&updates, dir, changes).await;
+        follow(&server, &updates, dir, changes).await;
         stop.cancel();
         task.await.expect("the writer stops");
     });
@@ -103,7 +103,7 @@ pub(crate) fn run(dir: &Path, cluster: Cluster, changes: u64) {
 }
 
 /// Applies what comes in; every so often time goes on, and a snapshot is written.
-async fn follow(updates: &mpsc::Sender<Update>, dir: &Path, changes: u64) {
+async fn follow(server: &Server, updates: &mpsc::Sender<Update>, dir: &Path, changes: u64) {
     let mut input = BufReader::new(std::io::stdin().lock());
     let (mut done, mut saved, mut marks) = (0, 0, (0..=MARKS).map(|at| changes * at / MARKS));
     let mut due = marks.next();
@@ -116,7 +116,7 @@ async fn follow(updates: &mpsc::Sender<Update>, dir: &Path, changes: u64) {
         if done / CHANGES_A_SNAPSHOT > saved {
             saved = done / CHANGES_A_SNAPSHOT;
             settled(updates).await;
-            snapshot_written(updates, dir).await;
+            snapshot_written(server, updates, dir).await;
         }
         let Some(message) = message(&mut input) else { break };
         let reply = Reply::try_from(message).expect("the feed's message");
@@ -136,18 +136,26 @@ async fn settled(updates: &mpsc::Sender<Update>) {
 
 /// Has the next snapshot become due, and waits until it is on the disk: no day has so many changes while one is
 /// written as this one would.
-async fn snapshot_written(updates: &mpsc::Sender<Update>, dir: &Path) {
+async fn snapshot_written(server: &Server, updates: &mpsc::Sender<Update>, dir: &Path) {
     let number = || newest(&RealDisk, dir).expect("the folder is there").map(|g| g.number);
-    let (before, begun) = (number(), Instant::now());
+    // A file that has its name is not yet one that the writer knows of, and the next is due only after that.
+    let (before, told, begun) = (number(), saves(server), Instant::now());
     let fresh = Update::Fresh { as_of: tokio::time::Instant::now() };
     updates.send(fresh).await.expect("the writer runs");
     // Beyond any jitter.
     tokio::time::advance(2 * DEFAULT_INTERVAL).await;
-    while number() == before {
+    while number() == before || saves(server) == told {
         assert!(begun.elapsed() < LIMIT, "no snapshot is written");
         tokio::task::yield_now().await;
         thread::sleep(LOOK);
     }
+}
+
+/// How many snapshots the writer says it has written. Looked for as Prometheus would, which a node is used to.
+fn saves(server: &Server) -> u64 {
+    let text = server.metrics.render();
+    let count = text.lines().find_map(|line| line.strip_prefix("outlast_snapshot_saves_total "));
+    count.and_then(|count| count.parse().ok()).expect("snapshots are counted")
 }
 
 /// The next message; `None` at the end.

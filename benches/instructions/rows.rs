@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use outlast::node::gate::Gate;
 use outlast::node::router::Router;
+use outlast::ops::metrics::Metrics;
 use outlast::zone::answer::Scratch;
 use outlast::zone::lookup::QueryType;
 use outlast::zone::name::Labels;
@@ -121,7 +122,9 @@ fn load(rows: &mut Rows<impl FnMut(Row<'_>)>) {
     let header = snapshot::header(&table);
     snapshot::folder(dir.path()).save(&header, table.objects()).expect("saved");
     let mut loaded = Vec::new();
-    rows.of("load, an endpoint", LOADED, &mut || loaded.push(snapshot::keeper(dir.path()).load()));
+    rows.of("load, an endpoint", LOADED, &mut || {
+        loaded.push(snapshot::keeper(dir.path(), &Metrics::new()).load())
+    });
     let whole = |booted: &Option<_>| {
         booted
             .as_ref()

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use outlast::ops::metrics::Metrics;
 use outlast::snapshot::load::{Expect, Outcome, Sink};
 use outlast::zone::Table;
 use outlast::zone::object::Object;
@@ -71,7 +72,7 @@ fn load_apart(dir: &Path, endpoints: usize) -> (Duration, Memory) {
 
 /// Loads the newest snapshot as a node does at its start, and prints what it cost.
 pub(crate) fn load_here(dir: &Path) {
-    let mut keeper = keeper(dir);
+    let mut keeper = keeper(dir, &Metrics::new());
     let (booted, took) = time(|| keeper.load());
     let Memory { now, peak } = Memory::read();
     let endpoints = booted.map_or(0, |b| b.generation.table.endpoint_count());

@@ -42,7 +42,7 @@ pub(crate) struct Server {
     /// Unix time.
     clock: Arc<WallClock>,
     /// What is measured.
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Server {

@@ -20,7 +20,7 @@ pub(crate) const ZONE: &str = "cluster.local.";
 const SOURCE: &str = "file:bench";
 
 /// What loads the newest snapshot of a folder at a node's start.
-pub(crate) fn keeper(dir: &Path) -> Keeper {
+pub(crate) fn keeper(dir: &Path, metrics: &Metrics) -> Keeper {
     let config = KeeperConfig {
         max_stale: None,
         dir: dir.to_owned(),
@@ -30,8 +30,8 @@ pub(crate) fn keeper(dir: &Path) -> Keeper {
         headless_only: false,
         interval: DEFAULT_INTERVAL,
     };
-    let (clock, metrics) = (Arc::new(WallClock::new(0)), Metrics::new());
-    Keeper::open(config, Arc::new(RealDisk), clock, Jitter::from_seed(1), &metrics)
+    let clock = Arc::new(WallClock::new(0));
+    Keeper::open(config, Arc::new(RealDisk), clock, Jitter::from_seed(1), metrics)
 }
 
 /// The folder at `dir`.
