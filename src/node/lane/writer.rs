@@ -357,3 +357,178 @@ impl fmt::Write for Writer<'_> {
         self.plain(text.as_bytes()).map_err(|_| fmt::Error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::testkit::client::Query;
+
+    const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5353);
+
+    /// `test.` on the wire.
+    const ZONE: &[u8] = b"\x04test\0";
+
+    /// A name below [`ZONE`].
+    fn below(labels: &[&str]) -> Name {
+        Name::new(|each| labels.iter().for_each(|label| each(label.as_bytes())), ZONE).unwrap()
+    }
+
+    /// What the closure writes in reply to a query, and its length without compression.
+    fn reply(
+        query: &Query,
+        framing: Framing,
+        write: impl FnOnce(&mut Writer<'_>, &Question<'_>, &mut SmallRng) -> Result<usize, NotHere>,
+    ) -> Result<(Vec<u8>, usize), NotHere> {
+        let (bytes, mut buffer) = (query.bytes(), [0; 4096]);
+        let question = Question::read(&bytes, CLIENT).unwrap();
+        let mut writer = Writer::new(&mut buffer, framing);
+        writer.begin(&question).unwrap();
+        let len = write(&mut writer, &question, &mut SmallRng::seed_from_u64(1))?;
+        let uncompressed = writer.uncompressed_len();
+        Ok((buffer[..len].to_vec(), uncompressed))
+    }
+
+    const ADDRESS: Data<'_> = Data::Address(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)));
+
+    #[test]
+    fn an_address_belongs_to_the_name_as_it_was_asked() {
+        let query = Query::a("Web.test.").id(0x0102);
+        let (bytes, uncompressed) = reply(&query, Framing::default(), |writer, question, dice| {
+            writer.record(Section::Answer, &Owner::Question, 5, &ADDRESS)?;
+            writer.finish(question, Flags { authoritative: true, ..Flags::default() }, None, dice)
+        })
+        .unwrap();
+        let want = [
+            // RD and AA; a question, an answer.
+            &b"\x01\x02\x85\0\0\x01\0\x01\0\0\0\0"[..],
+            b"\x03Web\x04test\0\0\x01\0\x01",
+            b"\xc0\x0c\0\x01\0\x01\0\0\0\x05\0\x04\x0a\x60\0\x01",
+        ]
+        .concat();
+        assert_eq!(bytes, want);
+        assert_eq!(uncompressed, want.len() - 2 + 10);
+    }
+
+    #[test]
+    fn a_service_is_written_in_full_and_its_address_points_there() {
+        let query = Query::new("_p._tcp.web.test.", 33.into()).id(0).rd(false).cd();
+        let target = &below(&["a", "web"]);
+        let (bytes, _) = reply(&query, Framing::default(), |writer, question, dice| {
+            let service = Data::Srv { weight: 50, port: 80, target };
+            writer.record(Section::Answer, &Owner::Question, 5, &service)?;
+            writer.record(Section::Additional, &Owner::Name(target), 5, &ADDRESS)?;
+            writer.finish(question, Flags::default(), None, dice)
+        })
+        .unwrap();
+        let want = [
+            // CD comes back.
+            &b"\0\0\x80\x10\0\x01\0\x01\0\0\0\x01"[..],
+            b"\x02_p\x04_tcp\x03web\x04test\0\0\x21\0\x01",
+            b"\xc0\x0c\0\x21\0\x01\0\0\0\x05\0\x12\0\0\0\x32\0\x50\x01a\x03web\x04test\0",
+            b"\xc0\x34\0\x01\0\x01\0\0\0\x05\0\x04\x0a\x60\0\x01",
+        ]
+        .concat();
+        assert_eq!(bytes, want);
+    }
+
+    #[test]
+    fn a_denial_from_old_data_says_so_in_its_opt_record() {
+        // A cookie is echoed, DO too; the size is lowered.
+        let query = Query::a("no.test.").id(0).edns(4096).dnssec_ok().option(10, b"12345678");
+        let framing = Framing { max_payload: Some(1232), ..Framing::default() };
+        let (bytes, _) = reply(&query, framing, |writer, question, dice| {
+            let (apex, mname, rname) = (below(&[]), below(&["ns"]), below(&["host"]));
+            let soa = Data::Soa { mname: &mname, rname: &rname, numbers: [7, 1, 2, 3, 4] };
+            writer.record(Section::Authority, &Owner::Name(&apex), 5, &soa)?;
+            let flags = Flags { authoritative: true, rcode: 3, ..Flags::default() };
+            writer.finish(question, flags, Some((EdeCode::StaleNxDomain, &"3m old")), dice)
+        })
+        .unwrap();
+        let want = [
+            &b"\0\0\x85\x03\0\x01\0\0\0\x01\0\x01"[..],
+            b"\x02no\x04test\0\0\x01\0\x01",
+            b"\xc0\x0f\0\x06\0\x01\0\0\0\x05\0\x20\x02ns\xc0\x0f\x04host\xc0\x0f",
+            b"\0\0\0\x07\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04",
+            b"\0\0\x29\x04\xd0\0\0\x80\0\0\x18\0\x0a\0\x0812345678",
+            b"\0\x0f\0\x08\0\x133m old",
+        ]
+        .concat();
+        assert_eq!(bytes, want);
+    }
+
+    #[test]
+    fn what_is_kept_gets_another_letter_case_and_ttl() {
+        let kept = b"\0\0\x81\x80\0\x01\0\x01\0\0\0\0\x03web\x04test\0\0\x01\0\x01\
+            \xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x0a\x60\0\x01";
+        let query = Query::a("wEb.tEst.").id(0x0102);
+        let (bytes, uncompressed) = reply(&query, Framing::default(), |writer, question, dice| {
+            writer.begin_with(question, kept, &[32], 9, 50)?;
+            writer.finish(question, Flags { recursion_available: true, ..Flags::default() }, None, dice)
+        })
+        .unwrap();
+        let want = b"\x01\x02\x81\x80\0\x01\0\x01\0\0\0\0\x03wEb\x04tEst\0\0\x01\0\x01\
+            \xc0\x0c\0\x01\0\x01\0\0\0\x09\0\x04\x0a\x60\0\x01";
+        assert_eq!((&bytes[..], uncompressed), (&want[..], 50));
+    }
+
+    #[test]
+    fn what_may_not_fit_is_left_alone() {
+        struct Case {
+            name: &'static str,
+            query: Query,
+            framing: Framing,
+            /// How many addresses, 16 bytes each.
+            records: usize,
+            fits: bool,
+        }
+        let ask = || Query::a("web.test.");
+        let framing = Framing::default;
+        // Header and question are 26 bytes, an OPT record 11.
+        for Case { name, query, framing, records, fits } in [
+            Case { name: "just", query: ask(), framing: framing(), records: 30, fits: true },
+            Case { name: "too many", query: ask(), framing: framing(), records: 31, fits: false },
+            Case { name: "a small size", query: ask().edns(7), framing: framing(), records: 29, fits: true },
+            Case { name: "and OPT", query: ask().edns(7), framing: framing(), records: 30, fits: false },
+            Case {
+                name: "a large size",
+                query: ask().edns(1232),
+                framing: framing(),
+                records: 74,
+                fits: true,
+            },
+            Case {
+                name: "a large size that is lowered",
+                query: ask().edns(1232),
+                framing: Framing { max_payload: Some(1200), ..framing() },
+                records: 74,
+                fits: false,
+            },
+            Case {
+                name: "an identifier that is not asked for",
+                query: ask().edns(1232),
+                framing: Framing { has_nsid: true, ..framing() },
+                records: 1,
+                fits: true,
+            },
+            Case {
+                name: "an identifier",
+                query: ask().option(NSID, b""),
+                framing: Framing { has_nsid: true, ..framing() },
+                records: 1,
+                fits: false,
+            },
+        ] {
+            let written = reply(&query, framing, |writer, question, dice| {
+                for _ in 0..records {
+                    writer.record(Section::Answer, &Owner::Question, 5, &ADDRESS)?;
+                }
+                writer.finish(question, Flags::default(), None, dice)
+            });
+            assert_eq!(written.is_ok(), fits, "{name}");
+        }
+    }
+}
