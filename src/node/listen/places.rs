@@ -372,12 +372,11 @@ mod tests {
             self.inside.retain(|(other, _)| *other != name);
         }
 
-        /// Asserts that nothing is kept of anybody but those who are inside.
-        fn is_empty(self) -> bool {
-            let Self { places, inside } = self;
-            drop(inside);
-            let ledger = places.ledger();
-            places.taken() == 0
+        /// Whether nothing is kept of anybody, once all have left.
+        fn is_empty(&mut self) -> bool {
+            self.inside.clear();
+            let ledger = self.places.ledger();
+            self.places.taken() == 0
                 && ledger.taken == 0
                 && ledger.resting.is_empty()
                 && ledger.clients.is_empty()
