@@ -14,8 +14,10 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use outlast::testkit::client::Query;
+use socket2::SockRef;
 
 use crate::questions::{Question, Reply};
+use crate::servers::BUFFER;
 
 /// Sockets, each a flow of its own to the kernel that spreads them; as many as dnsperf has.
 const FLOWS: usize = 8;
@@ -149,6 +151,7 @@ impl Flow {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.connect(server)?;
         socket.set_nonblocking(true)?;
+        SockRef::from(&socket).set_recv_buffer_size(BUFFER)?;
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         Ok(Self { socket, waiting: vec![None; WINDOW], id: 0, buffer: Vec::new() })
     }

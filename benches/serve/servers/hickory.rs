@@ -30,7 +30,9 @@ pub(crate) fn serve(zone: &Path) {
     let names = read_zone(zone).iter().map(|(name, addresses)| records(name, addresses)).collect();
     let runtime = Builder::new_multi_thread().worker_threads(super::threads()).enable_all().build().unwrap();
     runtime.block_on(async {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let socket = super::socket(super::ANY).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = UdpSocket::from_std(socket).unwrap();
         let address = socket.local_addr().unwrap();
         let mut server = hickory_server::Server::new(Handler { names });
         server.register_socket(socket);

@@ -8,14 +8,13 @@ use std::array;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
 use outlast::testkit::client::Query;
-use socket2::{Domain, Protocol, Socket, Type};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Server;
@@ -50,9 +49,9 @@ pub(crate) fn start(zone: &Path) -> Result<Server, String> {
 /// Is one.
 pub(crate) fn serve(zone: &Path) {
     let replies: Replies = read_zone(zone).iter().map(|(name, addresses)| reply(name, addresses)).collect();
-    let first = socket("127.0.0.1:0".parse().unwrap());
+    let first = super::socket(super::ANY).unwrap();
     let address = first.local_addr().unwrap();
-    let more = (1..super::threads()).map(|_| socket(address));
+    let more = (1..super::threads()).map(|_| super::socket(address).unwrap());
     let sockets: Vec<_> = std::iter::once(first).chain(more).collect();
     super::serving(address);
     std::thread::scope(|scope| {
@@ -81,13 +80,6 @@ fn reply(name: &str, addresses: &[Ipv4Addr]) -> (Box<[u8]>, Box<[u8]>) {
 fn header(flags: u16, answers: u16) -> [u8; HEADER] {
     let ([flags, code], [high, low]) = (flags.to_be_bytes(), answers.to_be_bytes());
     [0, 0, flags, code, 0, 1, high, low, 0, 0, 0, 0]
-}
-
-fn socket(address: SocketAddr) -> UdpSocket {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
-    socket.set_reuse_port(true).unwrap();
-    socket.bind(&address.into()).unwrap();
-    socket.into()
 }
 
 /// Answers what comes to one socket.

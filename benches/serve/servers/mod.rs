@@ -7,9 +7,11 @@ pub(crate) mod standin;
 mod unbound;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::ask;
 use crate::questions::{Questions, Workload};
@@ -18,6 +20,10 @@ use standin::Standin;
 
 /// Threads of each server: one a core, at most four, as the node has.
 const MAX_THREADS: usize = 4;
+
+/// The receive buffer of every UDP socket in bytes, the client's too, as the node has it: nobody loses what comes while
+/// it waits for a processor. The kernel caps it at net.core.rmem_max.
+pub(crate) const BUFFER: usize = 1 << 20;
 
 /// Folders besides those of `PATH`: servers are not in everybody's.
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
@@ -152,9 +158,21 @@ fn threads() -> usize {
 
 /// A port that was free a moment ago, for UDP.
 fn free_port() -> Result<u16, String> {
-    let address = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let address = UdpSocket::bind(ANY).and_then(|socket| socket.local_addr());
     address.map(|address| address.port()).map_err(|e| format!("no free port: {e}"))
 }
+
+/// A socket of a server of the bench's own, which may share its address with others.
+fn socket(address: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    socket.set_recv_buffer_size(BUFFER)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Any free port of loopback.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// This bench as another process with another role.
 fn role(flag: &str, file: &Path) -> Result<Command, String> {

@@ -13,7 +13,7 @@ pub(super) fn start(program: &Path, dir: &Path, upstream: SocketAddr) -> Result<
     let dir = dir.join("unbound");
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let text = format!(
-        "server:\n interface: {ip}\n port: {port}\n num-threads: {threads}\n so-reuseport: yes\n username: \"\"\n \
+        "server:\n interface: {ip}\n port: {port}\n num-threads: {threads}\n so-reuseport: yes\n so-rcvbuf: {buffer}\n username: \"\"\n \
          chroot: \"\"\n pidfile: \"\"\n directory: \"{dir}\"\n use-syslog: no\n logfile: unbound.log\n do-daemonize: no\n \
          module-config: \"iterator\"\n do-not-query-localhost: no\n access-control: 127.0.0.0/8 allow\n\
          remote-control:\n control-enable: no\n\
@@ -21,6 +21,7 @@ pub(super) fn start(program: &Path, dir: &Path, upstream: SocketAddr) -> Result<
         ip = address.ip(),
         port = address.port(),
         threads = super::threads(),
+        buffer = super::BUFFER,
         dir = dir.display(),
         up_ip = upstream.ip(),
         up_port = upstream.port(),
