@@ -372,20 +372,11 @@ mod tests {
             self.inside.retain(|(other, _)| *other != name);
         }
 
-<<<<<<< HEAD
-        /// Asserts that nothing is kept of anybody but those who are inside.
-        fn forgets_all(self) -> bool {
-            let Self { places, inside } = self;
-            drop(inside);
-            let ledger = places.ledger();
-            places.taken() == 0
-=======
         /// Whether nothing is kept of anybody, once all have left.
         fn is_empty(&mut self) -> bool {
             self.inside.clear();
             let ledger = self.places.ledger();
             self.places.taken() == 0
->>>>>>> h-flood
                 && ledger.taken == 0
                 && ledger.resting.is_empty()
                 && ledger.clients.is_empty()
@@ -407,7 +398,7 @@ mod tests {
         fixture.leave("c");
         assert_eq!(fixture.enter(6, "f"), Ok(None), "a place that was given up is free");
         assert_eq!(fixture.places.taken(), 3);
-        assert!(fixture.forgets_all());
+        assert!(fixture.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -420,7 +411,7 @@ mod tests {
         pass(FIRM / 2).await;
         assert_eq!(fixture.enter(3, "d"), Ok(Some(("a", Limit::All))));
         assert_eq!(fixture.enter(4, "e"), Err(Limit::All), "b has had half of its time");
-        assert!(fixture.forgets_all());
+        assert!(fixture.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -435,7 +426,7 @@ mod tests {
         assert_eq!(fixture.enter(1, "m"), Ok(Some(("a", Limit::Client))), "its own oldest goes");
         assert_eq!(fixture.enter(2, "n"), Ok(Some(("k", Limit::Client))), "a client that has its share");
         assert_eq!(fixture.places.taken(), 11);
-        assert!(fixture.forgets_all());
+        assert!(fixture.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -448,7 +439,7 @@ mod tests {
         }
         assert!(fixture.places.taken() <= 9, "{}", fixture.places.taken());
         assert!(fixture.of("patient").work(), "it still has its place");
-        assert!(fixture.forgets_all());
+        assert!(fixture.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -465,13 +456,8 @@ mod tests {
         assert_eq!(fixture.enter(8, "u"), Err(Limit::All), "two instead of one");
         assert_eq!(fixture.enter(10, "v"), Ok(Some(("o", Limit::All))), "one instead of two");
         pass(FIRM).await;
-<<<<<<< HEAD
-        assert_eq!(fixture.enter(10, "v"), Ok(Some(("older", Limit::All))));
-        assert!(fixture.forgets_all());
-=======
         assert_eq!(fixture.enter(8, "w"), Ok(Some(("older", Limit::All))));
         assert!(fixture.is_empty());
->>>>>>> h-flood
     }
 
     #[tokio::test(start_paused = true)]
@@ -488,7 +474,7 @@ mod tests {
         assert_eq!(fixture.enter(4, "e"), Ok(Some(("c", Limit::All))));
         fixture.of("b").rest(Instant::now(), "b");
         assert_eq!(fixture.places.taken(), 2, "who has left has no place to rest in");
-        assert!(fixture.forgets_all());
+        assert!(fixture.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
