@@ -83,6 +83,8 @@ pub(crate) fn run(dir: &Path, cluster: Cluster, changes: u64) {
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
         let stop = CancellationToken::new();
         let task = tokio::spawn(writer.run(queue, stop.clone()));
+        let fresh = Update::Fresh { as_of: tokio::time::Instant::now() };
+        updates.send(fresh).await.expect("the writer runs");
         follow(&server, &updates, dir, changes).await;
         stop.cancel();
         task.await.expect("the writer stops");
@@ -169,7 +171,7 @@ fn message(input: &mut impl Read) -> Option<wire::FollowReply> {
 
 /// Prints the memory of this process.
 fn mark(what: &str) {
-    let Memory { now, peak } = Memory::read();
+    let Memory { now, peak, .. } = Memory::read();
     println!("{what} {now} {peak}");
 }
 

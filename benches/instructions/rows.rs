@@ -123,7 +123,7 @@ fn load(rows: &mut Rows<impl FnMut(Row<'_>)>) {
     snapshot::folder(dir.path()).save(&header, table.objects()).expect("saved");
     let mut loaded = Vec::new();
     rows.of("load, an endpoint", LOADED, &mut || {
-        loaded.push(snapshot::keeper(dir.path(), &Metrics::new()).load())
+        loaded.push(snapshot::keeper(dir.path(), &Metrics::new()).load());
     });
     let whole = |booted: &Option<_>| {
         booted

@@ -78,7 +78,7 @@ pub(crate) fn hold(what: Hold, server: &Server) {
                 structs::<EndpointSlice>(&client).await,
             )),
         };
-        let Memory { now, peak } = Memory::read();
+        let Memory { now, peak, .. } = Memory::read();
         println!("{now} {peak}");
         drop(held);
     });

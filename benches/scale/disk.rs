@@ -54,27 +54,27 @@ pub(crate) fn load(dir: &Path, endpoints: usize, column: &mut Column) {
     column.add("load it", millis(took));
     column.add("of which reading and decoding", millis(decode));
     let memory = loads.into_iter().find(|(t, _)| *t == took).map(|(_, memory)| memory);
-    let memory = memory.expect("the median is one of them");
-    column.add("RSS after the load", megabytes(memory.now));
-    column.add("peak of the load", megabytes(memory.peak));
+    let (now, peak) = memory.expect("the median is one of them");
+    column.add("RSS after the load", megabytes(now));
+    column.add("peak of the load", megabytes(peak));
 }
 
-/// Has a process of its own load the folder.
-fn load_apart(dir: &Path, endpoints: usize) -> (Duration, Memory) {
+/// Has a process of its own load the folder: how long it took, and its memory after it and at most.
+fn load_apart(dir: &Path, endpoints: usize) -> (Duration, (u64, u64)) {
     let this = std::env::current_exe().expect("a program has a path");
     let run = Command::new(this).arg(LOAD).arg(dir).output().expect("it runs");
     let text = String::from_utf8_lossy(&run.stdout);
     let numbers: Vec<u64> = text.split_whitespace().filter_map(|n| n.parse().ok()).collect();
     let [took, now, peak, loaded] = numbers[..] else { panic!("it prints four numbers: {text}") };
     assert_eq!(loaded, endpoints as u64, "all of it was loaded");
-    (Duration::from_nanos(took), Memory { now, peak })
+    (Duration::from_nanos(took), (now, peak))
 }
 
 /// Loads the newest snapshot as a node does at its start, and prints what it cost.
 pub(crate) fn load_here(dir: &Path) {
     let mut keeper = keeper(dir, &Metrics::new());
     let (booted, took) = time(|| keeper.load());
-    let Memory { now, peak } = Memory::read();
+    let Memory { now, peak, .. } = Memory::read();
     let endpoints = booted.map_or(0, |b| b.generation.table.endpoint_count());
     println!("{} {now} {peak} {endpoints}", took.as_nanos());
 }

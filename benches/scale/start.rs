@@ -30,6 +30,17 @@ const PAUSE: Duration = Duration::from_micros(200);
 /// Until the memory is read: what is done once after the start is done.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// One start.
+#[derive(Clone, Copy)]
+struct Start {
+    /// From exec to the first correct answer.
+    took: Duration,
+    /// What the processor did for it, which other work on the machine changes less.
+    busy: Duration,
+    /// Its memory, settled.
+    memory: Memory,
+}
+
 /// Ends the process when it goes out of scope.
 struct Server(Child);
 
@@ -44,17 +55,20 @@ impl Drop for Server {
 pub(crate) fn measure(dir: &Path, name: &str, options: Options, column: &mut Column) {
     let starts = if options.quick { 3 } else { STARTS };
     let mut measured: Vec<_> = (0..starts).map(|_| start_once(dir, name)).collect();
-    measured.sort_unstable_by_key(|(took, _)| *took);
-    let (took, memory) = measured[starts / 2];
-    let (least, most) = (measured[0].0, measured[starts - 1].0);
+    measured.sort_unstable_by_key(|start| start.took);
+    let Start { took, memory, .. } = measured[starts / 2];
+    let (least, most) = (measured[0].took, measured[starts - 1].took);
     column.add("exec to first correct answer", millis(took));
     column.add("least and most of them", format!("{} - {}", millis(least), millis(most)));
+    measured.sort_unstable_by_key(|start| start.busy);
+    column.add("CPU time until then", millis(measured[starts / 2].busy));
     column.add("RSS of the node a second after", megabytes(memory.now));
+    column.add("of which anonymous", megabytes(memory.anonymous));
     column.add("its peak", megabytes(memory.peak));
 }
 
-/// Starts the server once: time to the first correct answer, and its memory.
-fn start_once(dir: &Path, name: &str) -> (Duration, Memory) {
+/// Starts the server once.
+fn start_once(dir: &Path, name: &str) -> Start {
     let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
     // A port that was free a moment ago.
     let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
@@ -94,6 +108,18 @@ fn start_once(dir: &Path, name: &str) -> (Duration, Memory) {
             break begin.elapsed();
         }
     };
+    let busy = busy(server.0.id());
     std::thread::sleep(SETTLED);
-    (took, Memory::of(server.0.id()))
+    Start { took, busy, memory: Memory::of(server.0.id()) }
+}
+
+/// How long the processor has worked for the threads of a process; zero where the kernel does not say.
+fn busy(process: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    // The first number is nanoseconds on a processor: the kernel's Documentation/scheduler/sched-stats.rst.
+    let spent = |thread: fs::DirEntry| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(threads.filter_map(spent).sum())
 }

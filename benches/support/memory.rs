@@ -7,6 +7,9 @@ pub(crate) struct Memory {
     pub(crate) now: u64,
     /// At most so far (`VmHWM`).
     pub(crate) peak: u64,
+    /// Of what there is now, what lies in no file (`RssAnon`): the rest is the program itself, which the kernel reads
+    /// again when it needs the memory.
+    pub(crate) anonymous: u64,
 }
 
 impl Memory {
@@ -22,7 +25,8 @@ impl Memory {
             let line = status.lines().find_map(|l| l.strip_prefix(name))?;
             line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
         };
-        Self { now: field("VmRSS:").unwrap_or(0), peak: field("VmHWM:").unwrap_or(0) }
+        let [now, peak, anonymous] = ["VmRSS:", "VmHWM:", "RssAnon:"].map(|name| field(name).unwrap_or(0));
+        Self { now, peak, anonymous }
     }
 
     /// Lets the peak of a process begin anew, with what it has now; see proc(5), `clear_refs`. Errors where the
