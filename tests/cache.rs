@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that panics is a test that fails")]
 
+#[path = "common/begun.rs"]
+mod begun;
 #[path = "cache/expect.rs"]
 mod expect;
 #[path = "states/objects.rs"]

@@ -16,6 +16,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that panics is a test that fails")]
 #![allow(clippy::print_stdout, reason = "the score belongs into the output of the test")]
 
+#[path = "common/begun.rs"]
+mod begun;
 #[path = "lanes/compare.rs"]
 mod compare;
 #[path = "zone_cases/fixture.rs"]

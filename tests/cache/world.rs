@@ -16,19 +16,17 @@ use outlast::node::query::Query;
 use outlast::node::reply::encode;
 use outlast::node::router::Router;
 use outlast::node::setup::Environment;
-use outlast::node::task::Scope;
 use outlast::ops::jitter::Jitter;
-use outlast::source::{UPDATE_QUEUE, Update, Wanted};
 use outlast::testkit::client::{self, Answer};
 use outlast::testkit::lanes::Lanes;
 use outlast::testkit::node::Log;
 use outlast::zone::object::Object;
-use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::begun::{Source, begin};
 use super::routed::{self, whole_state};
-use super::unwired::{environment, planned, writer};
+use super::unwired::{environment, planned};
 use super::upstream::Upstream;
 use super::ways::{Said, Transcript, Way};
 
@@ -72,7 +70,7 @@ struct Node {
     /// Its cache.
     cache: Option<Arc<cache::Shared>>,
     /// The source's end of the queue, if there is a cluster.
-    source: Option<(Sender<Update>, Wanted)>,
+    source: Option<Source>,
     /// Ends what its configuration runs.
     stop: CancellationToken,
 }
@@ -204,18 +202,7 @@ impl World {
         environment.carried.commit();
         let metrics = &environment.metrics;
         let stop = CancellationToken::new();
-        let source = plan.process.stores.pop().map(|(config, store)| {
-            let wanted = config.wanted;
-            let mut writer = writer(config, store, &environment);
-            writer.boot();
-            let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
-            tokio::spawn(writer.run(queue, stop.clone()));
-            (updates, wanted)
-        });
-        let scope = Scope { stop: stop.clone(), listeners: Vec::new() };
-        for start in plan.process.tasks {
-            start(&scope);
-        }
+        let source = begin(&mut plan.process, &environment, &stop);
         let cache = plan.process.caches.pop().map(|kept| kept.cache);
         let server = plan.servers.pop().expect("there is a server block");
         let upstream: Arc<dyn Plugin> = Arc::new(self.upstream.clone());

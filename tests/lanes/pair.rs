@@ -9,18 +9,17 @@ use futures_util::future::join;
 use outlast::node::carried::Carried;
 use outlast::node::chain::Plugin;
 use outlast::node::setup::Environment;
-use outlast::node::task::Scope;
 use outlast::ops::jitter::Jitter;
-use outlast::source::{UPDATE_QUEUE, Update, Wanted};
+use outlast::source::Update;
 use outlast::testkit::lanes::Lanes;
 use outlast::zone::object::Object;
-use tokio::sync::mpsc::{self, Sender};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::begun::{Source, begin};
 use crate::compare::Sameness;
 use crate::routed::{self, whole_state};
-use crate::unwired::{environment, planned, writer};
+use crate::unwired::{environment, planned};
 use crate::upstream::Upstream;
 
 /// Often enough to let every task that can go on go on.
@@ -48,7 +47,7 @@ struct Node {
     /// Both ways.
     lanes: Lanes,
     /// The source's end of the queue, if there is a cluster.
-    source: Option<(Sender<Update>, Wanted)>,
+    source: Option<Source>,
     /// The world outside.
     upstream: Upstream,
     /// Ends what it runs.
@@ -81,18 +80,7 @@ impl Node {
         environment.carried = Arc::new(Carried::with_jitter(Jitter::from_seed(1)));
         let mut plan = planned(corefile, &environment);
         let stop = CancellationToken::new();
-        let source = plan.process.stores.pop().map(|(config, store)| {
-            let wanted = config.wanted;
-            let mut writer = writer(config, store, &environment);
-            writer.boot();
-            let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
-            tokio::spawn(writer.run(queue, stop.clone()));
-            (updates, wanted)
-        });
-        let scope = Scope { stop: stop.clone(), listeners: Vec::new() };
-        for start in plan.process.tasks {
-            start(&scope);
-        }
+        let source = begin(&mut plan.process, &environment, &stop);
         let upstream = Upstream::new();
         outside.iter().for_each(|line| upstream.command(&line.split_whitespace().collect::<Vec<_>>()));
         let plugin: Arc<dyn Plugin> = Arc::new(upstream.clone());
