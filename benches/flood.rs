@@ -121,7 +121,7 @@ fn one(
     let ask = |time| Latencies::measure(node.dns, questions, CLUSTER_RATE, move |elapsed| elapsed < time);
     ask(WARM_UP)?;
     let quiet = ask(arguments.seconds)?;
-    let before = Memory::of(node.id()).now;
+    let before = Memory::of(node.id());
     Memory::reset_peak(node.id()).map_err(|e| format!("beginning a new peak of memory: {e}"))?;
     let spent = Cpu::of(node.id());
     let flooder =
@@ -129,7 +129,7 @@ fn one(
     let flooded = ask(arguments.seconds)?;
     let (sent, time) = flooder.stop();
     let cpu = Cpu::of(node.id()) - spent;
-    let memory = Memory { now: before, peak: Memory::of(node.id()).peak };
+    let memory = Memory { peak: Memory::of(node.id()).peak, ..before };
     node.wait_until_quiet()?;
     let (fate, after) = (node.fate()?, Memory::of(node.id()));
     Ok(Measured { quiet, flooded, sent, time, fate, cpu, memory, after })
