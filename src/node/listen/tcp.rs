@@ -4,7 +4,7 @@
 //! that waits for an upstream must not hold up the cluster names behind it.
 //!
 //! Where connections are scarce, those without a query at work have to go, as RFC 7766 §6.2.3 allows: who gets in, and
-//! for whom, is [`places`](super::places)'. A client whose idle connection is closed opens another one when it needs
+//! for whom, is `places`'. A client whose idle connection is closed opens another one when it needs
 //! it; one that is refused would have no answer.
 
 use std::convert::Infallible;
