@@ -9,7 +9,7 @@ use outlast::node::router::Router;
 use outlast::ops::dns_metrics::ServerMetrics;
 use outlast::ops::metrics::Metrics;
 use outlast::source::Wanted;
-use outlast::testkit::client::Client;
+use outlast::testkit::client::{Client, Query};
 use outlast::testkit::cluster::{ns, slice, svc, write_json};
 use outlast::testkit::node::{Builder, TestNode};
 use outlast::zone::Table;
@@ -38,6 +38,12 @@ fn objects() -> Vec<Object> {
         svc("shop/herd").headless().port("p", 9).build(),
         herd.build(),
     ]
+}
+
+/// The same query with a client subnet (RFC 7871): it is not answered inline, ahead of malformed packets that came
+/// before it, but after them.
+pub(crate) fn in_turn(query: Query) -> Query {
+    query.option(8, &[0, 1, 24, 0, 192, 0, 2])
 }
 
 /// A node with the fixture's data.

@@ -61,8 +61,8 @@ async fn packets_that_get_no_reply_or_a_bare_one() {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         socket.connect(fixture.node.dns).await.unwrap();
         socket.send(&packet).await.unwrap();
-        // Packets of one socket are answered in their order: this one's answer is the end of silence.
-        socket.send(&Query::a(NAME).id(0xffff).bytes()).await.unwrap();
+        // This one's answer is the end of silence.
+        socket.send(&fixture::in_turn(Query::a(NAME).id(0xffff)).bytes()).await.unwrap();
         let mut buffer = [0; 512];
         let len = socket.recv(&mut buffer).await.unwrap();
         let got = (buffer[..2] != [0xff; 2]).then_some(&buffer[..len]);
