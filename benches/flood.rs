@@ -69,9 +69,11 @@ struct Measured {
     fate: Fate,
     /// Processor time of the node meanwhile.
     cpu: Cpu,
-    /// Before the flood, and its peak.
-    memory: Memory,
-    /// When all is over.
+    /// Its memory before the flood,
+    before: Memory,
+    /// with the peak of the flood,
+    during: Memory,
+    /// and when all is over.
     after: Memory,
 }
 
@@ -129,10 +131,10 @@ fn one(
     let flooded = ask(arguments.seconds)?;
     let (sent, time) = flooder.stop();
     let cpu = Cpu::of(node.id()) - spent;
-    let memory = Memory { peak: Memory::of(node.id()).peak, ..before };
+    let during = Memory::of(node.id());
     node.wait_until_quiet()?;
     let (fate, after) = (node.fate()?, Memory::of(node.id()));
-    Ok(Measured { quiet, flooded, sent, time, fate, cpu, memory, after })
+    Ok(Measured { quiet, flooded, sent, time, fate, cpu, before, during, after })
 }
 
 fn print(arguments: &Arguments, all: &[(Case, Measured)]) {
@@ -169,7 +171,7 @@ fn print(arguments: &Arguments, all: &[(Case, Measured)]) {
 
     let mut costs = Figures::new(["flood of", "RSS before", "peak", "after", "user s", "system s"]);
     for (case, measured) in all {
-        let memory = [measured.memory.now, measured.memory.peak, measured.after.now].map(megabytes);
+        let memory = [measured.before.now, measured.during.peak, measured.after.now].map(megabytes);
         let cpu = [measured.cpu.user, measured.cpu.system].map(|time| format!("{:.2}", time.as_secs_f64()));
         costs.row([case.name.clone()].into_iter().chain(memory).chain(cpu));
     }

@@ -34,8 +34,8 @@ pub(crate) struct Fate {
 
 impl Fate {
     /// Why there was no answer; the last are those that waited for the upstream until that was over.
-    pub(crate) const REASONS: [&str; 6] =
-        ["room full", "client's share", "max_concurrent", "flights", "forwards", "timed out"];
+    pub(crate) const REASONS: [&str; 7] =
+        ["queue full", "room full", "client's share", "max_concurrent", "flights", "forwards", "timed out"];
 
     /// Queries that the node has read.
     pub(crate) const fn read(&self) -> u64 {
@@ -44,10 +44,10 @@ impl Fate {
 
     /// How many, in the order of [`Self::REASONS`].
     pub(crate) fn by_reason(&self) -> impl Iterator<Item = u64> {
-        let [room, client, refused, flights, forwards] = self.by_limit;
+        let [queue, room, client, refused, flights, forwards] = self.by_limit;
         // Who found no flight went on without one: into one of the others.
-        let timed_out = self.answered.saturating_sub(room + client + refused + forwards);
-        [room, client, refused, flights, forwards, timed_out].into_iter()
+        let timed_out = self.answered.saturating_sub(queue + room + client + refused + forwards);
+        [queue, room, client, refused, flights, forwards, timed_out].into_iter()
     }
 }
 
@@ -93,6 +93,7 @@ impl Node {
         let scrape = self.scrape()?;
         let limit = |limit| scrape.value(&format!("outlast_overload_total{{limit=\"{limit}\"}}")) as u64;
         let by_limit = [
+            limit("udp_queue"),
             limit("waiting_queries"),
             limit("waiting_per_client"),
             scrape.sum("coredns_forward_max_concurrent_rejects_total") as u64,
