@@ -154,10 +154,13 @@ impl Store {
 
     /// How long before `now` a generation was last proved to be current.
     fn age_of(&self, generation: &Generation, now: Instant) -> Duration {
+        self.since(self.proved_of(generation), now)
+    }
+
+    /// When a generation was last proved to be current; [`NEVER`] before the first proof.
+    fn proved_of(&self, generation: &Generation) -> i64 {
         // Invariant: what is received behind what is frozen proves nothing of it.
-        let proved =
-            generation.frozen.as_ref().map_or_else(|| self.proved.load(Ordering::Acquire), |f| f.proved);
-        self.since(proved, now)
+        generation.frozen.as_ref().map_or_else(|| self.proved.load(Ordering::Acquire), |f| f.proved)
     }
 
     /// How long ago what was received was last proved, whatever is served.
@@ -191,6 +194,7 @@ impl Store {
             complete: generation.table.complete(),
             verified: generation.verified,
             age: self.age_of(generation, now),
+            proved: self.proved_of(generation) != NEVER,
         }
     }
 

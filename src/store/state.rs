@@ -11,8 +11,10 @@ pub struct Facts {
     pub complete: Kinds,
     /// Whether a source has confirmed the data since this process started.
     pub verified: bool,
-    /// How long ago the data was last proved to be current.
+    /// How long ago the data was last proved to be current; without any proof, how long ago the store was made.
     pub age: Duration,
+    /// Whether it ever was, in this process or before the snapshot that it comes from.
+    pub proved: bool,
 }
 
 /// How long data may go unproved.
@@ -141,7 +143,8 @@ mod tests {
                 ..base
             },
         ] {
-            let facts = Facts { complete: case.complete, verified: case.verified, age: age(case.age) };
+            let facts =
+                Facts { complete: case.complete, verified: case.verified, age: age(case.age), proved: true };
             let limits = Limits { max_stale: case.max_stale.map(age), ..Limits::default() };
             assert_eq!(DataState::judge(facts, Kinds::CORE, limits), case.want, "{}", case.name);
         }
@@ -149,7 +152,7 @@ mod tests {
 
     #[test]
     fn pods_that_a_snapshot_lacks_do_not_empty_the_rest() {
-        let facts = Facts { complete: Kinds::CORE, verified: true, age: Duration::ZERO };
+        let facts = Facts { complete: Kinds::CORE, verified: true, age: Duration::ZERO, proved: true };
         assert_eq!(DataState::judge(facts, Kinds::ALL, Limits::default()), DataState::Live);
     }
 }

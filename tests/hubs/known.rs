@@ -42,6 +42,37 @@ const MOVED: [Step; 6] = [
 /// All of them.
 const KNOWN: &[Known] = &[
     Known {
+        name: "a node begins with a whole state of a hub that is behind, and nothing has proved it yet",
+        wholes: 9,
+        steps: &[&[
+            Api(0, Slow),
+            Freeze,
+            Delete(3),
+            Put(5),
+            Start(2),
+            Stop(0),
+            StartHub(1),
+            Delete(5),
+            Put(0),
+            Lag(1718),
+            Api(1, Cut),
+            Pass(1425),
+            Delete(8),
+            Put(7),
+            Delete(2),
+            Delete(2),
+            Start(0),
+            Put(0),
+            CrashHub(1),
+            Put(8),
+            Save,
+            Hub(0, 0, Slow),
+            Put(4),
+            Stop(2),
+            Hub(2, 1, Stalled),
+        ]],
+    },
+    Known {
         name: "nodes go to a hub that is behind, where what they have is changed and changed back in one go",
         wholes: 1,
         steps: &[

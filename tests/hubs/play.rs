@@ -13,6 +13,9 @@ use super::past::Truth;
 use super::step::{OBJECTS, Script, Step};
 use super::world::{Place, World, addresses, set};
 
+/// Longer than any script: an age that nobody knows.
+const UNKNOWN: Duration = Duration::from_secs(86_400);
+
 /// Often enough to let every task that can go on go on.
 const TURNS: usize = 64;
 
@@ -190,7 +193,10 @@ impl Play {
     fn look_at(&mut self, number: usize) -> Result<(), String> {
         let place = &mut self.world.places[number];
         let Some(node) = &place.node else { return Ok(()) };
-        let (generation, age) = (node.store.current().clone(), node.store.age());
+        let generation = node.store.current().clone();
+        let facts = node.store.facts(&generation);
+        // Of what nobody has proved yet nobody says how old it is: it may be of any moment.
+        let age = if facts.proved { facts.age } else { UNKNOWN };
         let seen = (generation.number, age);
         if std::mem::replace(&mut place.looked_at, seen) == seen {
             return Ok(());

@@ -45,8 +45,17 @@ pub(super) fn write_why(f: &mut fmt::Formatter<'_>, hold: &OpenHold) -> fmt::Res
     write!(f, "held back: {}", hold.why)
 }
 
-/// How old the data of an answer is.
-pub(super) fn write_age(f: &mut fmt::Formatter<'_>, age: Duration, frozen: bool) -> fmt::Result {
-    write!(f, "cluster data last verified {} ago", Age(age))?;
+/// How old the data of an answer is; nobody knows of data that came before any proof.
+pub(super) fn write_age(
+    f: &mut fmt::Formatter<'_>,
+    age: Duration,
+    proved: bool,
+    frozen: bool,
+) -> fmt::Result {
+    if proved {
+        write!(f, "cluster data last verified {} ago", Age(age))?;
+    } else {
+        write!(f, "cluster data not verified in the {} since the start", Age(age))?;
+    }
     if frozen { f.write_str(", frozen by an operator") } else { Ok(()) }
 }

@@ -76,6 +76,8 @@ pub(super) enum Sign {
 pub(super) struct Said<'a> {
     /// The state of the data that it is from.
     pub(super) state: DataState,
+    /// Whether the data was ever proved to be current.
+    pub(super) proved: bool,
     /// The data.
     pub(super) generation: &'a Generation,
     /// The hold that it is under.
@@ -117,7 +119,7 @@ impl Kubernetes {
         let zone = zone?;
         let state = DataState::judge(facts, self.rules.kinds(), self.policy.limits);
         let hold = held::hold(generation, name, zone, self.rules.pods, &answer);
-        let said = Said { state, generation, hold };
+        let said = Said { state, proved: facts.proved, generation, hold };
         let ruling = match (state, answer) {
             (DataState::Expired { .. }, Answer::NxDomain) if self.may_be_upstream(name, zone) => Ruling::Next,
             (DataState::Expired { age }, answer) if is_data(&answer) => Ruling::Expired(age),
@@ -192,9 +194,9 @@ impl<'a> Said<'a> {
         match self.state {
             DataState::Stale { age } => {
                 let frozen = self.generation.frozen.is_some();
-                Some((code, Remark { age: Some(age), frozen, hold }))
+                Some((code, Remark { age: Some(age), proved: self.proved, frozen, hold }))
             }
-            _ => hold.map(|hold| (code, Remark { age: None, frozen: false, hold: Some(hold) })),
+            _ => hold.map(|hold| (code, Remark { age: None, proved: true, frozen: false, hold: Some(hold) })),
         }
     }
 }
@@ -203,6 +205,8 @@ impl<'a> Said<'a> {
 pub(super) struct Remark<'a> {
     /// How old stale data is.
     age: Option<Duration>,
+    /// Whether it was ever proved to be current.
+    proved: bool,
     /// Whether an operator has it stay what it is.
     frozen: bool,
     /// The hold that it is under.
@@ -212,7 +216,7 @@ pub(super) struct Remark<'a> {
 impl fmt::Display for Remark<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(age) = self.age {
-            held::write_age(f, age, self.frozen)?;
+            held::write_age(f, age, self.proved, self.frozen)?;
         }
         let Some(hold) = self.hold else { return Ok(()) };
         if self.age.is_some() {
