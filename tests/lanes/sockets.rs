@@ -221,9 +221,10 @@ async fn a_full_queue_turns_away_what_is_nobody_s_to_answer_at_once_and_nothing_
     let alias = Query::a("mail.shop.svc.cluster.local.").id(0xa11a);
     client.send(&alias.bytes()).unwrap();
 
-    // It comes first, so that it is not among those that the client's own buffer has no room for.
-    let first = tokio::task::spawn_blocking(move || receive(&client));
-    assert_eq!(first.await.unwrap().message.id, 0xa11a);
+    // It comes among the first, before the client's own buffer has no room for more.
+    let among =
+        tokio::task::spawn_blocking(move || (0..=QUEUE).any(|_| receive(&client).message.id == 0xa11a));
+    assert!(among.await.unwrap());
     assert_eq!(world.node.metric(full), Some(2.0), "the alias, too, has its answer");
     world.node.stop().await;
 }

@@ -16,13 +16,14 @@ mod reader;
 mod socket;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio_util::sync::CancellationToken;
 
 use self::general::General;
@@ -44,9 +45,26 @@ pub struct UdpListener {
     /// Starts it; dropped without that, it ends.
     start: mpsc::Sender<()>,
     /// Stops it.
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     /// Answers what it leaves.
     general: General,
+}
+
+/// Stops a thread, at the latest when it is dropped: a runtime that ends drops what runs on it, and no thread may go on
+/// answering then.
+struct Stop {
+    /// Whether to stop.
+    flag: Arc<AtomicBool>,
+    /// What the thread waits for.
+    socket: Arc<ReplySocket>,
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.flag.store(true, Ordering::Relaxed);
+        // It need not wait for its next beat. The socket is not connected, which is said, and it wakes up all the same.
+        let _ = SockRef::from(&self.socket.socket).shutdown(Shutdown::Read);
+    }
 }
 
 impl UdpListener {
@@ -66,8 +84,8 @@ impl UdpListener {
         let socket = Arc::new(ReplySocket { socket, address });
         let (queues, general) = General::new(socket.clone(), live.clone(), shared.clone());
         let (start, started) = mpsc::channel();
-        let stop = Arc::new(AtomicBool::new(false));
-        let reader = Reader::new(socket, live, shared, queues, stop.clone());
+        let stop = Stop { flag: Arc::default(), socket: socket.clone() };
+        let reader = Reader::new(socket, live, shared, queues, stop.flag.clone());
         // Its clock is the runtime's.
         let runtime = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name(format!("udp {address}")).spawn(move || {
@@ -81,12 +99,12 @@ impl UdpListener {
 
     /// Answers until `stop`; what has arrived or waits at that moment still gets its answer.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { thread, start, stop: flag, general } = self;
+        let Self { thread, start, stop: thread_stop, general } = self;
         // It waits for this.
         let _ = start.send(());
         let stopping = async {
             stop.cancelled().await;
-            flag.store(true, Ordering::Relaxed);
+            thread_stop.flag.store(true, Ordering::Relaxed);
         };
         // The handler ends when the thread has, which gives its queues back last.
         tokio::join!(general.run(), stopping);
@@ -156,6 +174,26 @@ mod tests {
         let second = fixture.client.udp(&Query::a("second.")).await.unwrap();
         assert_eq!(second.answers(), ["second. 5 IN A 192.0.2.0"], "second best is better than nothing");
         counted(&fixture.metrics, r#"outlast_overload_total{limit="waiting_queries"} 1"#);
+    }
+
+    #[test]
+    fn a_thread_ends_with_the_runtime_that_its_listener_was_on() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let fixture = runtime.block_on(async {
+            let fixture = start(1);
+            fixture.client.udp(&Query::a("x.")).await.unwrap();
+            fixture
+        });
+        drop(runtime);
+        // Who asks hears nothing, and in the end that nobody is there.
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        client.connect(fixture.server).unwrap();
+        let refused = (0..500).any(|_| {
+            let _ = client.send(&Query::a("x.").bytes());
+            client.recv(&mut [0; 512]).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+        });
+        assert!(refused, "its socket is closed");
     }
 
     #[tokio::test]
