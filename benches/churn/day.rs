@@ -108,9 +108,10 @@ impl Day {
 
     /// The port of a service and its pods is another one.
     fn change_port(&mut self, at: usize) -> Vec<Change> {
-        let number = self.rng.random_range(1024..u16::MAX);
-        let other =
-            |ports: &[Port]| ports.iter().map(|p| Port { number: Some(number), ..p.clone() }).collect();
+        // Any but the one that it is: a change that changes nothing makes no generation.
+        let by = self.rng.random_range(1..u16::MAX);
+        let moved = |p: &Port| Port { number: p.number.map(|n| n.wrapping_add(by)), ..p.clone() };
+        let other = |ports: &[Port]| ports.iter().map(moved).collect();
         self.services[at].ports = other(&self.services[at].ports);
         self.slices[at].ports = other(&self.slices[at].ports);
         vec![Change::Upsert(Object::Service(self.services[at].clone())), upsert(self.slices[at].clone())]
