@@ -106,9 +106,13 @@ impl Reader {
         let begun = self.worker.now();
         let serving = self.live.now();
         let mut seen = [const { None }; BATCH];
-        for (datagram, seen) in batch.datagrams().zip(&mut seen) {
-            *seen = self.handle(datagram, &serving.router);
-        }
+        let mut places = seen.iter_mut();
+        batch.each(|datagram| {
+            let answered = self.handle(datagram, &serving.router);
+            if let Some(place) = places.next() {
+                *place = answered;
+            }
+        });
         // Counted before anybody can have a reply.
         let elapsed = begun.elapsed();
         for (zone, observation) in seen.into_iter().take(count).flatten() {
