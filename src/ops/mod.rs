@@ -20,6 +20,7 @@ pub mod descriptors;
 pub mod dns_metrics;
 pub mod drain;
 pub mod exposition;
+pub mod heap;
 pub mod jitter;
 pub mod metrics;
 pub mod process;

@@ -1,6 +1,6 @@
 //! Many datagrams by one system call: `recvmmsg` and `sendmmsg`.
 //!
-//! The one module with `unsafe`: the wrappers that there are send one control message with all datagrams of a call,
+//! `unsafe`, because the wrappers that there are send one control message with all datagrams of a call,
 //! and each reply here has an address of its own to leave from. What the kernel is given is made anew for every call
 //! out of this batch's own buffers; what it says is read by functions that check every index.
 //!
