@@ -56,7 +56,7 @@ fn main() {
     });
     match &arguments.role {
         Role::Bench => {}
-        Role::Limit(zone) => return limit::serve(zone),
+        Role::Limit(place, zone) => return limit::serve(zone, *place),
         Role::Hickory(zone) => return hickory::serve(zone),
         Role::Standin(kubeconfig) => return standin::serve(kubeconfig, arguments.cluster()),
     }

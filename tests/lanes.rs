@@ -2,7 +2,8 @@
 //! byte, and what is counted of them is the same.
 //!
 //! * `parity`: every question of the recordings in `tests/data/parity`, spelled in many ways.
-//! * `generated`: packets that are made at random, whole and broken ones, in worlds that change under them.
+//! * `generated`: packets that are made at random, whole and broken ones, in worlds that change under them; `roles` is the
+//!   one among their settings with every plugin that has a part in the lane.
 //! * `sockets`: the same over the network.
 //!
 //! Scripts with time steps are played by both ways in `tests/states.rs` and `tests/cache.rs`.
@@ -27,6 +28,8 @@ mod fixture;
 mod generated;
 #[path = "zone_cases/irregular.rs"]
 mod irregular;
+#[path = "lanes/logged.rs"]
+mod logged;
 #[path = "lanes/outside.rs"]
 mod outside;
 #[path = "lanes/packets.rs"]
@@ -37,6 +40,8 @@ mod pair;
 mod parity;
 #[path = "zone_cases/questions.rs"]
 mod questions;
+#[path = "lanes/roles.rs"]
+mod roles;
 #[path = "common/routed.rs"]
 mod routed;
 #[path = "lanes/score.rs"]

@@ -5,6 +5,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use hickory_proto::rr::RecordType;
 use outlast::node::gate::Gate;
 use outlast::node::router::Router;
 use outlast::ops::metrics::Metrics;
@@ -13,7 +14,7 @@ use outlast::zone::lookup::QueryType;
 use outlast::zone::name::Labels;
 use outlast::zone::object::Object;
 
-use crate::support::answer::{Inline, answer, parse, query, router};
+use crate::support::answer::{Inline, answer, caching, parse, query, router};
 use crate::support::change::{one_change, prepare};
 use crate::support::cluster::{Question, look_up, measured, rules, table};
 use crate::support::{grouped, snapshot};
@@ -26,6 +27,9 @@ const CHANGED: [usize; 2] = [1_000, 100_000];
 
 /// Endpoints of the snapshot that is loaded.
 const LOADED: usize = 10_000;
+
+/// Names outside that are asked for: as many as `benches/serve.rs` has.
+const OUTSIDE: usize = 2_000;
 
 /// The questions that are asked; those of the other kinds take the same ways.
 const KINDS: [&str; 4] = ["ClusterIP A", "headless A, 10 addresses", "SRV, 3 targets", "NXDOMAIN"];
@@ -65,6 +69,7 @@ pub(crate) fn each(quick: bool, take: impl FnMut(Row<'_>)) {
     answers(&mut rows, &plain, "", &asked);
     let counted = router("prometheus localhost:0", cluster.objects);
     answers(&mut rows, &counted, ", counted", &asked[..1]);
+    kept(&mut rows);
     for &size in &CHANGED[..if quick { 1 } else { CHANGED.len() }] {
         changes(&mut rows, size);
     }
@@ -101,6 +106,18 @@ fn answers(rows: &mut Rows<impl FnMut(Row<'_>)>, router: &Arc<Router>, how: &str
             black_box(lane.answer(q));
         });
     }
+}
+
+/// Bytes of queries for names outside to bytes of replies that are kept.
+fn kept(rows: &mut Rows<impl FnMut(Row<'_>)>) {
+    let name = |number| format!("www-{number}.example.com.");
+    let queries: Vec<_> = (0..OUTSIDE).map(|number| query(&name(number), RecordType::A.into())).collect();
+    let router = caching(&queries);
+    let mut lane = Inline::new(&router);
+    assert!(queries.iter().all(|q| lane.answer(q).len() > q.len()), "what is counted is an answer");
+    rows.each("inline: outside A, cached", &queries, |q| {
+        black_box(lane.answer(q));
+    });
 }
 
 /// One change of one slice, with a generation for it.

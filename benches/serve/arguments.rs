@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use outlast::drill::cluster::Cluster;
 
+use crate::servers::Place;
+
 /// What this process is.
 pub(crate) enum Role {
     /// The bench itself.
     Bench,
-    /// The limit, with this file of names and addresses.
-    Limit(PathBuf),
+    /// The limit in this place, with this file of names and addresses.
+    Limit(Place, PathBuf),
     /// hickory-server, with this file of names and addresses.
     Hickory(PathBuf),
     /// The API server stand-in, which writes this kubeconfig.
@@ -73,7 +75,8 @@ impl Arguments {
                 "--seconds" => read.seconds = Duration::from_secs(number(value()?)?.into()),
                 "--rate" => read.rate = number(value()?)?,
                 "--changes" => read.changes = number(value()?)?,
-                "--limit" => read.role = Role::Limit(value()?.into()),
+                "--limit" => read.role = Role::Limit(Place::Loopback, value()?.into()),
+                "--limit-wildcard" => read.role = Role::Limit(Place::Wildcard, value()?.into()),
                 "--hickory" => read.role = Role::Hickory(value()?.into()),
                 "--standin" => read.role = Role::Standin(value()?.into()),
                 other => return Err(format!("{other:?} is no argument of this bench; its head names them")),

@@ -13,7 +13,7 @@ use crate::latency::Latencies;
 use crate::questions::{Question, Questions, Workload};
 use crate::samples::{median, spread};
 use crate::servers::standin::{Made, Standin};
-use crate::servers::{Kind, Server, Setup};
+use crate::servers::{Kind, Place, Server, Setup};
 use crate::support::cpu::Cpu;
 use crate::support::memory::{Memory, megabytes};
 use crate::support::scrape::Scrape;
@@ -66,7 +66,7 @@ pub(crate) fn measure(
     setup: &Setup,
     mut standin: Standin,
 ) -> Result<(), String> {
-    let node = setup.start(Kind::Node, questions)?;
+    let node = setup.start(Kind::Node, Place::Loopback, questions)?;
     std::thread::sleep(SETTLE);
     let about = questions.about(Workload::ClusterIp);
     let mut samples = [Meanwhile::Rest, Meanwhile::Changes, Meanwhile::List].map(|what| (what, Vec::new()));

@@ -10,7 +10,7 @@ use crate::dnsperf::Load;
 use crate::latency::Latencies;
 use crate::questions::{Questions, Workload};
 use crate::samples::{median, spread};
-use crate::servers::{Kind, Server, Setup};
+use crate::servers::{Kind, Place, Server, Setup};
 use crate::support::cpu::Cpu;
 use crate::support::memory::{Memory, megabytes};
 use crate::support::{Figures, grouped};
@@ -58,11 +58,18 @@ pub(crate) fn measure(
     for round in 1..=arguments.rounds {
         for kind in Kind::ALL.into_iter().filter(|kind| setup.has(*kind)) {
             println!("round {round} of {}: {}", arguments.rounds, kind.name());
-            let server = setup.start(kind, questions)?;
-            for workload in Workload::ALL.into_iter().filter(|workload| kind.answers(*workload)) {
-                let sample = one(arguments, dnsperf, questions, setup, &server, workload);
-                let sample = sample.map_err(|e| format!("{}, {}: {e}", kind.name(), workload.name()))?;
-                samples.entry((workload, kind)).or_default().push(sample);
+            for place in Place::ALL {
+                let is_here = |workload: &Workload| kind.answers(*workload) && Place::of(*workload) == place;
+                let mut workloads = Workload::ALL.into_iter().filter(is_here).peekable();
+                if workloads.peek().is_none() {
+                    continue;
+                }
+                let server = setup.start(kind, place, questions)?;
+                for workload in workloads {
+                    let sample = one(arguments, dnsperf, questions, setup, &server, workload);
+                    let sample = sample.map_err(|e| format!("{}, {}: {e}", kind.name(), workload.name()))?;
+                    samples.entry((workload, kind)).or_default().push(sample);
+                }
             }
         }
     }

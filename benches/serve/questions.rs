@@ -76,11 +76,15 @@ pub(crate) enum Workload {
     Mix,
     /// Names of other people, all of them in the caches.
     Outside,
+    /// Services with one address once more, of servers that are bound to no address: the kernel tells them the one that
+    /// was asked, and they tell it.
+    Wildcard,
 }
 
 impl Workload {
     /// All, in the order in which they are measured.
-    pub(crate) const ALL: [Self; 5] = [Self::ClusterIp, Self::Headless, Self::Srv, Self::Mix, Self::Outside];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::ClusterIp, Self::Headless, Self::Srv, Self::Mix, Self::Outside, Self::Wildcard];
 
     /// For people.
     pub(crate) const fn name(self) -> &'static str {
@@ -90,6 +94,7 @@ impl Workload {
             Self::Srv => "SRV, 3 targets",
             Self::Mix => "70 % cluster, 20 % misses, 10 % outside",
             Self::Outside => "outside A, cached",
+            Self::Wildcard => "ClusterIP A, wildcard address",
         }
     }
 }
@@ -149,6 +154,7 @@ impl Questions {
             .collect();
         mix.shuffle(&mut rng);
         Self(HashMap::from([
+            (Workload::Wildcard, cluster_ips.clone()),
             (Workload::ClusterIp, cluster_ips),
             (Workload::Headless, headless),
             (Workload::Srv, srv),

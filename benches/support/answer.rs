@@ -25,11 +25,19 @@ use outlast::store::Store;
 use outlast::store::keeper::Keeper;
 use outlast::store::writer::Writer;
 use outlast::zone::object::{Kinds, Object};
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// The block that answers. Its data counts as fresh for as long as the bench may take.
 const KUBERNETES: &str = "kubernetes cluster.local in-addr.arpa {\nsource file unused\nstale_after 24h\n}";
+
+/// The zones of that block.
+const ZONES: &str = "cluster.local in-addr.arpa";
+
+/// What gives names outside an address, and keeps it: as long as the cache takes it, so that no refresh is due
+/// before the bench has ended.
+const OUTSIDE: &str = "cache 3600\ntemplate IN A . {\nanswer \"{{ .Name }} 3600 IN A 198.51.100.1\"\n}";
 
 /// A server that answers as soon as somebody fills its store.
 pub(crate) struct Server {
@@ -46,8 +54,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A server whose block has the `kubernetes` plugin and `others`.
+    /// A server whose block has the `kubernetes` plugin and `others`, for its zones.
     pub(crate) fn new(others: &str) -> Self {
+        Self::of(ZONES, others)
+    }
+
+    /// The same for these zones.
+    fn of(zones: &str, others: &str) -> Self {
         let metrics = Arc::new(Metrics::new());
         let environment = Environment {
             metrics: metrics.clone(),
@@ -58,7 +71,7 @@ impl Server {
             in_cluster: false,
             carried: Arc::default(),
         };
-        let text = format!("cluster.local in-addr.arpa {{\n{others}\n{KUBERNETES}\n}}\n");
+        let text = format!("{zones} {{\n{others}\n{KUBERNETES}\n}}\n");
         let corefile = corefile::parse(&text, "Corefile", &LoadOptions::default()).expect("a Corefile");
         let plan = plan(&corefile, &environment).expect("a plan");
         let (config, store) = plan.process.stores.into_iter().next().expect("the plugin has a store");
@@ -78,13 +91,34 @@ impl Server {
 
 /// A router whose block has the `kubernetes` plugin and `others`, and serves `objects`.
 pub(crate) fn router(others: &str, objects: Vec<Object>) -> Arc<Router> {
-    let server = Server::new(others);
+    serving(Server::new(others), objects)
+}
+
+/// A router that has the answers to these queries for names outside in its cache.
+pub(crate) fn caching(queries: &[Vec<u8>]) -> Arc<Router> {
+    let router = serving(Server::of(".", OUTSIDE), Vec::new());
+    runtime().block_on(async {
+        for bytes in queries {
+            let Gate::Pass(query) = parse(&router, bytes) else {
+                unreachable!("a plain query passes the gate")
+            };
+            router.answer(&query).await.expect("it has a reply");
+        }
+    });
+    router
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+}
+
+/// The router of a server that serves `objects`.
+fn serving(server: Server, objects: Vec<Object>) -> Arc<Router> {
     let (store, writer) = (server.store.clone(), server.writer(None));
     let kinds = Kinds::CORE;
     let listed = |object| Listed::Object { object, trigger: None };
     let entries = objects.into_iter().map(listed).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
         let stop = CancellationToken::new();
         let writer = tokio::spawn(writer.run(queue, stop.clone()));

@@ -95,7 +95,7 @@ impl Fleet {
         let mut now = Moment::START.after(jitter.full(self.every));
         while now < end {
             if let Some(entry) = &found.positive {
-                entry.usage.hit(now, Duration::MAX);
+                entry.hit(now, Duration::MAX);
             }
             let cause = match verdict(&found, now, &policy, || Reach::ANSWERING) {
                 Verdict::Fresh(_) => None,

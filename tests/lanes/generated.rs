@@ -13,10 +13,13 @@ use crate::outside::{GLUE, WORLD};
 use crate::packets::{Packet, Packets};
 use crate::pair::Pair;
 use crate::score::{Score, class};
-use crate::{fixture, irregular};
+use crate::{fixture, irregular, roles};
 
 /// Packets of all tests together, unless `OUTLAST_TEST_PACKETS` says otherwise: seconds without optimisation.
-const PACKETS: usize = 50_000;
+const PACKETS: usize = 60_000;
+
+/// Tests among which they are divided.
+const TESTS: usize = 6;
 
 /// Packets that one pair of nodes is asked, so that what a cache keeps of them fits into it: which entry has to go is
 /// a matter of chance.
@@ -28,15 +31,22 @@ const CALM: usize = 250;
 /// The longest time that passes between them.
 const LONGEST: Duration = Duration::from_secs(12);
 
-/// How the nodes are configured.
-struct Setting {
+/// How the nodes are configured, and what they are asked beside the usual.
+pub(crate) struct Setting {
     /// For people.
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// The Corefile.
-    corefile: &'static str,
+    pub(crate) corefile: &'static str,
     /// The least share of plain packets of these classes that is answered inline.
-    floors: &'static [(&'static str, f64)],
+    pub(crate) floors: &'static [(&'static str, f64)],
+    /// Names that only this configuration has something to say about.
+    pub(crate) own: &'static [&'static str],
+    /// What becomes of upstreams from time to time.
+    pub(crate) outage: &'static [&'static str],
 }
+
+/// Nothing but the usual.
+const USUAL: Setting = Setting { name: "", corefile: "", floors: &[], own: &[], outage: &["is", "failing"] };
 
 #[tokio::test(start_paused = true)]
 async fn generated_with_the_corefile_of_kubeadm() {
@@ -69,6 +79,7 @@ async fn generated_with_the_corefile_of_kubeadm() {
             ("outside A", 0.6),
             ("outside NXDOMAIN", 0.5),
         ],
+        ..USUAL
     })
     .await;
 }
@@ -97,6 +108,7 @@ async fn generated_with_sizes_and_identifiers() {
             ("reverse NXDOMAIN old", 0.85),
             ("outside A", 0.6),
         ],
+        ..USUAL
     })
     .await;
 }
@@ -118,6 +130,7 @@ async fn generated_with_names_that_fall_through() {
             }
         }",
         floors: &[("outside A", 0.5)],
+        ..USUAL
     })
     .await;
 }
@@ -142,6 +155,7 @@ async fn generated_with_names_that_fall_through_to_a_cache() {
             ("cluster NXDOMAIN", 0.5),
             ("outside A", 0.5),
         ],
+        ..USUAL
     })
     .await;
 }
@@ -176,19 +190,25 @@ async fn generated_with_the_corefile_of_node_cache() {
             prometheus :9253
         }",
         floors: &[("cluster NXDOMAIN", 0.6), ("outside A", 0.5), ("outside NXDOMAIN", 0.5)],
+        ..USUAL
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn generated_with_every_plugin_that_has_a_role() {
+    play(&roles::SETTING).await;
 }
 
 /// How many packets this test is to ask.
 fn packets() -> usize {
     let all = std::env::var("OUTLAST_TEST_PACKETS").map_or(PACKETS, |text| text.parse().unwrap());
-    all.div_ceil(5)
+    all.div_ceil(TESTS)
 }
 
 /// Asks packets of pairs of nodes, round by round.
 async fn play(setting: &Setting) {
-    let Setting { name, corefile, floors } = setting;
+    let Setting { name, floors, own, .. } = setting;
     let objects: Vec<_> = irregular::objects().into_iter().chain(fixture::objects()).collect();
     let (mut plain, mut others) = (Score::default(), Score::default());
     let mut left = packets();
@@ -197,8 +217,8 @@ async fn play(setting: &Setting) {
         seed += 1;
         let count = left.min(ROUND);
         left -= count;
-        let mut round = Round::start(name, corefile, objects.clone(), seed).await;
-        let mut packets = Packets::new(&objects, seed);
+        let mut round = Round::start(setting, objects.clone(), seed).await;
+        let mut packets = Packets::new(&objects, own, seed);
         for number in 0..count {
             if number % CALM == 0 {
                 round.change(number > count / 2).await;
@@ -231,16 +251,19 @@ struct Round {
     rng: SmallRng,
     /// Whether upstreams answer.
     answers: bool,
+    /// What becomes of them where they do not.
+    outage: &'static [&'static str],
 }
 
 impl Round {
-    async fn start(name: &str, corefile: &str, objects: Vec<Object>, seed: u64) -> Self {
+    async fn start(setting: &Setting, objects: Vec<Object>, seed: u64) -> Self {
+        let Setting { name, corefile, outage, .. } = setting;
         println!("{name}, round {seed}");
         // Addresses of other names keep the lane from changing the order of any.
         let glue = if corefile.contains("loadbalance") { &[][..] } else { &GLUE };
         let pair = Pair::start(corefile, &[&WORLD[..], glue].concat());
         pair.tell_state(&objects).await;
-        Self { pair, objects, rng: SmallRng::seed_from_u64(seed), answers: true }
+        Self { pair, objects, rng: SmallRng::seed_from_u64(seed), answers: true, outage }
     }
 
     /// Time passes, and something happens in it; from some moment on nothing is heard of the cluster any more.
@@ -261,7 +284,7 @@ impl Round {
         // They fail for a part of the time.
         if self.rng.random_ratio(if self.answers { 1 } else { 3 }, 6) {
             self.answers = !self.answers;
-            self.pair.outside(if self.answers { &["answers"] } else { &["is", "failing"] });
+            self.pair.outside(if self.answers { &["answers"] } else { self.outage });
         }
     }
 }

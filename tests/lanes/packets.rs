@@ -30,6 +30,12 @@ const SIZES: [u16; 14] = [0, 7, 300, 511, 512, 513, 600, 700, 1232, 1232, 1232, 
 /// EDNS option codes: NSID, DAU, client subnet, EXPIRE, COOKIE, KEEPALIVE, PADDING, EDE, and one that nobody knows.
 const OPTIONS: [u16; 9] = [3, 5, 8, 9, 10, 11, 12, 15, 65_001];
 
+/// Where names end that a server has for itself, on the wire.
+const SERVER: [&[u8]; 2] = [b"\x04bind\0", b"\x06server\0"];
+
+/// The class that such names are asked for in, RFC 4892 §2.
+const CHAOS: u16 = 3;
+
 /// The code of a client subnet, which makes an answer somebody's own.
 const CLIENT_SUBNET: u16 = 8;
 
@@ -50,28 +56,31 @@ pub(crate) struct Packets<'a> {
     rng: SmallRng,
     /// Makes questions about the cluster.
     questions: Questions<'a>,
+    /// Names that are asked for beside those.
+    own: &'a [&'a str],
     /// Questions that were asked lately: names on the wire, and types.
     recent: Vec<(Vec<u8>, u16)>,
 }
 
 impl<'a> Packets<'a> {
-    /// Packets about a cluster of these objects.
-    pub(crate) fn new(objects: &'a [Object], seed: u64) -> Self {
+    /// Packets about a cluster of these objects and, a fifth of them, about `own` names.
+    pub(crate) fn new(objects: &'a [Object], own: &'a [&'a str], seed: u64) -> Self {
         let rng = SmallRng::seed_from_u64(seed);
-        Self { rng, questions: Questions::new(objects, seed), recent: Vec::new() }
+        Self { rng, questions: Questions::new(objects, seed), own, recent: Vec::new() }
     }
 
     /// The next packet.
     pub(crate) fn next(&mut self) -> Packet {
         let (name, kind) = self.question();
         let mut plain = true;
+        let is_about_server = SERVER.iter().any(|zone| name.ends_with(zone));
         let flags = self.flags(&mut plain);
         let mut bytes = self.rng.random::<u16>().to_be_bytes().to_vec();
         bytes.extend(flags);
         bytes.extend([0, 1, 0, 0, 0, 0, 0, 0]);
         bytes.extend(name);
         bytes.extend(kind.to_be_bytes());
-        bytes.extend(self.class(&mut plain).to_be_bytes());
+        bytes.extend(self.class(is_about_server, &mut plain).to_be_bytes());
         if self.rng.random_ratio(3, 5) {
             bytes[HEADER - 1] = 1;
             self.write_opt(&mut bytes, &mut plain);
@@ -112,6 +121,10 @@ impl<'a> Packets<'a> {
     }
 
     fn new_question(&mut self) -> (Vec<u8>, u16) {
+        if !self.own.is_empty() && self.rng.random_ratio(1, 5) {
+            let name = self.own.choose(&mut self.rng).expect("there are names");
+            return (wire(name), *KINDS.choose(&mut self.rng).expect("there are types"));
+        }
         match self.rng.random_range(0..100) {
             0..60 => {
                 let (name, kind) = self.questions.ask();
@@ -155,7 +168,11 @@ impl<'a> Packets<'a> {
         name
     }
 
-    fn class(&mut self, plain: &mut bool) -> u16 {
+    fn class(&mut self, is_about_server: bool, plain: &mut bool) -> u16 {
+        if is_about_server && self.rng.random_bool(0.5) {
+            *plain = false;
+            return CHAOS;
+        }
         if !self.rng.random_ratio(1, 50) {
             return 1;
         }

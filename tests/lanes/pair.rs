@@ -15,9 +15,12 @@ use outlast::testkit::lanes::Lanes;
 use outlast::zone::object::Object;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::dispatcher;
+use tracing::instrument::WithSubscriber;
 
 use crate::begun::{Source, begin};
 use crate::compare::Sameness;
+use crate::logged::Logged;
 use crate::routed::{self, whole_state};
 use crate::unwired::{environment, planned};
 use crate::upstream::Upstream;
@@ -30,9 +33,10 @@ const SOURCE: &str = "10.0.0.1:5353";
 const LOCAL: &str = "127.0.0.1:53";
 
 /// Families that do not depend on the way that an answer takes; each begins with one of these.
-const COUNTED: [&str; 5] = [
+const COUNTED: [&str; 6] = [
     "coredns_dns_",
     "coredns_cache_",
+    "coredns_local_",
     "coredns_panics_total",
     "outlast_stale_answers_total",
     "outlast_not_ready_answers_total",
@@ -44,8 +48,10 @@ const TIMED: &str = "_duration_seconds";
 /// One of the two nodes.
 struct Node {
     environment: Environment,
-    /// Both ways.
-    lanes: Lanes,
+    /// Both ways of each listener.
+    lanes: Vec<Lanes>,
+    /// What it logs.
+    logged: Logged,
     /// The source's end of the queue, if there is a cluster.
     source: Option<Source>,
     /// The world outside.
@@ -61,6 +67,8 @@ pub(crate) struct Pair {
     sameness: Sameness,
     source: SocketAddr,
     local: SocketAddr,
+    /// Packets so far: each goes to another listener than the one before, where there are several.
+    asked: usize,
 }
 
 /// What a packet is answered with.
@@ -84,10 +92,11 @@ impl Node {
         let upstream = Upstream::new();
         outside.iter().for_each(|line| upstream.command(&line.split_whitespace().collect::<Vec<_>>()));
         let plugin: Arc<dyn Plugin> = Arc::new(upstream.clone());
-        let server = plan.servers.pop().expect("there is a server block");
-        let router = routed::router(server, &plugin, &environment.metrics);
-        let lanes = Lanes::of_router(router, &environment.metrics);
-        Self { environment, lanes, source, upstream, stop }
+        let lanes = plan.servers.into_iter().map(|server| {
+            let router = routed::router(server, &plugin, &environment.metrics);
+            Lanes::of_router(router, &environment.metrics)
+        });
+        Self { lanes: lanes.collect(), environment, logged: Logged::new(), source, upstream, stop }
     }
 
     async fn tell(&self, update: Update) {
@@ -129,6 +138,7 @@ impl Pair {
             sameness: if shuffles { Sameness::ButOrder } else { Sameness::Bytes },
             source: SOURCE.parse().unwrap(),
             local: LOCAL.parse().unwrap(),
+            asked: 0,
         }
     }
 
@@ -139,28 +149,39 @@ impl Pair {
     /// Asks both. Packets are to be asked one after the other, so that both nodes have the same to say.
     ///
     /// # Errors
-    /// Both replies, where they are not the same.
+    /// Both replies, where they or what was logged are not the same.
     pub(crate) async fn ask(&mut self, packet: &[u8]) -> Result<Answered, String> {
         let Self { general, lane, source, local, .. } = self;
         let (source, local) = (*source, *local);
-        let inline = lane.lanes.inline(packet, source);
+        let at = self.asked % general.lanes.len();
+        self.asked += 1;
+        let inline =
+            dispatcher::with_default(&lane.logged.dispatch, || lane.lanes[at].inline(packet, source));
         let is_inline = inline.is_some();
         let other = async {
             match inline {
                 Some(reply) => Some(reply),
-                None => lane.lanes.general(packet, source, local).await,
+                None => lane.lanes[at].general(packet, source, local).await,
             }
         };
         // Side by side, so that what takes time ends at the same moment.
-        let (reply, other) = join(general.lanes.general(packet, source, local), other).await;
+        let (reply, other) = join(
+            general.lanes[at].general(packet, source, local).with_subscriber(general.logged.dispatch.clone()),
+            other.with_subscriber(lane.logged.dispatch.clone()),
+        )
+        .await;
         if !is_inline {
             settle().await;
         }
-        if self.sameness.holds(reply.as_deref(), other.as_deref()) {
+        let [said, also_said] = [&general, &lane].map(|node| node.logged.take());
+        if self.sameness.holds(reply.as_deref(), other.as_deref()) && said == also_said {
             return Ok(Answered { reply, inline: is_inline });
         }
         let how = if is_inline { "inline" } else { "not inline" };
-        Err(format!("the general handler says\n{}and beside the lane, {how},\n{}", show(reply), show(other)))
+        let (reply, other) = (show(reply), show(other));
+        Err(format!(
+            "the general handler of listener {at} says\n{reply}{said}and beside the lane, {how},\n{other}{also_said}"
+        ))
     }
 
     /// Their source lists these objects, and proves them.

@@ -383,7 +383,9 @@ impl World {
         let question = format!("{name} {kind}");
         self.transcript.push(Said { question, reply: reply.clone(), inline: is_inline });
         let answer = Answer::parse(reply).unwrap();
-        let has_its_say = self.fallback.is_some() && answer.rcode() == ResponseCode::NXDomain;
+        // One that says nothing is waited for, or left alone.
+        let is_asked = self.fallback.is_some() && !(self.fallback_is_silent && took.is_zero());
+        let has_its_say = is_asked && answer.rcode() == ResponseCode::NXDomain;
         let is_for_others = has_its_say || self.is_alias(name) || !is_from_the_table(&answer);
         assert!(
             self.way == Way::General || is_inline || is_for_others,

@@ -2,22 +2,29 @@
 //!
 //! A thread a core with a socket of its own, which receives up to 64 packets at a time, finds the reply by the bytes
 //! of the question, and sends them with one call. It has nothing else: no compression, no letter case, no EDNS, no other
-//! type, no counter.
+//! type, no counter. On a wildcard it has the kernel say which address was asked, and replies from it; all queries of a
+//! batch are taken to have come to one.
 
 use std::array;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
+use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
+use nix::libc::in_pktinfo;
+use nix::sys::socket::sockopt::Ipv4PacketInfo;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, recvmmsg, sendmmsg,
+    setsockopt,
+};
 use outlast::testkit::client::Query;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::Server;
+use super::{Place, Server};
 use crate::questions::read_zone;
 
 /// Packets that are received and sent with one call.
@@ -42,21 +49,25 @@ const MISSING: u16 = FLAGS | 3;
 type Replies = HashMap<Box<[u8]>, Box<[u8]>, BuildHasherDefault<Xxh3>>;
 
 /// Starts one with names and addresses from a file.
-pub(crate) fn start(zone: &Path) -> Result<Server, String> {
-    super::start_role("--limit", zone)
+pub(crate) fn start(zone: &Path, place: Place) -> Result<Server, String> {
+    let flag = match place {
+        Place::Loopback => "--limit",
+        Place::Wildcard => "--limit-wildcard",
+    };
+    super::start_role(flag, zone)
 }
 
 /// Is one.
-pub(crate) fn serve(zone: &Path) {
+pub(crate) fn serve(zone: &Path, place: Place) {
     let replies: Replies = read_zone(zone).iter().map(|(name, addresses)| reply(name, addresses)).collect();
-    let first = super::socket(super::ANY).unwrap();
+    let first = super::socket(SocketAddr::new(place.ip(), 0)).unwrap();
     let address = first.local_addr().unwrap();
     let more = (1..super::threads()).map(|_| super::socket(address).unwrap());
     let sockets: Vec<_> = std::iter::once(first).chain(more).collect();
     super::serving(address);
     std::thread::scope(|scope| {
         for socket in &sockets {
-            scope.spawn(|| lane(socket, &replies));
+            scope.spawn(|| lane(socket, place, &replies));
         }
     });
 }
@@ -83,19 +94,22 @@ fn header(flags: u16, answers: u16) -> [u8; HEADER] {
 }
 
 /// Answers what comes to one socket.
-fn lane(socket: &UdpSocket, replies: &Replies) {
+fn lane(socket: &UdpSocket, place: Place, replies: &Replies) {
+    let control = || (place == Place::Wildcard).then(|| cmsg_space!(in_pktinfo));
+    setsockopt(socket, Ipv4PacketInfo, &(place == Place::Wildcard)).unwrap();
     let mut received = [[0; PACKET]; BATCH];
     let mut sent = [[0; PACKET]; BATCH];
-    let mut incoming = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
-    let mut outgoing = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+    let mut incoming = MultiHeaders::<SockaddrIn>::preallocate(BATCH, control());
+    let mut outgoing = MultiHeaders::<SockaddrIn>::preallocate(BATCH, control());
     let (mut queries, mut addresses) = ([0; BATCH], [None; BATCH]);
-    let mut lengths = [0; BATCH];
+    let (mut lengths, mut asked) = ([0; BATCH], None);
     loop {
         let mut slices = received.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
         let flags = MsgFlags::MSG_WAITFORONE;
         let count = match recvmmsg(socket.as_raw_fd(), &mut incoming, &mut slices, flags, None) {
             Ok(packets) => packets.enumerate().fold(0, |_, (at, packet)| {
                 (queries[at], addresses[at]) = (packet.bytes, packet.address);
+                asked = if place == Place::Wildcard { local(&packet) } else { None };
                 at + 1
             }),
             // An error of an earlier reply: its client has gone.
@@ -110,15 +124,24 @@ fn lane(socket: &UdpSocket, replies: &Replies) {
             }
         }
         let slices: [_; BATCH] = array::from_fn(|at| [IoSlice::new(&sent[at][..lengths[at]])]);
+        let control = asked.as_ref().map(ControlMessage::Ipv4PacketInfo);
         let mut done = 0;
         while done < used {
             let (slices, addresses) = (&slices[done..used], &addresses[done..used]);
-            let packets =
-                sendmmsg(socket.as_raw_fd(), &mut outgoing, slices, addresses, [], MsgFlags::empty());
+            let (control, flags) = (control.as_slice(), MsgFlags::empty());
+            let packets = sendmmsg(socket.as_raw_fd(), &mut outgoing, slices, addresses, control, flags);
             // One that cannot be sent is lost.
             done += packets.map_or(1, |packets| packets.count().max(1));
         }
     }
+}
+
+/// The address that a packet was sent to, as a reply is sent from it.
+fn local(packet: &RecvMsg<'_, '_, SockaddrIn>) -> Option<in_pktinfo> {
+    packet.cmsgs().ok()?.find_map(|message| match message {
+        ControlMessageOwned::Ipv4PacketInfo(info) => Some(in_pktinfo { ipi_ifindex: 0, ..info }),
+        _ => None,
+    })
 }
 
 /// Writes the reply to a query and returns its length; `None` to what is no query.

@@ -24,6 +24,39 @@ const MAX_THREADS: usize = 4;
 /// Folders besides those of `PATH`: servers are not in everybody's.
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
+/// What a server is bound to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// An address of loopback.
+    Loopback,
+    /// No address: a wildcard, as in the Corefile that kubeadm writes.
+    Wildcard,
+}
+
+impl Place {
+    /// All.
+    pub(crate) const ALL: [Self; 2] = [Self::Loopback, Self::Wildcard];
+
+    /// Where servers are bound that are measured with this workload.
+    pub(crate) const fn of(workload: Workload) -> Self {
+        match workload {
+            Workload::Wildcard => Self::Wildcard,
+            _ => Self::Loopback,
+        }
+    }
+
+    /// The address to bind.
+    const fn ip(self) -> IpAddr {
+        match self {
+            Self::Loopback => LOOPBACK,
+            Self::Wildcard => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        }
+    }
+}
+
+/// Where all servers are asked.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
@@ -97,7 +130,7 @@ impl Setup {
     pub(crate) fn new(dir: &Path, questions: &Questions, standin: &Standin) -> Result<Self, String> {
         let zone = dir.join("zone");
         questions.write_zone(&zone)?;
-        let upstream = limit::start(&zone)?;
+        let upstream = limit::start(&zone, Place::Loopback)?;
         ask::compare(upstream.address, questions.about(Workload::Outside))?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -121,10 +154,10 @@ impl Setup {
     }
 
     /// Starts a server and waits until it answers right.
-    pub(crate) fn start(&self, kind: Kind, questions: &Questions) -> Result<Server, String> {
+    pub(crate) fn start(&self, kind: Kind, place: Place, questions: &Questions) -> Result<Server, String> {
         let server = match kind {
-            Kind::Node => node::start(&self.dir, &self.kubeconfig, self.upstream.address)?,
-            Kind::Limit => limit::start(&self.zone)?,
+            Kind::Node => node::start(&self.dir, &self.kubeconfig, self.upstream.address, place)?,
+            Kind::Limit => limit::start(&self.zone, place)?,
             Kind::Hickory => hickory::start(&self.zone)?,
             Kind::Unbound => {
                 let program = self.unbound.as_deref().ok_or("unbound is missing")?;
@@ -168,7 +201,7 @@ fn socket(address: SocketAddr) -> std::io::Result<UdpSocket> {
 }
 
 /// Any free port of loopback.
-const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const ANY: SocketAddr = SocketAddr::new(LOOPBACK, 0);
 
 /// This bench as another process with another role.
 fn role(flag: &str, file: &Path) -> Result<Command, String> {
@@ -180,8 +213,8 @@ fn role(flag: &str, file: &Path) -> Result<Command, String> {
 /// Starts a server that is this bench's own.
 fn start_role(flag: &str, file: &Path) -> Result<Server, String> {
     let mut process = Process::start(&mut role(flag, file)?);
-    let address = process.address(SERVING)?;
-    Ok(Server { process, address, metrics: None })
+    let port = process.address(SERVING)?.port();
+    Ok(Server { process, address: SocketAddr::new(LOOPBACK, port), metrics: None })
 }
 
 /// What a role says when it serves, with its address behind it.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Server;
+use super::{Place, Server};
 use crate::support::process::Process;
 use crate::support::scrape::Scrape;
 
@@ -16,12 +16,17 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Starts one that follows an API server and forwards to this upstream; it keeps its snapshots in `dir` from one
 /// start to the next.
-pub(super) fn start(dir: &Path, kubeconfig: &Path, upstream: SocketAddr) -> Result<Server, String> {
+pub(super) fn start(
+    dir: &Path,
+    kubeconfig: &Path,
+    upstream: SocketAddr,
+    place: Place,
+) -> Result<Server, String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, super::free_port()?));
     // kubeadm's, but for addresses and for where the API server is.
     let text = format!(
         ".:{port} {{
-    bind {ip}
+    {bind}
     errors
     health 127.0.0.1:0 {{
        lameduck 5s
@@ -48,7 +53,10 @@ pub(super) fn start(dir: &Path, kubeconfig: &Path, upstream: SocketAddr) -> Resu
 }}
 ",
         port = address.port(),
-        ip = address.ip(),
+        bind = match place {
+            Place::Loopback => format!("bind {}", address.ip()),
+            Place::Wildcard => String::new(),
+        },
         kubeconfig = kubeconfig.display(),
         snapshot = dir.join("snapshot").display(),
     );

@@ -8,6 +8,9 @@ use super::packet::Packet;
 use super::policy::MAX_FAILURE;
 use super::refresh::Due;
 
+/// Hits are counted up to here even where a refresh needs fewer: another configuration may need more.
+const COUNTED: u32 = 1024;
+
 /// What a reply says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -59,6 +62,12 @@ impl Entry {
         !self.is_fresh(now) && now.since(self.expiry()) < keep
     }
 
+    /// Counts a hit, as long as it may decide about a refresh; after a pause longer than `pause` counting begins anew.
+    pub fn hit(&self, now: Moment, pause: Duration) {
+        let enough = self.due.map_or(0, |due| due.hits).max(COUNTED);
+        self.usage.hit(now, pause, enough);
+    }
+
     /// The seconds that it is good for; whole ones have passed, as CoreDNS counts.
     pub fn remaining(&self, now: Moment) -> u32 {
         let age = u32::try_from(now.since(self.stored).as_secs()).unwrap_or(u32::MAX);
@@ -69,7 +78,7 @@ impl Entry {
 /// What is remembered of an entry's use. Without locks: two queries at the same time may count as one.
 #[derive(Debug)]
 pub struct Usage {
-    /// Hits, without too long a pause between two of them.
+    /// Hits, without too long a pause between two of them; not all where there are enough.
     hits: AtomicU32,
     /// The last hit, or when it was stored: what is out of use is evicted first.
     last: AtomicU64,
@@ -99,16 +108,22 @@ impl Usage {
         Self { hits: AtomicU32::new(hits), ..self }
     }
 
-    /// Counts a hit; after a pause longer than `pause` counting begins anew.
-    pub fn hit(&self, now: Moment, pause: Duration) {
-        let before = Moment::from_millis(self.last.swap(now.millis(), Ordering::Relaxed));
-        let paused = now.since(before) > pause;
-        // A number that sticks at its end is as good as one beyond it.
-        let hits = if paused { 1 } else { self.hits().saturating_add(1) };
-        self.hits.store(hits, Ordering::Relaxed);
+    /// Counts a hit, if there are not `enough` yet; after a pause longer than `pause` counting begins anew.
+    ///
+    /// What is as it was is not written: an entry that all threads answer from stays in the caches of their cores.
+    pub(super) fn hit(&self, now: Moment, pause: Duration, enough: u32) {
+        let (before, counted) = (self.last(), self.hits());
+        // Threads read the clock at different moments: the later one stands.
+        if now > before {
+            self.last.store(now.millis(), Ordering::Relaxed);
+        }
+        let hits = if now.since(before) > pause { 1 } else { counted.saturating_add(1).min(enough) };
+        if hits != counted {
+            self.hits.store(hits, Ordering::Relaxed);
+        }
     }
 
-    /// Hits so far.
+    /// Hits so far: enough of them, or all.
     pub fn hits(&self) -> u32 {
         self.hits.load(Ordering::Relaxed)
     }
@@ -183,10 +198,28 @@ mod tests {
         let usage = Usage::new(second(0));
         let minute = Duration::from_secs(60);
         for (at, hits) in [(1, 1), (61, 2), (121, 3), (182, 1), (183, 2)] {
-            usage.hit(second(at), minute);
+            usage.hit(second(at), minute, u32::MAX);
             assert_eq!((usage.hits(), usage.last()), (hits, second(at)), "{at}");
         }
         assert_eq!(Usage::new(second(0)).with_hits(7).hits(), 7);
+    }
+
+    #[test]
+    fn hits_are_counted_as_far_as_they_matter_and_last_is_never_earlier() {
+        let minute = Duration::from_secs(60);
+        for (needed, enough) in [(None, COUNTED), (Some(2), COUNTED), (Some(COUNTED + 9), COUNTED + 9)] {
+            let due = needed.map(|hits| Due { at: second(3600), hits });
+            let entry = Entry { due, ..entry(Class::Positive, 3600) };
+            (1..=enough).for_each(|_| entry.hit(second(1), minute));
+            assert_eq!(entry.usage.hits(), enough, "each counts: {needed:?}");
+            entry.hit(second(2), minute);
+            assert_eq!((entry.usage.hits(), entry.usage.last()), (enough, second(2)), "{needed:?}");
+            // Of a thread whose clock is a little behind.
+            entry.hit(second(1), minute);
+            assert_eq!((entry.usage.hits(), entry.usage.last()), (enough, second(2)), "{needed:?}");
+            entry.hit(second(63), minute);
+            assert_eq!((entry.usage.hits(), entry.usage.last()), (1, second(63)), "{needed:?}");
+        }
     }
 
     #[test]

@@ -149,7 +149,7 @@ mod tests {
         let due = Some(Due { at: second(10), hits: 2 });
         let usage = Usage::new(Moment::START);
         let hit = |s| {
-            usage.hit(second(s), Duration::MAX);
+            usage.hit(second(s), Duration::MAX, u32::MAX);
             is_due(due, &usage, second(s))
         };
         assert!(!hit(11), "the first hit");
@@ -158,8 +158,8 @@ mod tests {
         assert!(!hit(39), "tried lately");
         assert!(hit(40));
         let usage = Usage::new(Moment::START);
-        usage.hit(second(1), Duration::MAX);
-        usage.hit(second(2), Duration::MAX);
+        usage.hit(second(1), Duration::MAX, u32::MAX);
+        usage.hit(second(2), Duration::MAX, u32::MAX);
         assert!(!is_due(due, &usage, second(9)), "too early");
         assert!(is_due(due, &usage, second(10)));
         assert!(!is_due(None, &usage, second(10)));

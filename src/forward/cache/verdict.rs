@@ -101,7 +101,7 @@ impl Reach {
 }
 
 /// Decides about a query that comes `now` and finds this. `reach` says what is known of the upstreams; it is asked
-/// only where it matters. Hits are counted before ([`super::entry::Usage::hit`]).
+/// only where it matters. Hits are counted before ([`Entry::hit`]).
 pub fn verdict<'a>(
     found: &'a Found,
     now: Moment,

@@ -120,7 +120,7 @@ fn popular_names_stay_popular_and_used_ones_are_counted_anew() {
             store.find(&key(1), second(at)).positive.unwrap()
         };
         let entry = keep(0);
-        (1..=3).for_each(|at| entry.usage.hit(second(at), Duration::MAX));
+        (1..=3).for_each(|at| entry.hit(second(at), Duration::MAX));
         assert_eq!(keep(10).usage.hits(), hits, "{refresh:?}");
     }
 }
@@ -162,7 +162,7 @@ fn dead_goes_before_expired_before_unused_before_used() {
     }
     let now = second(4100);
     for number in 0..OF_A_KIND {
-        store.find(&key(used * OF_A_KIND + number), now).positive.unwrap().usage.hit(now, Duration::MAX);
+        store.find(&key(used * OF_A_KIND + number), now).positive.unwrap().hit(now, Duration::MAX);
     }
     let left = |kind: u32| {
         (0..OF_A_KIND).filter(|number| !store.knows(kind * OF_A_KIND + number, now).is_empty()).count()
@@ -234,7 +234,7 @@ fn answers_leave_and_come_back_with_their_age() {
     old.keep_one(2, Class::NxDomain, 60, second(50));
     old.keep_one(3, Class::Positive, 30, second(0));
     old.remember(&key(4), failed(), Duration::from_secs(5), second(99));
-    old.find(&key(1), second(20)).positive.unwrap().usage.hit(second(20), Duration::MAX);
+    old.find(&key(1), second(20)).positive.unwrap().hit(second(20), Duration::MAX);
     let now = second(100);
     let items: Vec<_> = old.export(now).collect();
     let mut told: Vec<_> =
@@ -367,7 +367,7 @@ proptest! {
                 Step::Find { number } => {
                     let found = store.find(&key(number), now);
                     for entry in [found.positive, found.denial].into_iter().flatten() {
-                        entry.usage.hit(now, Duration::MAX);
+                        entry.hit(now, Duration::MAX);
                     }
                 }
                 Step::Pass { seconds } => now = now.after(Duration::from_secs(seconds)),

@@ -75,7 +75,7 @@ impl Inner {
     /// Somebody has asked for what was found.
     pub(super) fn hit(&self, found: &Found, now: Moment) {
         for entry in [&found.positive, &found.denial].into_iter().flatten() {
-            entry.usage.hit(now, self.pause);
+            entry.hit(now, self.pause);
         }
     }
 

@@ -54,12 +54,14 @@ impl Fallback {
         })
     }
 
-    /// The fallback's answer, if it has records.
+    /// Whether it failed so lately that nobody asks it.
+    pub fn is_resting(&self, now: Instant) -> bool {
+        let until = Duration::from_millis(self.resting_until.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.origin) < until
+    }
+
+    /// The fallback's answer, if it has records. Not for while it is resting.
     pub async fn ask(&self, query: &Query) -> Option<Reply> {
-        let now = self.origin.elapsed();
-        if now < Duration::from_millis(self.resting_until.load(Ordering::Relaxed)) {
-            return None;
-        }
         let transport = if query.is_udp() { Transport::Udp } else { Transport::Tcp };
         let answer = tokio::time::timeout(PATIENCE, self.forwarder.forward(query.bytes(), transport)).await;
         let Ok(Outcome::Reply(reply)) = answer else {

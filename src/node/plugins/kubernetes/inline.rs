@@ -43,8 +43,8 @@ impl Step for Kubernetes {
             Ruling::PassOn if matches!(said.state, DataState::Live) => return Reached::Next,
             Ruling::Records { records, is_data } => draft.records(records, *is_data, ttls, worker, reply),
             Ruling::NoData => draft.denial(ResponseCode::NoError, ttls, worker, reply),
-            // The fallback has its say first, where there is one.
-            Ruling::NxDomain if self.fallback.is_none() || matches!(said.state, DataState::Live) => {
+            // The fallback has its say first, where there is one that says anything.
+            Ruling::NxDomain if self.fallback_at(worker.now(), said.state).is_none() => {
                 draft.denial(ResponseCode::NXDomain, ttls, worker, reply)
             }
             _ => return Reached::General,

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
 use metrics::Counter;
+use tokio::time::Instant;
 
 use self::alias::Followed;
 use self::fallback::Fallback;
@@ -227,11 +228,15 @@ impl Kubernetes {
 
     /// The fallback's answer to a name that is missing from stale data.
     async fn ask_fallback(&self, query: &Query, state: DataState) -> Option<Reply> {
-        match (&self.fallback, state) {
-            // Where places to wait in are scarce our own answer is the second best.
-            (Some(fallback), DataState::Stale { .. }) if query.may_wait() => fallback.ask(query).await,
-            _ => None,
-        }
+        let fallback = self.fallback_at(Instant::now(), state)?;
+        // Where places to wait in are scarce our own answer is the second best.
+        if query.may_wait() { fallback.ask(query).await } else { None }
+    }
+
+    /// Whom to ask for a name that is missing from data of this state, if anybody.
+    fn fallback_at(&self, now: Instant, state: DataState) -> Option<&Fallback> {
+        let fallback = self.fallback.as_ref().filter(|fallback| !fallback.is_resting(now));
+        fallback.filter(|_| matches!(state, DataState::Stale { .. }))
     }
 
     fn encoder<'a>(
