@@ -43,6 +43,13 @@ pub trait Plugin: Send + Sync {
         None
     }
 
+    /// When the servers that it would ask for `name`, which is on the wire in any letter case, last answered again
+    /// after none had: what [`upstreams`](Self::upstreams) says of it, at no more cost than reading it. `None` if that
+    /// never was, or if it would ask nobody.
+    fn recovered(&self, _name: &[u8]) -> Option<Instant> {
+        None
+    }
+
     /// The search path of the client that sent `query`, for `autopath`: the domains in order, the root where a
     /// name is to be tried as it is. `None` if it knows none.
     fn search_path(&self, _query: &Query) -> Option<Vec<Labels>> {

@@ -101,11 +101,16 @@ impl Usage {
 
     /// Counts a hit; after a pause longer than `pause` counting begins anew.
     pub fn hit(&self, now: Moment, pause: Duration) {
-        let before = Moment::from_millis(self.last.swap(now.millis(), Ordering::Relaxed));
-        let paused = now.since(before) > pause;
-        // A number that sticks at its end is as good as one beyond it.
-        let hits = if paused { 1 } else { self.hits().saturating_add(1) };
+        let hits = self.hits_with(now, pause);
+        self.last.store(now.millis(), Ordering::Relaxed);
         self.hits.store(hits, Ordering::Relaxed);
+    }
+
+    /// How many hits there are once one [counts](Self::hit) `now`.
+    pub fn hits_with(&self, now: Moment, pause: Duration) -> u32 {
+        let paused = now.since(self.last()) > pause;
+        // A number that sticks at its end is as good as one beyond it.
+        if paused { 1 } else { self.hits().saturating_add(1) }
     }
 
     /// Hits so far.

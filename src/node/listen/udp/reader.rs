@@ -13,7 +13,7 @@ use super::general::Queues;
 use super::socket::{ReplySocket, Target};
 use crate::node::gate;
 use crate::node::lane::worker::Worker;
-use crate::node::lane::{self, Outcome};
+use crate::node::lane::{self, Crowded, Outcome};
 use crate::node::listen::{Live, Shared, contained};
 use crate::node::router::Router;
 use crate::ops::dns_metrics::{Observation, ZoneMetrics};
@@ -138,20 +138,30 @@ impl Reader {
                 if self.queues.leave(query, Target { source, local }, in_memory) {
                     return None;
                 }
-                self.shared.crowded.increment(1);
-                match lane::crowded(router, query, source, &mut self.worker, datagram.reply) {
-                    Some((len, seen)) => {
-                        datagram.answer(len);
-                        seen
-                    }
-                    None => {
-                        fail(&mut datagram);
-                        None
-                    }
-                }
+                self.crowded(datagram, router)
             }
             // It panicked, which was counted.
             None => {
+                fail(&mut datagram);
+                None
+            }
+        }
+    }
+
+    /// Answers a datagram for which the general handler has no room.
+    fn crowded<'r>(&mut self, mut datagram: Datagram<'_>, router: &'r Arc<Router>) -> Option<Seen<'r>> {
+        let Datagram { query, source, .. } = datagram;
+        let (worker, reply) = (&mut self.worker, &mut *datagram.reply);
+        let crowded = contained(router, || lane::crowded(router, query, source, worker, reply));
+        if !matches!(crowded, Some(Crowded::Answered { .. })) {
+            self.shared.crowded.increment(1);
+        }
+        match crowded {
+            Some(Crowded::Answered { len, seen } | Crowded::Refused { len, seen }) => {
+                datagram.answer(len);
+                seen
+            }
+            Some(Crowded::NotHere) | None => {
                 fail(&mut datagram);
                 None
             }
