@@ -10,6 +10,9 @@ use crate::node::router::Router;
 use crate::ops::dns_metrics::{Observation, ZoneMetrics};
 use crate::ops::metrics::Metrics;
 
+/// Why the general handler has no room.
+const CROWDED: &str = "there is no room";
+
 /// A thread of the lane without its socket.
 pub struct Lanes {
     /// Who answers.
@@ -43,7 +46,7 @@ impl Lanes {
         Self::new(Live::new(Serving { router, timeouts: Timeouts::default(), tls: None }), metrics)
     }
 
-    /// The lane's reply to a datagram; `None` where it leaves it to the general handler.
+    /// The lane's reply to a datagram; `None` where it leaves it to the general handler, or says nothing.
     pub fn inline(&mut self, datagram: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
         self.worker.next_batch();
         let router: Arc<Router> = self.live.router();
@@ -52,7 +55,7 @@ impl Lanes {
                 self.count(zone.zip(seen));
                 Some(self.buffer[..len].to_vec())
             }
-            (Outcome::General { .. }, _) => None,
+            (Outcome::General { .. } | Outcome::Silence, _) => None,
         }
     }
 
@@ -60,7 +63,7 @@ impl Lanes {
     pub fn crowded(&mut self, datagram: &[u8], source: SocketAddr) -> Crowd {
         self.worker.next_batch();
         let router: Arc<Router> = self.live.router();
-        match lane::crowded(&router, datagram, source, &mut self.worker, &mut self.buffer) {
+        match lane::crowded(&router, datagram, source, CROWDED, &mut self.worker, &mut self.buffer) {
             Crowded::Answered { len, seen } => {
                 self.count(seen);
                 Crowd::Answered(self.buffer[..len].to_vec())

@@ -41,6 +41,7 @@ use self::question::Question;
 use self::worker::Worker;
 use self::writer::{Flags, Framing, NotHere, Writer};
 use super::chain::Chain;
+use super::gate;
 use super::reply::EdeCode;
 use super::router::Router;
 use crate::ops::dns_metrics::{Family, Observation, PluginLabel, Proto, ZoneMetrics};
@@ -128,6 +129,8 @@ pub enum Outcome {
         /// What there is to count, but for the time.
         seen: Option<Observation>,
     },
+    /// Nothing is said to it: it is no query at all.
+    Silence,
     /// It is the general handler's.
     General {
         /// Whether a plugin has names like it in memory: it is ahead of others where not all can be answered.
@@ -230,17 +233,21 @@ pub fn answer<'r>(
     buffer: &mut [u8],
 ) -> (Outcome, Option<&'r ZoneMetrics>) {
     let general = Outcome::General { in_memory: false };
-    let Some(question) = Question::read(datagram, source) else { return (general, None) };
+    let Some(question) = Question::read(datagram, source) else {
+        return (if gate::is_heard(datagram) { general } else { Outcome::Silence }, None);
+    };
     let Some(lane) = router.lane(&question) else { return (general, None) };
     let zone = router.metrics().zone_for_labels(question.labels().iter());
     (lane.answer(&question, false, worker, buffer), Some(zone))
 }
 
-/// Answers a datagram for which the general handler has no room: with what is at hand, or else with SERVFAIL.
+/// Answers a datagram for which the general handler has no room, for the reason `why`: with what is at hand, or else
+/// with SERVFAIL.
 pub fn crowded<'r>(
     router: &'r Router,
     datagram: &[u8],
     source: SocketAddr,
+    why: &str,
     worker: &mut Worker,
     buffer: &mut [u8],
 ) -> Crowded<'r> {
@@ -250,7 +257,7 @@ pub fn crowded<'r>(
     if let Outcome::Reply { len, seen } = lane.answer(&question, true, worker, buffer) {
         return Crowded::Answered { len, seen: seen.map(|seen| (zone, seen)) };
     }
-    let error: (EdeCode, &dyn fmt::Display) = (EdeCode::Other, &"more queries come in than can be looked at");
+    let error: (EdeCode, &dyn fmt::Display) = (EdeCode::Other, &why);
     let mut reply = Writer::new(buffer, lane.framing);
     match without_records(&question, ResponseCode::ServFail, Some(error), worker, &mut reply) {
         Ok(written) => {

@@ -1,5 +1,8 @@
 //! The general handler of a UDP socket: what the lane leaves goes through a bounded queue to the runtime, and is
 //! answered there, or waits there for what takes time.
+//!
+//! Who has taken its share of the queue is refused there, whoever else is. That is for names outside alone: clients of
+//! the host network or behind a masquerade have one address, and the cluster's names are for all of them.
 
 use std::io;
 
@@ -7,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_server::net::xfer::Protocol;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
+use super::shares::{Share, Shares};
 use super::socket::{ReplySocket, Target};
+use crate::node::listen::places::Limit;
 use crate::node::listen::waiting::Begun;
 use crate::node::listen::{Live, Received, Shared, receive};
 
@@ -33,6 +37,8 @@ pub(super) struct Left {
     bytes: Box<[u8]>,
     /// Where its reply goes.
     target: Target,
+    /// Its client's place in the queue, where clients have shares.
+    share: Option<Share>,
 }
 
 /// The queues' ends in the thread of the lane.
@@ -41,19 +47,33 @@ pub(super) struct Queues {
     ahead: Sender<Left>,
     /// Of all others.
     others: Sender<Left>,
+    /// What each client has of `others`.
+    shares: Arc<Shares>,
+}
+
+/// What those are told for whom there is no room.
+pub(super) const fn why(limit: Limit) -> &'static str {
+    match limit {
+        Limit::All => "more queries come in than can be looked at",
+        Limit::Client => "more queries of this client come in than can be looked at",
+    }
 }
 
 impl Queues {
-    /// Leaves a datagram to the general handler; `false` if there is no room for it.
-    pub(super) fn leave(&self, bytes: &[u8], target: Target, is_ahead: bool) -> bool {
+    /// Leaves a datagram to the general handler.
+    ///
+    /// # Errors
+    /// The limit, if there is no room for it.
+    pub(super) fn leave(&self, bytes: &[u8], target: Target, is_ahead: bool) -> Result<(), Limit> {
         let queue = if is_ahead { &self.ahead } else { &self.others };
-        match queue.try_reserve() {
-            Ok(place) => {
-                place.send(Left { bytes: bytes.into(), target });
-                true
-            }
-            Err(TrySendError::Full(()) | TrySendError::Closed(())) => false,
-        }
+        let free = queue.capacity();
+        let place = queue.try_reserve().map_err(|_| Limit::All)?;
+        let share = match is_ahead {
+            true => None,
+            false => Some(self.shares.take(target.source.ip(), free).ok_or(Limit::Client)?),
+        };
+        place.send(Left { bytes: bytes.into(), target, share });
+        Ok(())
     }
 }
 
@@ -76,7 +96,8 @@ impl General {
     pub(super) fn new(socket: Arc<ReplySocket>, live: Arc<Live>, shared: Arc<Shared>) -> (Queues, Self) {
         let (ahead_in, ahead) = mpsc::channel(QUEUE);
         let (others_in, others) = mpsc::channel(QUEUE);
-        (Queues { ahead: ahead_in, others: others_in }, Self { ahead, others, socket, live, shared })
+        let queues = Queues { ahead: ahead_in, others: others_in, shares: Shares::new() };
+        (queues, Self { ahead, others, socket, live, shared })
     }
 
     /// Answers until the lane has gone and the queues are empty.
@@ -98,7 +119,9 @@ impl General {
         }
     }
 
-    fn handle(&self, Left { bytes, target }: Left) {
+    fn handle(&self, Left { bytes, target, share }: Left) {
+        // It does not stand in the queue any more.
+        drop(share);
         let Target { source, .. } = target;
         let local = self.socket.local(target);
         let query = match receive(&bytes, source, local, Protocol::Udp, &self.live.now().router) {
