@@ -37,7 +37,7 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use tokio::time::Instant;
 
-use self::question::Question;
+use self::question::{First, Question};
 use self::worker::Worker;
 use self::writer::{Flags, Framing, NotHere, Writer};
 use super::chain::Chain;
@@ -73,6 +73,12 @@ pub trait Step: Send + Sync {
         false
     }
 
+    /// Whether it answers questions for a name at once, whoever does it: they go ahead of others where not all can be
+    /// answered. It decides nothing else.
+    fn has_at_hand(&self, name: &Labels) -> bool {
+        self.has(name)
+    }
+
     /// Answers `asked.question` into `reply`, if that takes no more than memory.
     fn answer(&self, asked: &Asked<'_>, worker: &mut Worker, reply: &mut Writer<'_>) -> Reached;
 }
@@ -104,7 +110,10 @@ pub enum Reached {
     /// The next plugin decides; nothing was written.
     Next,
     /// It has to wait for something, or to do more than is done here.
-    General,
+    General {
+        /// Whether the answer is there all the same: it goes ahead of others where not all can be given.
+        at_hand: bool,
+    },
     /// The reply is written, so many bytes.
     Reply(Written),
 }
@@ -133,8 +142,8 @@ pub enum Outcome {
     Silence,
     /// It is the general handler's.
     General {
-        /// Whether a plugin has names like it in memory: it is ahead of others where not all can be answered.
-        in_memory: bool,
+        /// Whether its answer is at hand there: it is ahead of others where not all can be answered.
+        at_hand: bool,
     },
 }
 
@@ -209,18 +218,27 @@ impl Lane {
         let holder = self.steps.iter().position(has);
         let in_memory = holder.is_some() || self.beyond.iter().any(has);
         let mut writer = Writer::new(buffer, self.framing);
+        let mut is_there = false;
         for (at, step) in self.steps.iter().enumerate() {
             let is_behind = holder.is_some_and(|holder| at > holder);
             let asked = Asked { question, in_memory, is_behind, is_crowded, plugins: &self.plugins };
             let written = match step.answer(&asked, worker, &mut writer) {
                 Reached::Next => continue,
-                Reached::General => break,
+                Reached::General { at_hand } => {
+                    is_there = at_hand;
+                    break;
+                }
                 Reached::Reply(written) => written,
             };
             let seen = self.counts.then(|| observed(question, &writer, written));
             return Outcome::Reply { len: written.len, seen };
         }
-        Outcome::General { in_memory }
+        Outcome::General { at_hand: is_there || self.has_at_hand(question.labels()) }
+    }
+
+    /// Whether one of the plugins answers questions for a name at once.
+    fn has_at_hand(&self, name: &Labels) -> bool {
+        self.steps.iter().chain(&self.beyond).any(|step| step.has_at_hand(name))
     }
 }
 
@@ -232,11 +250,17 @@ pub fn answer<'r>(
     worker: &mut Worker,
     buffer: &mut [u8],
 ) -> (Outcome, Option<&'r ZoneMetrics>) {
-    let general = Outcome::General { in_memory: false };
     let Some(question) = Question::read(datagram, source) else {
-        return (if gate::is_heard(datagram) { general } else { Outcome::Silence }, None);
+        if !gate::is_heard(datagram) {
+            return (Outcome::Silence, None);
+        }
+        let lane = |first: &First| router.lane(&first.name).map(|lane| lane.has_at_hand(&first.name));
+        let at_hand = First::read(datagram).as_ref().and_then(lane).unwrap_or_default();
+        return (Outcome::General { at_hand }, None);
     };
-    let Some(lane) = router.lane(&question) else { return (general, None) };
+    let Some(lane) = router.lane(question.labels()) else {
+        return (Outcome::General { at_hand: false }, None);
+    };
     let zone = router.metrics().zone_for_labels(question.labels().iter());
     (lane.answer(&question, false, worker, buffer), Some(zone))
 }
@@ -252,7 +276,7 @@ pub fn crowded<'r>(
     buffer: &mut [u8],
 ) -> Crowded<'r> {
     let Some(question) = Question::read(datagram, source) else { return Crowded::NotHere };
-    let Some(lane) = router.lane(&question) else { return Crowded::NotHere };
+    let Some(lane) = router.lane(question.labels()) else { return Crowded::NotHere };
     let zone = router.metrics().zone_for_labels(question.labels().iter());
     if let Outcome::Reply { len, seen } = lane.answer(&question, true, worker, buffer) {
         return Crowded::Answered { len, seen: seen.map(|seen| (zone, seen)) };
@@ -296,3 +320,6 @@ fn observed(question: &Question<'_>, writer: &Writer<'_>, written: Written) -> O
         elapsed: Duration::ZERO,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@ pub(super) struct Left {
 
 /// The queues' ends in the thread of the lane.
 pub(super) struct Queues {
-    /// Of questions for names that some plugin has in memory: they are answered first.
+    /// Of questions whose answers are at hand: they are answered first.
     ahead: Sender<Left>,
     /// Of all others.
     others: Sender<Left>,

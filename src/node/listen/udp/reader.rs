@@ -136,8 +136,8 @@ impl Reader {
                 zone.zip(seen)
             }
             Some((Outcome::Silence, _)) => None,
-            Some((Outcome::General { in_memory }, _)) => {
-                let left = self.queues.leave(query, Target { source, local }, in_memory);
+            Some((Outcome::General { at_hand }, _)) => {
+                let left = self.queues.leave(query, Target { source, local }, at_hand);
                 left.err().and_then(|limit| self.crowded(datagram, router, limit))
             }
             // It panicked, which was counted.

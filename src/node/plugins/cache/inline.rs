@@ -39,6 +39,14 @@ pub(super) struct Hits {
     pub(super) counters: Arc<ServerCounters>,
 }
 
+/// What is given.
+struct Given<'f> {
+    /// The entry.
+    entry: &'f Entry,
+    /// Why, if it has expired.
+    why: Option<WhyStale>,
+}
+
 impl Step for Hits {
     fn answer(&self, asked: &Asked<'_>, worker: &mut Worker, reply: &mut Writer<'_>) -> Reached {
         let question = asked.question;
@@ -50,16 +58,19 @@ impl Step for Hits {
             return Reached::Next;
         }
         let now = self.inner.shared.store.moment(worker.now());
-        let Some(key) = key(question) else { return Reached::General };
+        let Some(key) = key(question) else { return Reached::General { at_hand: false } };
         let found = self.inner.find(&key, question.labels(), now);
-        let Some((entry, why)) = self.at_hand(&found, asked, now) else { return Reached::General };
+        let Given { entry, why } = match self.given(&found, asked, now) {
+            Ok(given) => given,
+            Err(reached) => return reached,
+        };
         // Nothing at all is an error to those who log.
         if entry.class == Class::Positive && entry.reply.answer_count() == 0 {
-            return Reached::General;
+            return Reached::General { at_hand: true };
         }
         // In this client's letter case other names may be written by a pointer than those that are.
         if !entry.reply.takes_any_case() {
-            return Reached::General;
+            return Reached::General { at_hand: true };
         }
         match self.write(question, entry, why.is_some(), now, worker, reply) {
             Ok(written) => {
@@ -71,19 +82,17 @@ impl Step for Hits {
                 }
                 Reached::Reply(written)
             }
-            Err(NotHere) => Reached::General,
+            Err(NotHere) => Reached::General { at_hand: true },
         }
     }
 }
 
 impl Hits {
-    /// The entry that is given, and why if it has expired; `None` if there is none, or if there is more to do.
-    fn at_hand<'f>(
-        &self,
-        found: &'f Found,
-        asked: &Asked<'_>,
-        now: Moment,
-    ) -> Option<(&'f Entry, Option<WhyStale>)> {
+    /// What is given where that is all there is to do.
+    ///
+    /// # Errors
+    /// That it is the general handler's.
+    fn given<'f>(&self, found: &'f Found, asked: &Asked<'_>, now: Moment) -> Result<Given<'f>, Reached> {
         // Whether they fail now decides only about what is due, or is waited for. That takes more than reading: the
         // one query in a while that may see whether they are back has to be the general handler's.
         let reach = || {
@@ -94,18 +103,20 @@ impl Hits {
             Verdict::Fresh(entry) | Verdict::FreshAndRefresh(entry)
                 if asked.is_crowded || !self.inner.is_due(entry, now) =>
             {
-                Some((entry, None))
+                Ok(Given { entry, why: None })
             }
             Verdict::Stale { entry, refresh, why } if asked.is_crowded || !refresh => {
-                Some((entry, Some(why)))
+                Ok(Given { entry, why: Some(why) })
             }
-            Verdict::Fetch { stale, .. } if asked.is_crowded => Some((stale, Some(WhyStale::Overloaded))),
-            Verdict::Fresh(_)
-            | Verdict::FreshAndRefresh(_)
-            | Verdict::Stale { .. }
-            | Verdict::Fetch { .. }
-            | Verdict::Failure(_)
-            | Verdict::Miss => None,
+            Verdict::Fetch { stale, .. } if asked.is_crowded => {
+                Ok(Given { entry: stale, why: Some(WhyStale::Overloaded) })
+            }
+            Verdict::Fresh(_) | Verdict::FreshAndRefresh(_) | Verdict::Stale { .. } => {
+                Err(Reached::General { at_hand: true })
+            }
+            Verdict::Fetch { .. } | Verdict::Failure(_) | Verdict::Miss => {
+                Err(Reached::General { at_hand: false })
+            }
         }
     }
 
