@@ -25,6 +25,10 @@ pub(super) const QUEUE: usize = 1024;
 /// Datagrams handled in a row before other tasks of the runtime get their turn.
 const BURST: usize = 64;
 
+/// Of what goes ahead, so much is handled in a row at most while others wait: who asks for it faster than it is
+/// answered takes most of the handler, and not all of it.
+const AHEAD: usize = 8;
+
 /// How long a full send buffer is waited for: a kernel sends a packet in microseconds.
 const SEND_PAUSE: Duration = Duration::from_millis(1);
 
@@ -102,13 +106,26 @@ impl General {
 
     /// Answers until the lane has gone and the queues are empty.
     pub(super) async fn run(mut self) {
-        let mut in_a_row = 0;
+        let (mut in_a_row, mut ahead) = (0, 0);
         loop {
-            let left = tokio::select! {
-                biased;
-                Some(left) = self.ahead.recv() => left,
-                Some(left) = self.others.recv() => left,
-                else => return,
+            let its_turn = if ahead < AHEAD { None } else { self.others.try_recv().ok() };
+            let left = match its_turn {
+                Some(left) => {
+                    ahead = 0;
+                    left
+                }
+                None => tokio::select! {
+                    biased;
+                    Some(left) = self.ahead.recv() => {
+                        ahead = AHEAD.min(ahead + 1);
+                        left
+                    }
+                    Some(left) = self.others.recv() => {
+                        ahead = 0;
+                        left
+                    }
+                    else => return,
+                },
             };
             self.handle(left);
             in_a_row += 1;
@@ -175,4 +192,49 @@ async fn send(socket: &ReplySocket, reply: &[u8], target: Target, shared: &Share
         }
     }
     shared.unsent.increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use tokio::net::UdpSocket as AsyncUdpSocket;
+
+    use super::*;
+    use crate::node::listen::Timeouts;
+    use crate::node::listen::fixture::{Scripted, live};
+    use crate::ops::metrics::Metrics;
+    use crate::testkit::client::Query;
+
+    /// Queries that are left, by their ids: those that are not ahead of others are above this.
+    const OTHERS: u16 = 1000;
+
+    #[tokio::test]
+    async fn what_goes_ahead_leaves_a_turn_to_others() {
+        let metrics = Arc::new(Metrics::new());
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let live = live(&metrics, Arc::new(Scripted::default()), Timeouts::default());
+        let socket = Arc::new(ReplySocket { socket, address });
+        let (queues, general) = General::new(socket, live, Shared::new(&metrics));
+        let client = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let target = Target { source: client.local_addr().unwrap(), local: None };
+        let leave =
+            |id: u16, is_ahead| queues.leave(&Query::a("x.").id(id).bytes(), target, is_ahead).unwrap();
+        (0..40).for_each(|id| leave(id, true));
+        (OTHERS..OTHERS + 5).for_each(|id| leave(id, false));
+        drop(queues);
+        general.run().await;
+
+        let mut order = Vec::new();
+        for _ in 0..45 {
+            let mut reply = [0; 512];
+            client.recv(&mut reply).await.unwrap();
+            order.push(u16::from_be_bytes([reply[0], reply[1]]));
+        }
+        let ahead: Vec<_> = order.iter().copied().filter(|id| *id < OTHERS).collect();
+        assert!(ahead.is_sorted() && ahead.len() == 40);
+        let turns: Vec<_> = (0..order.len()).filter(|at| order[*at] >= OTHERS).collect();
+        assert_eq!(turns, [8, 17, 26, 35, 44], "one after so many that go ahead");
+    }
 }
