@@ -7,20 +7,21 @@
 //! The [waiting room](crate::node::listen) knows more of its clients, under a lock that a thread of the lane would have
 //! to wait for; what stands here is gone in milliseconds, and who came first matters little.
 //!
-//! Memory: a fixed number of counts. Clients that share one share its places, which is rare, and which nobody can bring
-//! about: which ones they are depends on a secret.
+//! Memory: a fixed number of counts, two of which are each client's. It has the less of them, and more than that only if
+//! both are another one's as well; which ones they are depends on a secret, so that nobody can bring that about.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Counts of a queue: that of a client is another one's as well in one case of so many.
-const COUNTS: usize = 4096;
+/// Counts in each of the two rows of a queue. Where thirty clients flood, one in 5,000 of the others shares both of its
+/// counts with some.
+const ROW: usize = 2048;
 
 /// How many places each client has.
 pub(super) struct Shares {
-    /// By the hash of the client's address.
+    /// Two rows.
     counts: Box<[AtomicU16]>,
     /// The secret.
     hasher: RandomState,
@@ -30,39 +31,42 @@ pub(super) struct Shares {
 pub(super) struct Share {
     /// Where it is counted.
     shares: Arc<Shares>,
-    /// Which of the counts.
-    at: usize,
+    /// In which of the counts.
+    at: [usize; 2],
 }
 
 impl Shares {
     /// Of a queue that is empty.
     pub(super) fn new() -> Arc<Self> {
-        let counts = (0..COUNTS).map(|_| AtomicU16::new(0)).collect();
+        let counts = (0..2 * ROW).map(|_| AtomicU16::new(0)).collect();
         Arc::new(Self { counts, hasher: RandomState::new() })
     }
 
     /// A place for a client, where so many are free; `None` if it has its share. To be called by one thread.
     pub(super) fn take(self: &Arc<Self>, client: IpAddr, free: usize) -> Option<Share> {
         let at = self.at(client);
-        let count = self.counts.get(at)?;
-        if usize::from(count.load(Ordering::Relaxed)) >= free {
+        let taken = self.counts(at).map(|count| count.load(Ordering::Relaxed)).min()?;
+        if usize::from(taken) >= free {
             return None;
         }
-        count.fetch_add(1, Ordering::Relaxed);
+        self.counts(at).for_each(|count| _ = count.fetch_add(1, Ordering::Relaxed));
         Some(Share { shares: self.clone(), at })
     }
 
-    /// Which of the counts is a client's.
-    fn at(&self, client: IpAddr) -> usize {
-        self.hasher.hash_one(client.to_canonical()) as usize % COUNTS
+    /// Where a client is counted: once in each row.
+    fn at(&self, client: IpAddr) -> [usize; 2] {
+        let hash = self.hasher.hash_one(client.to_canonical());
+        [hash as usize % ROW, ROW + (hash >> 32) as usize % ROW]
+    }
+
+    fn counts(&self, at: [usize; 2]) -> impl Iterator<Item = &AtomicU16> {
+        at.into_iter().filter_map(|at| self.counts.get(at))
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        if let Some(count) = self.shares.counts.get(self.at) {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.shares.counts(self.at).for_each(|count| _ = count.fetch_sub(1, Ordering::Relaxed));
     }
 }
 
@@ -74,7 +78,7 @@ mod tests {
     struct Queue {
         places: usize,
         shares: Arc<Shares>,
-        /// Clients, no two of which share a count.
+        /// Clients that share no count.
         clients: Vec<IpAddr>,
         /// The places that are taken, by the clients' numbers.
         taken: Vec<(usize, Share)>,
@@ -84,7 +88,11 @@ mod tests {
         fn new(places: usize) -> Self {
             let (shares, mut clients) = (Shares::new(), Vec::<IpAddr>::new());
             for client in (0..=u8::MAX).map(|number| IpAddr::from([10, 0, 0, number])) {
-                if clients.iter().all(|other| shares.at(*other) != shares.at(client)) {
+                let is_apart = |other: &IpAddr| {
+                    let [first, second] = shares.at(client);
+                    !shares.at(*other).contains(&first) && !shares.at(*other).contains(&second)
+                };
+                if clients.iter().all(is_apart) {
                     clients.push(client);
                 }
             }
@@ -129,6 +137,16 @@ mod tests {
             assert!((190..=210).contains(&queue.count(client)), "{client} has {}", queue.count(client));
         }
         assert!((4..10).all(|client| queue.take(client)));
+    }
+
+    #[test]
+    fn who_shares_one_of_its_counts_with_a_flood_has_its_own_share() {
+        let mut queue = Queue::new(100);
+        (0..1000).for_each(|_| _ = queue.take(0));
+        let [first, _] = queue.shares.at(queue.clients[0]);
+        let [_, second] = queue.shares.at(queue.clients[1]);
+        let shares = &queue.shares;
+        assert_eq!(shares.counts([first, second]).map(|count| count.load(Ordering::Relaxed)).min(), Some(0));
     }
 
     #[test]
