@@ -19,7 +19,7 @@ use crate::node::listen::waiting::Begun;
 use crate::node::listen::{Live, Received, Shared, receive};
 
 /// Datagrams that may stand in a queue. The handler takes about 100,000 a second: this is what comes in ten
-/// milliseconds then, and at most 4 MB a socket.
+/// milliseconds then. As many of the longest that are read are 4 MB, and a socket has two queues: 8 MB.
 pub(super) const QUEUE: usize = 1024;
 
 /// Datagrams handled in a row before other tasks of the runtime get their turn.
