@@ -30,7 +30,9 @@ pub enum Crowd {
     Answered(Vec<u8>),
     /// A reply without.
     Refused(Vec<u8>),
-    /// No reply.
+    /// No reply, as of the block.
+    Silence,
+    /// None that is written here.
     NotHere,
 }
 
@@ -72,6 +74,7 @@ impl Lanes {
                 self.count(seen);
                 Crowd::Refused(self.buffer[..len].to_vec())
             }
+            Crowded::Silence => Crowd::Silence,
             Crowded::NotHere => Crowd::NotHere,
         }
     }

@@ -297,7 +297,7 @@ impl World {
             // A queue without room comes before a waiting room without places: what is at hand is the same.
             Scarcity::All => inline.or_else(|| match lanes.crowded(&datagram, source) {
                 Crowd::Answered(reply) => Some(reply),
-                Crowd::Refused(_) | Crowd::NotHere => None,
+                Crowd::Refused(_) | Crowd::Silence | Crowd::NotHere => None,
             }),
             Scarcity::None | Scarcity::Dear => inline,
         }

@@ -163,6 +163,8 @@ pub enum Crowded<'r> {
         /// What there is to count, but for the time, and where.
         seen: Option<(&'r ZoneMetrics, Observation)>,
     },
+    /// The block gives no reply to it.
+    Silence,
     /// Nothing is written: it is no plain question, or not even that fits.
     NotHere,
 }
@@ -259,10 +261,19 @@ pub fn answer<'r>(
         return (Outcome::General { at_hand }, None);
     };
     let Some(lane) = router.lane(question.labels()) else {
-        return (Outcome::General { at_hand: false }, None);
+        return (refused(&question, worker, buffer), Some(router.metrics().dropped()));
     };
     let zone = router.metrics().zone_for_labels(question.labels().iter());
     (lane.answer(&question, false, worker, buffer), Some(zone))
+}
+
+/// REFUSED: no block of the listener is for this question.
+fn refused(question: &Question<'_>, worker: &mut Worker, buffer: &mut [u8]) -> Outcome {
+    let mut reply = Writer::new(buffer, Framing::default());
+    match without_records(question, ResponseCode::Refused, None, worker, &mut reply) {
+        Ok(written) => Outcome::Reply { len: written.len, seen: Some(observed(question, &reply, written)) },
+        Err(NotHere) => Outcome::General { at_hand: true },
+    }
 }
 
 /// Answers a datagram for which the general handler has no room, for the reason `why`: with what is at hand, or else
@@ -275,8 +286,12 @@ pub fn crowded<'r>(
     worker: &mut Worker,
     buffer: &mut [u8],
 ) -> Crowded<'r> {
+    let Some(First { name, kind, .. }) = First::read(datagram) else { return Crowded::NotHere };
+    let Some(lane) = router.lane(&name) else { return Crowded::NotHere };
+    if lane.plugins.iter().any(|plugin| plugin.drops(source.ip(), &name, kind.into())) {
+        return Crowded::Silence;
+    }
     let Some(question) = Question::read(datagram, source) else { return Crowded::NotHere };
-    let Some(lane) = router.lane(question.labels()) else { return Crowded::NotHere };
     let zone = router.metrics().zone_for_labels(question.labels().iter());
     if let Outcome::Reply { len, seen } = lane.answer(&question, true, worker, buffer) {
         return Crowded::Answered { len, seen: seen.map(|seen| (zone, seen)) };

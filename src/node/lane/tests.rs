@@ -3,12 +3,16 @@
 use std::net::Ipv4Addr;
 
 use hickory_proto::rr::RecordType;
+use metrics::Counter;
 
 use super::*;
 use crate::node::opt::CLIENT_SUBNET;
+use crate::node::router::{Block, Route};
 use crate::node::test_support::{plugins, router};
+use crate::ops::dns_metrics::ServerMetrics;
 use crate::ops::metrics::Metrics;
-use crate::testkit::client::Query;
+use crate::testkit::client::{Answer, Query};
+use crate::testkit::lanes::{Crowd, Lanes};
 
 const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 5353);
 
@@ -64,4 +68,73 @@ fn what_is_no_query_goes_nowhere() {
         assert!(matches!(outcome(HOSTS, datagram), Outcome::Silence), "{name}");
     }
     assert!(matches!(outcome(HOSTS, &query[..12]), Outcome::General { at_hand: false }));
+}
+
+/// The lane's reply where the general handler has no room.
+fn crowd(body: &str, query: &Query) -> Crowd {
+    Lanes::of_router(router(plugins(body).unwrap()), &Metrics::new()).crowded(&query.bytes(), CLIENT)
+}
+
+#[test]
+fn who_gets_no_reply_gets_none_where_there_is_no_room() {
+    let drops = format!("acl {{\n drop type A ANY net 10.0.0.0/8\n}}\n{HOSTS}");
+    let blocks = format!("acl {{\n block net 10.0.0.0/8\n}}\n{HOSTS}");
+    let name = "www.example.org.";
+    for kind in [RecordType::A, RecordType::ANY] {
+        let crowd = crowd(&drops, &Query::new(name, kind));
+        assert!(matches!(crowd, Crowd::Silence), "{kind}: {crowd:?}");
+    }
+    for (body, kind) in [(&drops, RecordType::AAAA), (&blocks, RecordType::A)] {
+        let crowd = crowd(body, &Query::new(name, kind));
+        assert!(matches!(crowd, Crowd::Refused(_)), "{kind}: {crowd:?}");
+    }
+}
+
+#[test]
+fn a_reply_where_there_is_no_room_is_framed_as_any_other() {
+    let body = format!("bufsize 600\n{HOSTS}");
+    let Crowd::Refused(reply) = crowd(&body, &Query::a("www.example.org.").edns(4096)) else {
+        panic!("a host's addresses are not the lane's")
+    };
+    let answer = Answer::parse(reply).unwrap();
+    assert_eq!(answer.rcode(), ResponseCode::ServFail);
+    assert_eq!(answer.message.edns.unwrap().max_payload(), 600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_ways_refuse_what_no_block_is_for() {
+    let world = || {
+        let metrics = Arc::new(Metrics::new());
+        let server = Arc::new(ServerMetrics::new(&metrics, "dns://:53", &["example.org.".to_owned()]));
+        let block = Arc::new(Block { plugins: plugins("prometheus localhost:0\nwhoami").unwrap().into() });
+        let routes = vec![Route { zone: Labels::parse("example.org").unwrap(), block }];
+        let router = Router::new("dns://:53".to_owned(), routes, server, Counter::noop());
+        (Lanes::of_router(router, &metrics), metrics)
+    };
+    let ((mut lane, counted_inline), (general, counted)) = (world(), world());
+    let other = || Query::a("Other.Example.");
+    for (name, query) in [
+        ("plain", other()),
+        ("without RD", other().rd(false)),
+        ("CD and AD", other().cd().ad()),
+        ("with EDNS", other().edns(1232)),
+        ("a small size", other().edns(7)),
+        ("DO", other().edns(4096).dnssec_ok()),
+        ("with a cookie and a question for the server", other().option(10, b"12345678").option(3, b"")),
+    ] {
+        let reply = general.general(&query.bytes(), CLIENT, "127.0.0.1:53".parse().unwrap()).await.unwrap();
+        assert_eq!(Answer::parse(reply.clone()).unwrap().rcode(), ResponseCode::Refused, "{name}");
+        assert_eq!(lane.inline(&query.bytes(), CLIENT), Some(reply), "{name}");
+    }
+    let [inline, general] = [counted_inline, counted].map(|metrics| {
+        metrics.upkeep();
+        let lines = |text: String| -> Vec<_> {
+            text.lines().filter(|line| line.contains("zone=\"dropped\"")).map(str::to_owned).collect()
+        };
+        lines(metrics.render())
+    });
+    assert!(
+        general.iter().any(|line| line.starts_with("coredns_dns_requests_total") && line.ends_with(" 7"))
+    );
+    assert_eq!(inline, general);
 }

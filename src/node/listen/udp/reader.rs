@@ -166,6 +166,7 @@ impl Reader {
                 datagram.answer(len);
                 seen
             }
+            Some(Crowded::Silence) => None,
             Some(Crowded::NotHere) | None => {
                 fail(&mut datagram);
                 None

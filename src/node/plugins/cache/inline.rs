@@ -254,7 +254,7 @@ mod tests {
         fn crowded(&mut self) -> Said {
             match self.lanes.crowded(&query(), source()) {
                 Crowd::Answered(reply) | Crowd::Refused(reply) => said(reply),
-                Crowd::NotHere => panic!("it is a plain question"),
+                Crowd::Silence | Crowd::NotHere => panic!("it is a plain question of nobody in particular"),
             }
         }
 
