@@ -12,10 +12,12 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use hickory_proto::op::ResponseCode;
+use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::{RData, Record};
 use nix::sys::resource::{Resource, getrlimit};
 use outlast::node::listen::MAX_WAITING;
 use outlast::testkit::client::{Answer, Query};
@@ -31,24 +33,37 @@ const CLIENTS: u8 = 16;
 /// Packets that are sent before the next is answered: no more than the smallest buffer of a socket takes.
 const BATCH: usize = 50;
 
+/// Queries of a flood that goes on until those of another client are answered, at most.
+const LONG_FLOOD: usize = 2_000_000;
+
+/// Queries for names outside of a client beside it.
+const INNOCENT: usize = 200;
+
+/// Where the upstream answers although it hangs elsewhere.
+const GOOD: &str = "good.example.";
+
+/// A name outside that everybody asks for, and its address.
+const POPULAR: (&str, &str) = ("popular.example.", "192.0.2.1");
+
 /// The name that other clients ask for, and its address.
 const CLUSTER: (&str, &str) = ("web.shop.svc.cluster.local.", "10.96.0.7");
 
-/// A running node and an upstream that takes queries and says nothing.
+/// A running node and an upstream that takes queries and says nothing, or not to all.
 struct World {
     node: Process,
-    /// Never read: what its buffer does not take is lost, as it is where a machine hangs.
-    _upstream: UdpSocket,
+    /// Not read: what its buffer does not take is lost, as it is where a machine hangs.
+    upstream: UdpSocket,
 }
 
 impl World {
-    fn start(folder: &Path) -> Self {
+    /// With these lines in the block of the cache.
+    fn start(folder: &Path, cache: &str) -> Self {
         let upstream = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let cluster = folder.join("cluster.json");
         let objects = [ns("shop"), svc("shop/web").ip(CLUSTER.1).port("http", 80).build()];
         write_json(&objects, fs::File::create(&cluster).unwrap()).unwrap();
         let corefile = format!(
-            ".:0 {{\n bind 127.0.0.1\n prometheus 127.0.0.1:0\n cache\n \
+            ".:0 {{\n bind 127.0.0.1\n prometheus 127.0.0.1:0\n cache {{\n{cache}\n }}\n \
              kubernetes cluster.local {{\n source file {}\n }}\n forward . {} {{\n read_timeout 8s\n }}\n}}\n",
             cluster.display(),
             upstream.local_addr().unwrap()
@@ -58,7 +73,7 @@ impl World {
         let node = Process::start(outlast().args(["node", "--conf"]).arg(file)).serving();
         let has_table = |answer: &Answer| answer.rcode() == ResponseCode::NoError;
         node.ask_until("the table", &Query::a(CLUSTER.0), has_table);
-        Self { node, _upstream: upstream }
+        Self { node, upstream }
     }
 
     /// The sum of the series of a metric that have this in their labels.
@@ -117,7 +132,7 @@ impl Flooder {
 #[test]
 fn cluster_names_are_answered_through_a_flood_of_names_that_hang() {
     let folder = tempfile::tempdir().unwrap();
-    let world = World::start(folder.path());
+    let world = World::start(folder.path(), "");
     let dns = world.node.dns();
     let refused = Arc::new(AtomicUsize::new(0));
     let flooders: Vec<_> = (1..=CLIENTS).map(|client| Flooder::new(client, dns, refused.clone())).collect();
@@ -147,6 +162,7 @@ fn cluster_names_are_answered_through_a_flood_of_names_that_hang() {
     let answered = world.metric("coredns_dns_responses_total", "rcode=\"SERVFAIL\"");
     assert_eq!(answered, FLOOD, "each has its answer");
     let told = world.metric("outlast_overload_total", "waiting_queries");
+    // Of either limit.
     let crowded = world.metric("outlast_overload_total", "udp_queue");
     assert!(told + crowded > 0, "more than may wait within the time of a forward, or be looked at");
     assert_eq!(world.metric("outlast_overload_total", "waiting_per_client"), 0, "each had its share");
@@ -161,6 +177,88 @@ fn cluster_names_are_answered_through_a_flood_of_names_that_hang() {
     println!(
         "{told} of {FLOOD} were refused, {crowded} not looked at; {elsewhere} reached a limit behind that"
     );
+}
+
+#[test]
+fn one_client_s_flood_takes_no_answer_from_others() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nothing is fresh for longer than a second.
+    let world = World::start(folder.path(), "success 10000 1 1");
+    let hangs = answer_some(&world.upstream);
+    let is_popular = |answer: &Answer| matches!(&*answer.answers(), [one] if one.ends_with(POPULAR.1));
+    let popular = || Query::a(POPULAR.0).edns(1232);
+    world.node.ask_until("the popular name", &popular(), is_popular);
+    hangs.store(true, Ordering::Relaxed);
+    let is_stale = |answer: &Answer| is_popular(answer) && answer.ede().iter().any(|(code, _)| *code == 3);
+    world.node.ask_until("that it has expired", &popular(), is_stale);
+
+    let dns = world.node.dns();
+    let ended = Arc::new(AtomicBool::new(false));
+    let flood = thread::spawn({
+        let ended = ended.clone();
+        // Several sockets of one client, so that each socket of the node has some.
+        let flooders: Vec<_> = (0..16).map(|_| Flooder::new(1, dns, Arc::default())).collect();
+        move || {
+            let is_on = |_: &usize| !ended.load(Ordering::Relaxed);
+            (0..LONG_FLOOD).take_while(is_on).map(|number| flooders[number % 16].ask(number)).count()
+        }
+    });
+    for number in 0..INNOCENT {
+        // A socket for each, so that each socket of the node has some of these, too.
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        client.connect(dns).unwrap();
+        let answer = ask_until_heard(&client, &Query::a(&format!("n{number}.{GOOD}")).edns(1232));
+        assert_eq!(answer.rcode(), ResponseCode::NoError, "{:?} after {number}", answer.ede());
+        let answer = ask_until_heard(&client, &popular());
+        assert!(is_stale(&answer), "{:?} {:?} after {number}", answer.rcode(), answer.ede());
+    }
+    ended.store(true, Ordering::Relaxed);
+    let sent = flood.join().unwrap();
+    assert!(sent > MAX_WAITING, "that was a flood: {sent}");
+    let limit = |limit| world.metric("outlast_overload_total", &format!("limit=\"{limit}\""));
+    assert_eq!(limit("udp_queue"), 0, "there was room for others in every queue");
+    println!(
+        "{sent} sent; {} had their client's share of a queue, {} of the room",
+        limit("udp_queue_per_client"),
+        limit("waiting_per_client")
+    );
+}
+
+/// Has an upstream answer names below [`GOOD`], and [`POPULAR`] until it is told to hang.
+fn answer_some(upstream: &UdpSocket) -> Arc<AtomicBool> {
+    let (socket, hangs) = (upstream.try_clone().unwrap(), Arc::new(AtomicBool::new(false)));
+    let told = hangs.clone();
+    // It ends with the test's process.
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let mut message = Message::from_vec(&buffer[..length]).unwrap();
+            let name = message.queries[0].name().clone();
+            let text = name.to_ascii();
+            let is_popular = text == POPULAR.0 && !told.load(Ordering::Relaxed);
+            if !is_popular && !text.ends_with(GOOD) {
+                continue;
+            }
+            message.metadata.message_type = MessageType::Response;
+            message.add_answer(Record::from_rdata(name, 60, RData::A(POPULAR.1.parse().unwrap())));
+            socket.send_to(&message.to_vec().unwrap(), from).unwrap();
+        }
+    });
+    hangs
+}
+
+/// Asks until there is an answer: what comes to a socket faster than it is read is lost, whoever sent it.
+fn ask_until_heard(client: &UdpSocket, query: &Query) -> Answer {
+    let patience = Duration::from_millis(500);
+    client.set_read_timeout(Some(patience)).unwrap();
+    let mut buffer = [0; 4096];
+    for _ in 0..PATIENCE.as_millis() / patience.as_millis() {
+        client.send(&query.bytes()).unwrap();
+        if let Ok(length) = client.recv(&mut buffer) {
+            return Answer::parse(buffer[..length].to_vec()).unwrap();
+        }
+    }
+    panic!("no answer in {PATIENCE:?}")
 }
 
 #[test]

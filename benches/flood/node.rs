@@ -93,7 +93,7 @@ impl Node {
         let scrape = self.scrape()?;
         let limit = |limit| scrape.value(&format!("outlast_overload_total{{limit=\"{limit}\"}}")) as u64;
         let by_limit = [
-            limit("udp_queue"),
+            limit("udp_queue") + limit("udp_queue_per_client"),
             limit("waiting_queries"),
             limit("waiting_per_client"),
             scrape.sum("coredns_forward_max_concurrent_rejects_total") as u64,

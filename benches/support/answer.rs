@@ -181,7 +181,7 @@ impl<'r> Inline<'r> {
                 }
                 &self.buffer[..len]
             }
-            (Outcome::General { .. }, _) => &[],
+            (Outcome::General { .. } | Outcome::Silence, _) => &[],
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The chain of plugins that a server block answers by.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
 use tokio::time::Instant;
 
 use super::facts::Facts;
@@ -41,6 +43,18 @@ pub trait Plugin: Send + Sync {
     /// ask nobody.
     fn upstreams(&self, _query: &Query) -> Option<Upstreams> {
         None
+    }
+
+    /// When the servers that it would ask for `name`, which is on the wire in any letter case, last answered again
+    /// after none had: what [`upstreams`](Self::upstreams) says of it, at no more cost than reading it. `None` if that
+    /// never was, or if it would ask nobody.
+    fn recovered(&self, _name: &[u8]) -> Option<Instant> {
+        None
+    }
+
+    /// Whether it gives no reply at all to such a question of `client`: nor does who turns it away before it comes here.
+    fn drops(&self, _client: IpAddr, _name: &Labels, _kind: RecordType) -> bool {
+        false
     }
 
     /// The search path of the client that sent `query`, for `autopath`: the domains in order, the root where a

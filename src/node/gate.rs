@@ -49,10 +49,7 @@ pub fn judge(
     protocol: Protocol,
     router: &Arc<Router>,
 ) -> Gate {
-    let Some(header) = bytes.first_chunk::<HEADER>() else { return Gate::Silence };
-    if header[2] & RESPONSE != 0 {
-        return Gate::Silence;
-    }
+    let Some(header) = query_header(bytes) else { return Gate::Silence };
     let opcode = header[2] >> 3 & 0x0f;
     if opcode != QUERY && opcode != NOTIFY {
         return Gate::Reply(bare_reply(header, opcode, NOTIMP));
@@ -77,8 +74,17 @@ pub fn judge(
 
 /// SERVFAIL to a packet whose handling broke down. `None` for what is no query.
 pub fn failure(bytes: &[u8]) -> Option<Vec<u8>> {
-    let header = bytes.first_chunk::<HEADER>().filter(|header| header[2] & RESPONSE == 0)?;
-    Some(bare_reply(header, QUERY, SERVFAIL))
+    query_header(bytes).map(|header| bare_reply(header, QUERY, SERVFAIL))
+}
+
+/// Whether something is said to a packet, in whatever way: others are no queries at all.
+pub fn is_heard(bytes: &[u8]) -> bool {
+    query_header(bytes).is_some()
+}
+
+/// The header of what is no reply and no fragment.
+fn query_header(bytes: &[u8]) -> Option<&[u8; HEADER]> {
+    bytes.first_chunk::<HEADER>().filter(|header| header[2] & RESPONSE == 0)
 }
 
 /// A reply of a header alone.

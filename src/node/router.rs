@@ -9,7 +9,6 @@ use metrics::Counter;
 
 use super::chain::{Chain, Next, Outcome};
 use super::lane::Lane;
-use super::lane::question::Question;
 use super::plugins::prometheus::observation;
 use super::query::Query;
 use super::reply::Reply;
@@ -94,9 +93,9 @@ impl Router {
         Some(&shortest.unwrap_or(longest).block)
     }
 
-    /// The inline lane of the block that a plain question is for; questions for DS records are not plain.
-    pub fn lane(&self, question: &Question<'_>) -> Option<&Lane> {
-        let at = self.routes.iter().position(|route| question.labels().is_within(&route.zone))?;
+    /// The inline lane of the block that a plain question for `name` goes to; questions for DS records are not plain.
+    pub fn lane(&self, name: &Labels) -> Option<&Lane> {
+        let at = self.routes.iter().position(|route| name.is_within(&route.zone))?;
         self.lanes.get(at)
     }
 

@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::node::lane::worker::Worker;
-use crate::node::lane::{self, Outcome};
+use crate::node::lane::{self, Crowded, Outcome};
 use crate::node::listen::{self, Live, Serving, Timeouts};
 use crate::node::router::Router;
-use crate::ops::dns_metrics::Observation;
+use crate::ops::dns_metrics::{Observation, ZoneMetrics};
 use crate::ops::metrics::Metrics;
+
+/// Why the general handler has no room.
+const CROWDED: &str = "there is no room";
 
 /// A thread of the lane without its socket.
 pub struct Lanes {
@@ -18,6 +21,19 @@ pub struct Lanes {
     worker: Worker,
     /// Where it would send from.
     buffer: Vec<u8>,
+}
+
+/// What the lane makes of a datagram for which the general handler has no room.
+#[derive(Debug)]
+pub enum Crowd {
+    /// A reply with what was at hand.
+    Answered(Vec<u8>),
+    /// A reply without.
+    Refused(Vec<u8>),
+    /// No reply, as of the block.
+    Silence,
+    /// None that is written here.
+    NotHere,
 }
 
 impl Lanes {
@@ -32,18 +48,40 @@ impl Lanes {
         Self::new(Live::new(Serving { router, timeouts: Timeouts::default(), tls: None }), metrics)
     }
 
-    /// The lane's reply to a datagram; `None` where it leaves it to the general handler.
+    /// The lane's reply to a datagram; `None` where it leaves it to the general handler, or says nothing.
     pub fn inline(&mut self, datagram: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
         self.worker.next_batch();
         let router: Arc<Router> = self.live.router();
         match lane::answer(&router, datagram, source, &mut self.worker, &mut self.buffer) {
             (Outcome::Reply { len, seen }, zone) => {
-                if let Some((zone, seen)) = zone.zip(seen) {
-                    zone.record_in(&mut self.worker.shard, &Observation { ..seen });
-                }
+                self.count(zone.zip(seen));
                 Some(self.buffer[..len].to_vec())
             }
-            (Outcome::General { .. }, _) => None,
+            (Outcome::General { .. } | Outcome::Silence, _) => None,
+        }
+    }
+
+    /// The lane's reply to a datagram for which the general handler has no room.
+    pub fn crowded(&mut self, datagram: &[u8], source: SocketAddr) -> Crowd {
+        self.worker.next_batch();
+        let router: Arc<Router> = self.live.router();
+        match lane::crowded(&router, datagram, source, CROWDED, &mut self.worker, &mut self.buffer) {
+            Crowded::Answered { len, seen } => {
+                self.count(seen);
+                Crowd::Answered(self.buffer[..len].to_vec())
+            }
+            Crowded::Refused { len, seen } => {
+                self.count(seen);
+                Crowd::Refused(self.buffer[..len].to_vec())
+            }
+            Crowded::Silence => Crowd::Silence,
+            Crowded::NotHere => Crowd::NotHere,
+        }
+    }
+
+    fn count(&mut self, seen: Option<(&ZoneMetrics, Observation)>) {
+        if let Some((zone, seen)) = seen {
+            zone.record_in(&mut self.worker.shard, &seen);
         }
     }
 

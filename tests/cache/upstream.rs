@@ -157,6 +157,13 @@ impl Plugin for Upstream {
         self.state().known
     }
 
+    fn recovered(&self, _: &[u8]) -> Option<Instant> {
+        match self.state().known {
+            Some(Upstreams::Answering { recovered }) => recovered,
+            Some(Upstreams::Failing) | None => None,
+        }
+    }
+
     async fn serve(&self, query: &Query, _: Next<'_>) -> Outcome {
         let (mode, takes) = {
             let mut state = self.state();

@@ -18,7 +18,7 @@ use outlast::node::router::Router;
 use outlast::node::setup::Environment;
 use outlast::ops::jitter::Jitter;
 use outlast::testkit::client::{self, Answer};
-use outlast::testkit::lanes::Lanes;
+use outlast::testkit::lanes::{Crowd, Lanes};
 use outlast::testkit::node::Log;
 use outlast::zone::object::Object;
 use tokio::time::{Instant, timeout};
@@ -291,7 +291,16 @@ impl World {
             return None;
         }
         let source = SOURCE.parse().unwrap();
-        self.node().lanes.lock().unwrap().inline(&ask.query.bytes(), source)
+        let (mut lanes, datagram) = (self.node().lanes.lock().unwrap(), ask.query.bytes());
+        let inline = lanes.inline(&datagram, source);
+        match ask.scarcity {
+            // A queue without room comes before a waiting room without places: what is at hand is the same.
+            Scarcity::All => inline.or_else(|| match lanes.crowded(&datagram, source) {
+                Crowd::Answered(reply) => Some(reply),
+                Crowd::Refused(_) | Crowd::Silence | Crowd::NotHere => None,
+            }),
+            Scarcity::None | Scarcity::Dear => inline,
+        }
     }
 
     /// Asks, and goes away without an answer.

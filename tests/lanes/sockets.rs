@@ -45,6 +45,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Datagrams that a queue of the general handler holds.
 const QUEUE: usize = 1024;
 
+/// Clients beside one that floods: so many that one of them comes to the same socket.
+const OTHERS: usize = 32;
+
 /// A node with the cluster of the written cases and names outside.
 struct World {
     node: TestNode,
@@ -162,7 +165,7 @@ async fn what_has_arrived_when_a_node_stops_is_answered() {
     let late = Duration::from_millis(300);
     world.upstream.set("late.example.net.", Behaviour::Delay(late));
     world.upstream.add("late.example.net. 60 A 192.0.2.9");
-    let clients = [(); CLIENTS].map(|()| client(world.node.dns));
+    let clients = [(); CLIENTS].map(|()| client_at("127.0.0.1", world.node.dns));
     let question = |id: u16| match id % 4 {
         0 => Query::a("storefront.shop.svc.cluster.local."),
         1 => Query::a("kept.example.net."),
@@ -185,53 +188,73 @@ async fn what_has_arrived_when_a_node_stops_is_answered() {
 }
 
 #[tokio::test]
-async fn a_full_queue_turns_away_what_is_nobody_s_to_answer_at_once_and_nothing_else() {
+async fn a_client_that_floods_has_half_of_a_queue_and_loses_what_is_nobody_s_to_answer_at_once() {
     let world = World::start("bind 127.0.0.1").await;
-    let full = r#"outlast_overload_total{limit="udp_queue"}"#;
-    assert_eq!(world.node.metric(full), Some(0.0));
+    world.upstream.add("other.example.net. 60 A 192.0.2.7");
+    let limited = |limit| world.node.metric(&format!("outlast_overload_total{{limit=\"{limit}\"}}"));
     // All of a client's datagrams come to one socket, in their order.
-    let client = client(world.node.dns);
+    let client = client_at("127.0.0.1", world.node.dns);
     let storefront = || Query::a("storefront.shop.svc.cluster.local.");
     let is_answered_at_once = |query: Query| {
         client.send(&query.bytes()).unwrap();
         let answer = receive(&client);
         assert_eq!((answer.rcode(), answer.answers().len()), (ResponseCode::NoError, 1));
     };
-
-    // Nothing is awaited in here, so that nothing leaves the queue: ANY is the general handler's.
-    let any = Query::new("storefront.shop.svc.cluster.local.", RecordType::ANY).bytes();
-    for sent in 1..=QUEUE {
-        client.send(&any).unwrap();
-        // Not more at a time than a socket's buffer holds.
-        if sent % 64 == 0 {
-            is_answered_at_once(storefront());
+    let send_many = |bytes: &[u8], count: usize| {
+        for sent in 1..=count {
+            client.send(bytes).unwrap();
+            // Not more at a time than a socket's buffer holds.
+            if sent % 64 == 0 {
+                is_answered_at_once(storefront());
+            }
         }
-    }
+    };
+
+    // Nothing is awaited in here, so that nothing leaves the queue. What gets no reply does not come into it.
+    let mut reply = Query::a("junk.example.net.").bytes();
+    reply[2] |= 0x80;
+    send_many(&reply, QUEUE);
+    send_many(b"too short", QUEUE);
+    // ANY is the general handler's.
+    let any = Query::new("junk.example.net.", RecordType::ANY).bytes();
+    send_many(&any, QUEUE / 2);
+    assert_eq!(limited("udp_queue_per_client"), Some(0.0));
     client.send(&any).unwrap();
     let bare = receive(&client);
     assert_eq!((bare.rcode(), bare.raw.len()), (ResponseCode::ServFail, 12));
     client.send(&Query::a("fresh.example.net.").edns(1232).bytes()).unwrap();
     let whole = receive(&client);
     assert_eq!((whole.rcode(), whole.message.queries.len()), (ResponseCode::ServFail, 1));
-    assert_eq!(whole.ede(), [(0, "more queries come in than can be looked at".to_owned())]);
+    assert_eq!(whole.ede(), [(0, "more queries of this client come in than can be looked at".to_owned())]);
     is_answered_at_once(storefront());
     is_answered_at_once(Query::a("kept.example.net."));
-    assert_eq!(world.node.metric(full), Some(2.0));
+    assert_eq!(limited("udp_queue_per_client"), Some(2.0));
+    // Others have room, at whichever socket they are.
+    let others = [(); OTHERS].map(|()| client_at("127.0.0.2", world.node.dns));
+    for other in &others {
+        other.send(&Query::a("other.example.net.").bytes()).unwrap();
+    }
     // A name of the cluster that the lane leaves has a queue of its own, ahead of the others.
     let alias = Query::a("mail.shop.svc.cluster.local.").id(0xa11a);
     client.send(&alias.bytes()).unwrap();
 
     // It comes among the first, before the client's own buffer has no room for more.
-    let among =
-        tokio::task::spawn_blocking(move || (0..=QUEUE).any(|_| receive(&client).message.id == 0xa11a));
-    assert!(among.await.unwrap());
-    assert_eq!(world.node.metric(full), Some(2.0), "the alias, too, has its answer");
+    let received = tokio::task::spawn_blocking(move || {
+        let is_among = (0..=QUEUE / 2).any(|_| receive(&client).message.id == 0xa11a);
+        (is_among, others.map(|other| receive(&other).answers()))
+    });
+    let (is_among, others) = received.await.unwrap();
+    assert!(is_among);
+    for answers in others {
+        assert!(matches!(&*answers, [answer] if answer.ends_with("192.0.2.7")), "{answers:?}");
+    }
+    assert_eq!((limited("udp_queue_per_client"), limited("udp_queue")), (Some(2.0), Some(0.0)));
     world.node.stop().await;
 }
 
 /// A client's socket, to be used without a runtime.
-fn client(server: SocketAddr) -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+fn client_at(ip: &str, server: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((ip, 0)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.connect(server).unwrap();
     socket

@@ -112,15 +112,21 @@ impl Usage {
     ///
     /// What is as it was is not written: an entry that all threads answer from stays in the caches of their cores.
     pub(super) fn hit(&self, now: Moment, pause: Duration, enough: u32) {
-        let (before, counted) = (self.last(), self.hits());
+        let (hits, before, counted) = (self.hits_with(now, pause).min(enough), self.last(), self.hits());
         // Threads read the clock at different moments: the later one stands.
         if now > before {
             self.last.store(now.millis(), Ordering::Relaxed);
         }
-        let hits = if now.since(before) > pause { 1 } else { counted.saturating_add(1).min(enough) };
         if hits != counted {
             self.hits.store(hits, Ordering::Relaxed);
         }
+    }
+
+    /// How many hits there are once one [counts](Self::hit) `now`.
+    pub fn hits_with(&self, now: Moment, pause: Duration) -> u32 {
+        let paused = now.since(self.last()) > pause;
+        // A number that sticks at its end is as good as one beyond it.
+        if paused { 1 } else { self.hits().saturating_add(1) }
     }
 
     /// Hits so far: enough of them, or all.

@@ -96,9 +96,9 @@ pub fn retry_after(jitter: &Jitter) -> Duration {
     jitter.spread(RETRY, RETRY_SWING)
 }
 
-/// Whether the query that just counted as a hit finds the entry due.
-pub fn is_due(due: Option<Due>, usage: &Usage, now: Moment) -> bool {
-    due.is_some_and(|due| now >= due.at && usage.hits() >= due.hits) && now >= usage.retry_at()
+/// Whether the query that is the last of so many hits finds the entry due.
+pub fn is_due(due: Option<Due>, usage: &Usage, hits: u32, now: Moment) -> bool {
+    due.is_some_and(|due| now >= due.at && hits >= due.hits) && now >= usage.retry_at()
 }
 
 #[cfg(test)]
@@ -149,8 +149,10 @@ mod tests {
         let due = Some(Due { at: second(10), hits: 2 });
         let usage = Usage::new(Moment::START);
         let hit = |s| {
+            let hits = usage.hits_with(second(s), Duration::MAX);
             usage.hit(second(s), Duration::MAX, u32::MAX);
-            is_due(due, &usage, second(s))
+            assert_eq!(usage.hits(), hits, "as foreseen");
+            is_due(due, &usage, hits, second(s))
         };
         assert!(!hit(11), "the first hit");
         assert!(hit(12));
@@ -160,9 +162,9 @@ mod tests {
         let usage = Usage::new(Moment::START);
         usage.hit(second(1), Duration::MAX, u32::MAX);
         usage.hit(second(2), Duration::MAX, u32::MAX);
-        assert!(!is_due(due, &usage, second(9)), "too early");
-        assert!(is_due(due, &usage, second(10)));
-        assert!(!is_due(None, &usage, second(10)));
+        assert!(!is_due(due, &usage, 2, second(9)), "too early");
+        assert!(is_due(due, &usage, 2, second(10)));
+        assert!(!is_due(None, &usage, 2, second(10)));
     }
 
     #[test]

@@ -156,7 +156,7 @@ pub fn verdict<'a>(
 }
 
 fn good(entry: &Arc<Entry>, now: Moment) -> Verdict<'_> {
-    if refresh::is_due(entry.due, &entry.usage, now) {
+    if refresh::is_due(entry.due, &entry.usage, entry.usage.hits(), now) {
         Verdict::FreshAndRefresh(entry)
     } else {
         Verdict::Fresh(entry)

@@ -19,6 +19,7 @@
 //! Invariants:
 //! * A step that has counted, marked or written nothing yet may leave a question to the general handler; one that
 //!   has may not, but for what was written, which is forgotten.
+//! * A question for which the general handler has no room is turned away only if nothing is at hand for it.
 //! * A block whose plugins are not all known here has a lane up to the first such plugin: questions that come so far
 //!   are left to the general handler. Whether a plugin behind it has a name in memory is known all the same.
 
@@ -34,11 +35,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
+use tokio::time::Instant;
 
-use self::question::Question;
+use self::question::{First, Question};
 use self::worker::Worker;
-use self::writer::{Flags, Framing, Writer};
+use self::writer::{Flags, Framing, NotHere, Writer};
 use super::chain::Chain;
+use super::gate;
 use super::reply::EdeCode;
 use super::router::Router;
 use crate::ops::dns_metrics::{Family, Observation, PluginLabel, Proto, ZoneMetrics};
@@ -70,6 +73,12 @@ pub trait Step: Send + Sync {
         false
     }
 
+    /// Whether it answers questions for a name at once, whoever does it: they go ahead of others where not all can be
+    /// answered. It decides nothing else.
+    fn has_at_hand(&self, name: &Labels) -> bool {
+        self.has(name)
+    }
+
     /// Answers `asked.question` into `reply`, if that takes no more than memory.
     fn answer(&self, asked: &Asked<'_>, worker: &mut Worker, reply: &mut Writer<'_>) -> Reached;
 }
@@ -82,6 +91,17 @@ pub struct Asked<'a> {
     pub in_memory: bool,
     /// Whether that plugin was asked already.
     pub is_behind: bool,
+    /// Whether the general handler has no room: whatever is at hand is better than nothing.
+    pub is_crowded: bool,
+    /// The plugins of the block.
+    plugins: &'a Chain,
+}
+
+impl Asked<'_> {
+    /// When the servers that would be asked last answered again after none had; `None` if that never was.
+    pub fn recovered(&self) -> Option<Instant> {
+        self.plugins.iter().find_map(|plugin| plugin.recovered(self.question.wire_name()))
+    }
 }
 
 /// How far a step came.
@@ -90,7 +110,10 @@ pub enum Reached {
     /// The next plugin decides; nothing was written.
     Next,
     /// It has to wait for something, or to do more than is done here.
-    General,
+    General {
+        /// Whether the answer is there all the same: it goes ahead of others where not all can be given.
+        at_hand: bool,
+    },
     /// The reply is written, so many bytes.
     Reply(Written),
 }
@@ -115,15 +138,41 @@ pub enum Outcome {
         /// What there is to count, but for the time.
         seen: Option<Observation>,
     },
+    /// Nothing is said to it: it is no query at all.
+    Silence,
     /// It is the general handler's.
     General {
-        /// Whether a plugin has names like it in memory: it is ahead of others where not all can be answered.
-        in_memory: bool,
+        /// Whether its answer is at hand there: it is ahead of others where not all can be answered.
+        at_hand: bool,
     },
+}
+
+/// What becomes of a datagram for which the general handler has no room.
+pub enum Crowded<'r> {
+    /// Something was at hand, and is in the buffer.
+    Answered {
+        /// Its length.
+        len: usize,
+        /// What there is to count, but for the time, and where.
+        seen: Option<(&'r ZoneMetrics, Observation)>,
+    },
+    /// SERVFAIL is in the buffer.
+    Refused {
+        /// Its length.
+        len: usize,
+        /// What there is to count, but for the time, and where.
+        seen: Option<(&'r ZoneMetrics, Observation)>,
+    },
+    /// The block gives no reply to it.
+    Silence,
+    /// Nothing is written: it is no plain question, or not even that fits.
+    NotHere,
 }
 
 /// A server block's plugins, as far as they are known here.
 pub struct Lane {
+    /// All of them.
+    plugins: Chain,
     /// Those that answer, in the order of the chain.
     steps: Vec<Arc<dyn Step>>,
     /// Those behind the first plugin that is not known here: they are asked for nothing but what they have in memory.
@@ -138,7 +187,8 @@ impl Lane {
     /// The lane of a block; `identity` is its listener's.
     pub fn new(plugins: &Chain, identity: &str) -> Self {
         let (steps, beyond) = (Vec::new(), Vec::new());
-        let mut lane = Self { steps, beyond, counts: false, framing: Framing::default() };
+        let framing = Framing::default();
+        let mut lane = Self { plugins: plugins.clone(), steps, beyond, counts: false, framing };
         let mut has_ended = false;
         for plugin in plugins.iter() {
             match plugin.clone().role(identity) {
@@ -157,24 +207,40 @@ impl Lane {
         lane
     }
 
-    /// Answers a question into `buffer`, if that takes no more than memory.
-    pub fn answer(&self, question: &Question<'_>, worker: &mut Worker, buffer: &mut [u8]) -> Outcome {
+    /// Answers a question into `buffer`, if that takes no more than memory; `is_crowded` if the general handler has no
+    /// room for it.
+    fn answer(
+        &self,
+        question: &Question<'_>,
+        is_crowded: bool,
+        worker: &mut Worker,
+        buffer: &mut [u8],
+    ) -> Outcome {
         let has = |step: &Arc<dyn Step>| step.has(question.labels());
         let holder = self.steps.iter().position(has);
         let in_memory = holder.is_some() || self.beyond.iter().any(has);
         let mut writer = Writer::new(buffer, self.framing);
+        let mut is_there = false;
         for (at, step) in self.steps.iter().enumerate() {
             let is_behind = holder.is_some_and(|holder| at > holder);
-            let asked = Asked { question, in_memory, is_behind };
+            let asked = Asked { question, in_memory, is_behind, is_crowded, plugins: &self.plugins };
             let written = match step.answer(&asked, worker, &mut writer) {
                 Reached::Next => continue,
-                Reached::General => break,
+                Reached::General { at_hand } => {
+                    is_there = at_hand;
+                    break;
+                }
                 Reached::Reply(written) => written,
             };
             let seen = self.counts.then(|| observed(question, &writer, written));
             return Outcome::Reply { len: written.len, seen };
         }
-        Outcome::General { in_memory }
+        Outcome::General { at_hand: is_there || self.has_at_hand(question.labels()) }
+    }
+
+    /// Whether one of the plugins answers questions for a name at once.
+    fn has_at_hand(&self, name: &Labels) -> bool {
+        self.steps.iter().chain(&self.beyond).any(|step| step.has_at_hand(name))
     }
 }
 
@@ -186,32 +252,73 @@ pub fn answer<'r>(
     worker: &mut Worker,
     buffer: &mut [u8],
 ) -> (Outcome, Option<&'r ZoneMetrics>) {
-    let general = Outcome::General { in_memory: false };
-    let Some(question) = Question::read(datagram, source) else { return (general, None) };
-    let Some(lane) = router.lane(&question) else { return (general, None) };
+    let Some(question) = Question::read(datagram, source) else {
+        if !gate::is_heard(datagram) {
+            return (Outcome::Silence, None);
+        }
+        let lane = |first: &First| router.lane(&first.name).map(|lane| lane.has_at_hand(&first.name));
+        let at_hand = First::read(datagram).as_ref().and_then(lane).unwrap_or_default();
+        return (Outcome::General { at_hand }, None);
+    };
+    let Some(lane) = router.lane(question.labels()) else {
+        return (refused(&question, worker, buffer), Some(router.metrics().dropped()));
+    };
     let zone = router.metrics().zone_for_labels(question.labels().iter());
-    (lane.answer(&question, worker, buffer), Some(zone))
+    (lane.answer(&question, false, worker, buffer), Some(zone))
 }
 
-/// Writes SERVFAIL to a datagram for which there is no room in the queue of the general handler. Returns its length and
-/// where it is counted; `None` if it is no plain question, or if not even that fits.
+/// REFUSED: no block of the listener is for this question.
+fn refused(question: &Question<'_>, worker: &mut Worker, buffer: &mut [u8]) -> Outcome {
+    let mut reply = Writer::new(buffer, Framing::default());
+    match without_records(question, ResponseCode::Refused, None, worker, &mut reply) {
+        Ok(written) => Outcome::Reply { len: written.len, seen: Some(observed(question, &reply, written)) },
+        Err(NotHere) => Outcome::General { at_hand: true },
+    }
+}
+
+/// Answers a datagram for which the general handler has no room, for the reason `why`: with what is at hand, or else
+/// with SERVFAIL.
 pub fn crowded<'r>(
     router: &'r Router,
     datagram: &[u8],
     source: SocketAddr,
+    why: &str,
     worker: &mut Worker,
     buffer: &mut [u8],
-) -> Option<(usize, Option<(&'r ZoneMetrics, Observation)>)> {
-    let question = Question::read(datagram, source)?;
-    let mut reply = Writer::new(buffer, Framing::default());
-    reply.begin(&question).ok()?;
-    let flags = Flags { rcode: ResponseCode::ServFail.low(), ..Flags::default() };
-    let error: (EdeCode, &dyn fmt::Display) = (EdeCode::Other, &"more queries come in than can be looked at");
-    let len = reply.finish(&question, flags, Some(error), &mut worker.dice).ok()?;
-    let written = Written { len, rcode: flags.rcode, plugin: "" };
-    let counts = router.lane(&question).is_some_and(|lane| lane.counts);
-    let zone = counts.then(|| router.metrics().zone_for_labels(question.labels().iter()));
-    Some((len, zone.map(|zone| (zone, observed(&question, &reply, written)))))
+) -> Crowded<'r> {
+    let Some(First { name, kind, .. }) = First::read(datagram) else { return Crowded::NotHere };
+    let Some(lane) = router.lane(&name) else { return Crowded::NotHere };
+    if lane.plugins.iter().any(|plugin| plugin.drops(source.ip(), &name, kind.into())) {
+        return Crowded::Silence;
+    }
+    let Some(question) = Question::read(datagram, source) else { return Crowded::NotHere };
+    let zone = router.metrics().zone_for_labels(question.labels().iter());
+    if let Outcome::Reply { len, seen } = lane.answer(&question, true, worker, buffer) {
+        return Crowded::Answered { len, seen: seen.map(|seen| (zone, seen)) };
+    }
+    let error: (EdeCode, &dyn fmt::Display) = (EdeCode::Other, &why);
+    let mut reply = Writer::new(buffer, lane.framing);
+    match without_records(&question, ResponseCode::ServFail, Some(error), worker, &mut reply) {
+        Ok(written) => {
+            let seen = lane.counts.then(|| (zone, observed(&question, &reply, written)));
+            Crowded::Refused { len: written.len, seen }
+        }
+        Err(NotHere) => Crowded::NotHere,
+    }
+}
+
+/// Writes a reply of the server's own.
+fn without_records(
+    question: &Question<'_>,
+    rcode: ResponseCode,
+    error: Option<(EdeCode, &dyn fmt::Display)>,
+    worker: &mut Worker,
+    reply: &mut Writer<'_>,
+) -> Result<Written, NotHere> {
+    reply.begin(question)?;
+    let flags = Flags { rcode: rcode.low(), ..Flags::default() };
+    let len = reply.finish(question, flags, error, &mut worker.dice)?;
+    Ok(Written { len, rcode: flags.rcode, plugin: "" })
 }
 
 /// What there is to count of a reply; the time is not known yet.
@@ -228,3 +335,6 @@ fn observed(question: &Question<'_>, writer: &Writer<'_>, written: Written) -> O
         elapsed: Duration::ZERO,
     }
 }
+
+#[cfg(test)]
+mod tests;

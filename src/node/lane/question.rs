@@ -60,19 +60,10 @@ impl<'a> Question<'a> {
             [0, 1, 0, 0, 0, 0, 0, additional @ (0 | 1)] => additional == 1,
             _ => return None,
         };
-        let mut labels = RawLabels { bytes, at: HEADER };
-        let name = Labels::from_labels(&mut labels).ok()?;
-        // It ended at the root, and not at a pointer or the end of the message.
-        let fields = labels.at + 1;
-        if bytes.get(labels.at) != Some(&0) || name.is_empty() {
+        let First { name, kind, class, end } = First::read(bytes)?;
+        if name.is_empty() || class != CLASS_IN || SPECIAL.contains(&kind) {
             return None;
         }
-        let number = |at: usize| bytes.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
-        let (kind, class) = (number(fields)?, number(fields + 2)?);
-        if class != CLASS_IN || SPECIAL.contains(&kind) {
-            return None;
-        }
-        let end = fields + 4;
         let mut question = Self { bytes, labels: name, kind, end, opt: None, dnssec_ok: false, source };
         let rest = bytes.get(end..)?;
         if !has_opt {
@@ -155,6 +146,33 @@ impl<'a> Question<'a> {
     /// Who asks.
     pub const fn source(&self) -> SocketAddr {
         self.source
+    }
+}
+
+/// The first question of a message, plain or not.
+pub struct First {
+    /// The name that is asked for, in lower case.
+    pub name: Labels,
+    /// The type that is asked for.
+    pub kind: u16,
+    /// Its class.
+    class: u16,
+    /// Where the question ends.
+    end: usize,
+}
+
+impl First {
+    /// The first question of a message; `None` where there is none, or it cannot be read.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let mut labels = RawLabels { bytes, at: HEADER };
+        let name = Labels::from_labels(&mut labels).ok()?;
+        // It ended at the root, and not at a pointer or the end of the message.
+        if bytes.get(labels.at) != Some(&0) {
+            return None;
+        }
+        let fields = labels.at + 1;
+        let number = |at: usize| bytes.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
+        Some(Self { name, kind: number(fields)?, class: number(fields + 2)?, end: fields + 4 })
     }
 }
 

@@ -144,6 +144,8 @@ pub struct Shared {
     unsent: Counter,
     /// Datagrams for which there was no room in the queue of the general handler.
     crowded: Counter,
+    /// Datagrams for which there was none because their client had its share.
+    crowded_by_client: Counter,
     /// Where threads count.
     metrics: Arc<Metrics>,
 }
@@ -165,6 +167,8 @@ impl Shared {
             too_many_of_client: metrics.counter("outlast_overload_total", &[("limit", "tcp_per_client")]),
             unsent: metrics.counter("outlast_replies_unsent_total", &[]),
             crowded: metrics.counter("outlast_overload_total", &[("limit", "udp_queue")]),
+            crowded_by_client: metrics
+                .counter("outlast_overload_total", &[("limit", "udp_queue_per_client")]),
             metrics: metrics.clone(),
         })
     }
@@ -179,6 +183,15 @@ impl Shared {
         let counter = match limit {
             Limit::All => &self.too_many_connections,
             Limit::Client => &self.too_many_of_client,
+        };
+        counter.increment(1);
+    }
+
+    /// A datagram is turned away because of this limit.
+    fn datagram_refused(&self, limit: Limit) {
+        let counter = match limit {
+            Limit::All => &self.crowded,
+            Limit::Client => &self.crowded_by_client,
         };
         counter.increment(1);
     }

@@ -145,10 +145,15 @@ impl Local {
 }
 
 impl Step for Local {
+    fn has_at_hand(&self, name: &Labels) -> bool {
+        Place::of(name) != Place::Elsewhere
+    }
+
     fn answer(&self, asked: &lane::Asked<'_>, _: &mut Worker, _: &mut Writer<'_>) -> Reached {
-        match Place::of(asked.question.labels()) {
-            Place::Elsewhere => Reached::Next,
-            _ => Reached::General,
+        if self.has_at_hand(asked.question.labels()) {
+            Reached::General { at_hand: true }
+        } else {
+            Reached::Next
         }
     }
 }

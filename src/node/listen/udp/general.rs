@@ -1,5 +1,8 @@
 //! The general handler of a UDP socket: what the lane leaves goes through a bounded queue to the runtime, and is
 //! answered there, or waits there for what takes time.
+//!
+//! Who has taken its share of the queue is refused there, whoever else is. That is for names outside alone: clients of
+//! the host network or behind a masquerade have one address, and the cluster's names are for all of them.
 
 use std::io;
 
@@ -7,19 +10,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_server::net::xfer::Protocol;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
+use super::shares::{Share, Shares};
 use super::socket::{ReplySocket, Target};
+use crate::node::listen::places::Limit;
 use crate::node::listen::waiting::Begun;
 use crate::node::listen::{Live, Received, Shared, receive};
 
 /// Datagrams that may stand in a queue. The handler takes about 100,000 a second: this is what comes in ten
-/// milliseconds then, and at most 4 MB a socket.
+/// milliseconds then. As many of the longest that are read are 4 MB, and a socket has two queues: 8 MB.
 pub(super) const QUEUE: usize = 1024;
 
 /// Datagrams handled in a row before other tasks of the runtime get their turn.
 const BURST: usize = 64;
+
+/// Of what goes ahead, so much is handled in a row at most while others wait: who asks for it faster than it is
+/// answered takes most of the handler, and not all of it.
+const AHEAD: usize = 8;
 
 /// How long a full send buffer is waited for: a kernel sends a packet in microseconds.
 const SEND_PAUSE: Duration = Duration::from_millis(1);
@@ -33,27 +41,43 @@ pub(super) struct Left {
     bytes: Box<[u8]>,
     /// Where its reply goes.
     target: Target,
+    /// Its client's place in the queue, where clients have shares.
+    share: Option<Share>,
 }
 
 /// The queues' ends in the thread of the lane.
 pub(super) struct Queues {
-    /// Of questions for names that some plugin has in memory: they are answered first.
+    /// Of questions whose answers are at hand: they are answered first.
     ahead: Sender<Left>,
     /// Of all others.
     others: Sender<Left>,
+    /// What each client has of `others`.
+    shares: Arc<Shares>,
+}
+
+/// What those are told for whom there is no room.
+pub(super) const fn why(limit: Limit) -> &'static str {
+    match limit {
+        Limit::All => "more queries come in than can be looked at",
+        Limit::Client => "more queries of this client come in than can be looked at",
+    }
 }
 
 impl Queues {
-    /// Leaves a datagram to the general handler; `false` if there is no room for it.
-    pub(super) fn leave(&self, bytes: &[u8], target: Target, is_ahead: bool) -> bool {
+    /// Leaves a datagram to the general handler.
+    ///
+    /// # Errors
+    /// The limit, if there is no room for it.
+    pub(super) fn leave(&self, bytes: &[u8], target: Target, is_ahead: bool) -> Result<(), Limit> {
         let queue = if is_ahead { &self.ahead } else { &self.others };
-        match queue.try_reserve() {
-            Ok(place) => {
-                place.send(Left { bytes: bytes.into(), target });
-                true
-            }
-            Err(TrySendError::Full(()) | TrySendError::Closed(())) => false,
-        }
+        let free = queue.capacity();
+        let place = queue.try_reserve().map_err(|_| Limit::All)?;
+        let share = match is_ahead {
+            true => None,
+            false => Some(self.shares.take(target.source.ip(), free).ok_or(Limit::Client)?),
+        };
+        place.send(Left { bytes: bytes.into(), target, share });
+        Ok(())
     }
 }
 
@@ -76,18 +100,32 @@ impl General {
     pub(super) fn new(socket: Arc<ReplySocket>, live: Arc<Live>, shared: Arc<Shared>) -> (Queues, Self) {
         let (ahead_in, ahead) = mpsc::channel(QUEUE);
         let (others_in, others) = mpsc::channel(QUEUE);
-        (Queues { ahead: ahead_in, others: others_in }, Self { ahead, others, socket, live, shared })
+        let queues = Queues { ahead: ahead_in, others: others_in, shares: Shares::new() };
+        (queues, Self { ahead, others, socket, live, shared })
     }
 
     /// Answers until the lane has gone and the queues are empty.
     pub(super) async fn run(mut self) {
-        let mut in_a_row = 0;
+        let (mut in_a_row, mut ahead) = (0, 0);
         loop {
-            let left = tokio::select! {
-                biased;
-                Some(left) = self.ahead.recv() => left,
-                Some(left) = self.others.recv() => left,
-                else => return,
+            let its_turn = if ahead < AHEAD { None } else { self.others.try_recv().ok() };
+            let left = match its_turn {
+                Some(left) => {
+                    ahead = 0;
+                    left
+                }
+                None => tokio::select! {
+                    biased;
+                    Some(left) = self.ahead.recv() => {
+                        ahead = AHEAD.min(ahead + 1);
+                        left
+                    }
+                    Some(left) = self.others.recv() => {
+                        ahead = 0;
+                        left
+                    }
+                    else => return,
+                },
             };
             self.handle(left);
             in_a_row += 1;
@@ -98,7 +136,9 @@ impl General {
         }
     }
 
-    fn handle(&self, Left { bytes, target }: Left) {
+    fn handle(&self, Left { bytes, target, share }: Left) {
+        // It does not stand in the queue any more.
+        drop(share);
         let Target { source, .. } = target;
         let local = self.socket.local(target);
         let query = match receive(&bytes, source, local, Protocol::Udp, &self.live.now().router) {
@@ -152,4 +192,49 @@ async fn send(socket: &ReplySocket, reply: &[u8], target: Target, shared: &Share
         }
     }
     shared.unsent.increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use tokio::net::UdpSocket as AsyncUdpSocket;
+
+    use super::*;
+    use crate::node::listen::Timeouts;
+    use crate::node::listen::fixture::{Scripted, live};
+    use crate::ops::metrics::Metrics;
+    use crate::testkit::client::Query;
+
+    /// Queries that are left, by their ids: those that are not ahead of others are above this.
+    const OTHERS: u16 = 1000;
+
+    #[tokio::test]
+    async fn what_goes_ahead_leaves_a_turn_to_others() {
+        let metrics = Arc::new(Metrics::new());
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let live = live(&metrics, Arc::new(Scripted::default()), Timeouts::default());
+        let socket = Arc::new(ReplySocket { socket, address });
+        let (queues, general) = General::new(socket, live, Shared::new(&metrics));
+        let client = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let target = Target { source: client.local_addr().unwrap(), local: None };
+        let leave =
+            |id: u16, is_ahead| queues.leave(&Query::a("x.").id(id).bytes(), target, is_ahead).unwrap();
+        (0..40).for_each(|id| leave(id, true));
+        (OTHERS..OTHERS + 5).for_each(|id| leave(id, false));
+        drop(queues);
+        general.run().await;
+
+        let mut order = Vec::new();
+        for _ in 0..45 {
+            let mut reply = [0; 512];
+            client.recv(&mut reply).await.unwrap();
+            order.push(u16::from_be_bytes([reply[0], reply[1]]));
+        }
+        let ahead: Vec<_> = order.iter().copied().filter(|id| *id < OTHERS).collect();
+        assert!(ahead.is_sorted() && ahead.len() == 40);
+        let turns: Vec<_> = (0..order.len()).filter(|at| order[*at] >= OTHERS).collect();
+        assert_eq!(turns, [8, 17, 26, 35, 44], "one after so many that go ahead");
+    }
 }

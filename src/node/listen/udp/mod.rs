@@ -4,6 +4,7 @@
 //! * [`batch`] receives and sends many datagrams by one system call.
 //! * `reader` is the thread.
 //! * `general` is the general handler of a socket.
+//! * `shares` keeps clients from taking its whole queue.
 //! * `socket` sends what is answered later.
 //!
 //! Invariants:
@@ -13,6 +14,7 @@
 pub mod batch;
 mod general;
 mod reader;
+mod shares;
 mod socket;
 
 use std::io;

@@ -9,11 +9,12 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::batch::{BATCH, Batch, Datagram};
-use super::general::Queues;
+use super::general::{Queues, why};
 use super::socket::{ReplySocket, Target};
 use crate::node::gate;
 use crate::node::lane::worker::Worker;
-use crate::node::lane::{self, Outcome};
+use crate::node::lane::{self, Crowded, Outcome};
+use crate::node::listen::places::Limit;
 use crate::node::listen::{Live, Shared, contained};
 use crate::node::router::Router;
 use crate::ops::dns_metrics::{Observation, ZoneMetrics};
@@ -134,24 +135,39 @@ impl Reader {
                 datagram.answer(len);
                 zone.zip(seen)
             }
-            Some((Outcome::General { in_memory }, _)) => {
-                if self.queues.leave(query, Target { source, local }, in_memory) {
-                    return None;
-                }
-                self.shared.crowded.increment(1);
-                match lane::crowded(router, query, source, &mut self.worker, datagram.reply) {
-                    Some((len, seen)) => {
-                        datagram.answer(len);
-                        seen
-                    }
-                    None => {
-                        fail(&mut datagram);
-                        None
-                    }
-                }
+            Some((Outcome::Silence, _)) => None,
+            Some((Outcome::General { at_hand }, _)) => {
+                let left = self.queues.leave(query, Target { source, local }, at_hand);
+                left.err().and_then(|limit| self.crowded(datagram, router, limit))
             }
             // It panicked, which was counted.
             None => {
+                fail(&mut datagram);
+                None
+            }
+        }
+    }
+
+    /// Answers a datagram for which the general handler has no room.
+    fn crowded<'r>(
+        &mut self,
+        mut datagram: Datagram<'_>,
+        router: &'r Arc<Router>,
+        limit: Limit,
+    ) -> Option<Seen<'r>> {
+        let Datagram { query, source, .. } = datagram;
+        let (worker, reply) = (&mut self.worker, &mut *datagram.reply);
+        let crowded = contained(router, || lane::crowded(router, query, source, why(limit), worker, reply));
+        if !matches!(crowded, Some(Crowded::Answered { .. })) {
+            self.shared.datagram_refused(limit);
+        }
+        match crowded {
+            Some(Crowded::Answered { len, seen } | Crowded::Refused { len, seen }) => {
+                datagram.answer(len);
+                seen
+            }
+            Some(Crowded::Silence) => None,
+            Some(Crowded::NotHere) | None => {
                 fail(&mut datagram);
                 None
             }

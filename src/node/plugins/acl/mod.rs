@@ -212,14 +212,14 @@ struct Acl {
 }
 
 impl Acl {
-    /// What becomes of a query: by which rule, for which of its zones, and what.
-    fn judge(&self, query: &Query) -> Option<(usize, usize, Action)> {
-        let client = query.source().ip().to_canonical();
+    /// What becomes of a client's question: by which rule, for which of its zones, and what.
+    fn judge(&self, client: IpAddr, name: &Labels, kind: RecordType) -> Option<(usize, usize, Action)> {
+        let client = client.to_canonical();
         self.rules.iter().enumerate().find_map(|(at, rule)| {
             let zones = rule.zones.iter().enumerate();
-            let matching = zones.filter(|(_, zone)| query.labels().is_within(zone));
+            let matching = zones.filter(|(_, zone)| name.is_within(zone));
             let (zone, _) = matching.max_by_key(|(_, zone)| zone.len())?;
-            let policy = rule.policies.iter().find(|policy| policy.is_for(query.kind(), client))?;
+            let policy = rule.policies.iter().find(|policy| policy.is_for(kind, client))?;
             Some((at, zone, policy.action))
         })
     }
@@ -238,9 +238,13 @@ impl Plugin for Acl {
         NAME
     }
 
+    fn drops(&self, client: IpAddr, name: &Labels, kind: RecordType) -> bool {
+        matches!(self.judge(client, name, kind), Some((_, _, Action::Drop)))
+    }
+
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {
         let counters = self.counters.of(query);
-        let decision = self.judge(query);
+        let decision = self.judge(query.source().ip(), query.labels(), query.kind());
         let zone = decision.and_then(|(rule, zone, _)| counters.refused.get(rule)?.get(zone));
         match (decision.map(|(_, _, action)| action), zone) {
             (Some(Action::Block), Some(zone)) => {

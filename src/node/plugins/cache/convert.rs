@@ -1,5 +1,8 @@
 //! Replies to what is kept of them, and back.
 
+use std::fmt;
+use std::time::Duration;
+
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::Name;
 
@@ -13,8 +16,6 @@ use crate::node::plugins::forward::reply_from;
 use crate::node::query::Query;
 use crate::node::reply::{self, Ede, EdeCode, Reply};
 use crate::ops::age::Age;
-
-use std::time::Duration;
 
 /// A reply to `query`, to be judged.
 pub(super) fn said<'a>(query: &Query, reply: &'a Reply) -> Said<'a> {
@@ -87,12 +88,25 @@ pub(super) fn unpack(query: &Query, entry: &Entry, ttl: u32) -> Option<Reply> {
 
 /// The same of an entry whose time has been over for so long.
 pub(super) fn unpack_stale(query: &Query, entry: &Entry, ttl: u32, over: Duration) -> Option<Reply> {
-    let code = match entry.class {
+    let ede = Some(Ede { code: stale_code(entry.class), text: Expired(over).to_string() });
+    Some(Reply { ede, ..unpack(query, entry, ttl)? })
+}
+
+/// The code that says that such an entry has expired.
+pub(super) const fn stale_code(class: Class) -> EdeCode {
+    match class {
         Class::NxDomain => EdeCode::StaleNxDomain,
         Class::Positive | Class::NoData => EdeCode::StaleAnswer,
-    };
-    let ede = Some(Ede { code, text: format!("expired {} ago", Age(over)) });
-    Some(Reply { ede, ..unpack(query, entry, ttl)? })
+    }
+}
+
+/// For how long something has been over, as clients are told.
+pub(super) struct Expired(pub(super) Duration);
+
+impl fmt::Display for Expired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expired {} ago", Age(self.0))
+    }
 }
 
 /// The reply to a question that failed a moment ago.

@@ -38,9 +38,9 @@ pub(super) struct ServerCounters {
     /// Replies to another question than was asked.
     pub(super) drops: Counter,
     /// Replies from expired entries.
-    pub(super) served_stale: Counter,
+    served_stale: Tally,
     /// The same by reason, in the order of [`WhyStale::ALL`].
-    stale: [Counter; WhyStale::ALL.len()],
+    stale: [Tally; WhyStale::ALL.len()],
     /// Entries that went for others.
     evictions: Counter,
     /// The same of denials and failures.
@@ -101,7 +101,7 @@ impl Counters {
         let entries = |kind| self.metrics.gauge(catalogue::CACHE_ENTRIES, &typed(kind));
         let stale = |why: WhyStale| {
             let labels = [("server", server), ("zones", zones), ("reason", why.as_str())];
-            self.metrics.counter("outlast_cache_stale_answers_total", &labels)
+            self.metrics.tally("outlast_cache_stale_answers_total", &labels)
         };
         ServerCounters {
             server: server.to_owned(),
@@ -111,7 +111,7 @@ impl Counters {
             denial_hits: hits("denial"),
             refreshes: counter(catalogue::CACHE_PREFETCH),
             drops: counter(catalogue::CACHE_DROPS),
-            served_stale: counter(catalogue::CACHE_SERVED_STALE),
+            served_stale: self.metrics.tally(catalogue::CACHE_SERVED_STALE, &labels),
             stale: WhyStale::ALL.map(stale),
             evictions: of_type(catalogue::CACHE_EVICTIONS, "success"),
             denial_evictions: of_type(catalogue::CACHE_EVICTIONS, "denial"),
@@ -155,11 +155,13 @@ impl ServerCounters {
 
     /// A reply from an expired entry.
     pub(super) fn stale(&self, why: WhyStale) {
-        self.served_stale.increment(1);
-        if let Some(counter) = WhyStale::ALL.iter().position(|w| *w == why).and_then(|at| self.stale.get(at))
-        {
-            counter.increment(1);
-        }
+        self.stale_tallies(why).for_each(|tally| tally.increment(1));
+    }
+
+    /// What counts replies from expired entries that are given for this reason.
+    pub(super) fn stale_tallies(&self, why: WhyStale) -> impl Iterator<Item = &Tally> {
+        let of_reason = WhyStale::ALL.iter().position(|w| *w == why).and_then(|at| self.stale.get(at));
+        [Some(&self.served_stale), of_reason].into_iter().flatten()
     }
 
     /// Something was stored.

@@ -79,6 +79,12 @@ impl Inner {
         }
     }
 
+    /// Whether somebody who asks `now` finds that an entry which is good is to be asked for again. What comes of it is
+    /// counted by [`Self::hit`].
+    pub(super) fn is_due(&self, entry: &Entry, now: Moment) -> bool {
+        refresh::is_due(entry.due, &entry.usage, entry.usage.hits_with(now, self.pause), now)
+    }
+
     /// The TTL that an entry which is good is given with, in seconds.
     pub(super) fn ttl(&self, entry: &Entry, now: Moment) -> u32 {
         if self.policy.keep_ttl { entry.ttl } else { entry.remaining(now) }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use tokio::time::Instant;
 
 use crate::corefile::{Directive, Error, Statement};
 use crate::forward::{Forwarder, Outcome as Forwarded, Transport};
@@ -86,6 +87,10 @@ impl Plugin for Forward {
             true => Upstreams::Failing,
             false => Upstreams::Answering { recovered: self.forwarder.recovered() },
         })
+    }
+
+    fn recovered(&self, name: &[u8]) -> Option<Instant> {
+        self.forwarder.matches(name).then(|| self.forwarder.recovered()).flatten()
     }
 
     async fn serve(&self, query: &Query, next: Next<'_>) -> Outcome {

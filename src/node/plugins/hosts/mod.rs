@@ -196,12 +196,18 @@ impl HostsPlugin {
 }
 
 impl Step for HostsPlugin {
+    fn has_at_hand(&self, name: &Labels) -> bool {
+        let file = self.file.current();
+        let is_taken = |kind: &RecordType| !matches!(self.take(&file, name, *kind), Taken::No);
+        [RecordType::A, RecordType::PTR].iter().any(is_taken)
+    }
+
     fn answer(&self, asked: &Asked<'_>, _: &mut Worker, _: &mut Writer<'_>) -> Reached {
         let question = asked.question;
         match self.take(&self.file.current(), question.labels(), question.kind().into()) {
             Taken::No => Reached::Next,
             // Hosts are few, and asked for through a cache.
-            Taken::Names | Taken::Found(_) | Taken::Missing => Reached::General,
+            Taken::Names | Taken::Found(_) | Taken::Missing => Reached::General { at_hand: true },
         }
     }
 }

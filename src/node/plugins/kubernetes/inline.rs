@@ -47,9 +47,10 @@ impl Step for Kubernetes {
             Ruling::NxDomain if self.fallback_at(worker.now(), said.state).is_none() => {
                 draft.denial(ResponseCode::NXDomain, ttls, worker, reply)
             }
-            _ => return Reached::General,
+            // The zone is its own.
+            _ => return Reached::General { at_hand: true },
         };
-        written.map_or(Reached::General, Reached::Reply)
+        written.map_or(Reached::General { at_hand: true }, Reached::Reply)
     }
 }
 
