@@ -169,7 +169,7 @@ impl<'r> Inline<'r> {
         Self { router, worker: Worker::new(Metrics::new().shard()), buffer: Box::new([0; MAX_REPLY]) }
     }
 
-    /// The bytes of the reply; nothing where the lane leaves the query to the general handler.
+    /// The bytes of the reply; nothing where the lane leaves the query to the general handler, or it gets none.
     pub(crate) fn answer(&mut self, bytes: &[u8]) -> &[u8] {
         let source = SocketAddr::from(([10, 128, 3, 7], 40_000));
         let answered =
