@@ -9,6 +9,7 @@ use std::time::Duration;
 use hickory_server::net::xfer::Protocol;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio_util::task::TaskTracker;
 
 use super::socket::{ReplySocket, Target};
 use crate::node::listen::waiting::Begun;
@@ -69,6 +70,8 @@ pub(super) struct General {
     live: Arc<Live>,
     /// Limits and counters.
     shared: Arc<Shared>,
+    /// What is answered or sent later; the room bounds how much that is.
+    later: TaskTracker,
 }
 
 impl General {
@@ -76,10 +79,11 @@ impl General {
     pub(super) fn new(socket: Arc<ReplySocket>, live: Arc<Live>, shared: Arc<Shared>) -> (Queues, Self) {
         let (ahead_in, ahead) = mpsc::channel(QUEUE);
         let (others_in, others) = mpsc::channel(QUEUE);
-        (Queues { ahead: ahead_in, others: others_in }, Self { ahead, others, socket, live, shared })
+        let later = TaskTracker::new();
+        (Queues { ahead: ahead_in, others: others_in }, Self { ahead, others, socket, live, shared, later })
     }
 
-    /// Answers until the lane has gone and the queues are empty.
+    /// Answers until the lane has gone, the queues are empty, and every reply has left.
     pub(super) async fn run(mut self) {
         let mut in_a_row = 0;
         loop {
@@ -87,7 +91,7 @@ impl General {
                 biased;
                 Some(left) = self.ahead.recv() => left,
                 Some(left) = self.others.recv() => left,
-                else => return,
+                else => break,
             };
             self.handle(left);
             in_a_row += 1;
@@ -96,6 +100,8 @@ impl General {
                 tokio::task::yield_now().await;
             }
         }
+        self.later.close();
+        self.later.wait().await;
     }
 
     fn handle(&self, Left { bytes, target }: Left) {
@@ -111,7 +117,7 @@ impl General {
             Begun::Done(Some(reply)) => self.reply(reply, target),
             Begun::Waits(waits) => {
                 let (socket, shared) = (self.socket.clone(), self.shared.clone());
-                tokio::spawn(async move {
+                self.later.spawn(async move {
                     let (reply, inside) = waits.reply().await;
                     if let Some(reply) = reply {
                         send(&socket, &reply, target, &shared).await;
@@ -132,7 +138,7 @@ impl General {
                     shared.unsent.increment(1);
                     return;
                 };
-                tokio::spawn(async move {
+                self.later.spawn(async move {
                     send(&socket, &reply, target, &shared).await;
                     drop(inside);
                 });

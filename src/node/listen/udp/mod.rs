@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //! * The thread waits for datagrams and for nothing else: no lock, no queue, no runtime.
-//! * What has arrived when a listener stops is answered, and so is what waits then.
+//! * What has arrived when a listener stops is answered, and so is what waits then; the listener ends after that.
 
 pub mod batch;
 mod general;
@@ -50,7 +50,7 @@ pub struct UdpListener {
     general: General,
 }
 
-/// Stops a thread, at the latest when it is dropped: a runtime that ends drops what runs on it, and no thread may go on
+/// Stops a thread when it is told to, at the latest when it is dropped: a runtime that ends drops what runs on it, and no thread may go on
 /// answering then.
 struct Stop {
     /// Whether to stop.
@@ -59,11 +59,19 @@ struct Stop {
     socket: Arc<ReplySocket>,
 }
 
+impl Stop {
+    /// Has the thread take what has arrived, and end.
+    fn now(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+        // It need not wait for its next beat. The socket is not connected, which is said, and it wakes up all the same;
+        // what has arrived can still be read.
+        let _ = SockRef::from(&self.socket.socket).shutdown(Shutdown::Read);
+    }
+}
+
 impl Drop for Stop {
     fn drop(&mut self) {
-        self.flag.store(true, Ordering::Relaxed);
-        // It need not wait for its next beat. The socket is not connected, which is said, and it wakes up all the same.
-        let _ = SockRef::from(&self.socket.socket).shutdown(Shutdown::Read);
+        self.now();
     }
 }
 
@@ -97,14 +105,14 @@ impl UdpListener {
         Ok(Self { thread, start, stop, general })
     }
 
-    /// Answers until `stop`; what has arrived or waits at that moment still gets its answer.
+    /// Answers until `stop`, and returns when all that had arrived by then has its answer.
     pub async fn run(self, stop: CancellationToken) {
         let Self { thread, start, stop: thread_stop, general } = self;
         // It waits for this.
         let _ = start.send(());
         let stopping = async {
             stop.cancelled().await;
-            thread_stop.flag.store(true, Ordering::Relaxed);
+            thread_stop.now();
         };
         // The handler ends when the thread has, which gives its queues back last.
         tokio::join!(general.run(), stopping);
@@ -127,7 +135,7 @@ mod tests {
     use crate::node::listen::fixture::{Scripted, counted, live};
     use crate::node::listen::{Limits, MAX_WAITING, Timeouts};
     use crate::ops::metrics::Metrics;
-    use crate::testkit::client::{Client, Query};
+    use crate::testkit::client::{Answer, Client, Query};
 
     /// How long queries keep their places: for as long as a test takes.
     const LONG: Duration = Duration::from_secs(60);
@@ -220,15 +228,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_when_the_listener_stops_is_still_answered() {
+    async fn a_listener_ends_once_all_that_it_took_is_answered() {
         let fixture = start(MAX_WAITING);
-        let query = Query::a("soon.");
-        let (reply, ()) = tokio::join!(fixture.client.udp(&query), async {
-            // The listener has begun to answer once a later packet is answered.
-            fixture.client.udp(&Query::a("x.")).await.unwrap();
-            fixture.stop.cancel();
-        });
-        assert_eq!(reply.unwrap().answers(), ["soon. 5 IN A 192.0.2.0"]);
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(fixture.server).await.unwrap();
+        for id in 0..20 {
+            socket.send(&Query::a("soon.").id(id).bytes()).await.unwrap();
+        }
+        // Some of them have yet to be read.
+        fixture.stop.cancel();
         fixture.running.await.unwrap();
+        for id in 0..20 {
+            let mut reply = [0; 512];
+            let len = socket.try_recv(&mut reply).expect("a reply is there");
+            let answer = Answer::parse(reply[..len].to_vec()).unwrap();
+            assert_eq!(answer.message.metadata.id, id);
+            assert_eq!(answer.answers(), ["soon. 5 IN A 192.0.2.0"]);
+        }
     }
 }

@@ -21,6 +21,9 @@ use crate::ops::dns_metrics::{Observation, ZoneMetrics};
 /// Batches that a socket answers at its end: more than its buffer holds.
 const LAST_BATCHES: usize = 512;
 
+/// The pause before the last look at a socket: the kernel puts a packet where it is to go in microseconds.
+const LAST_LOOK: Duration = Duration::from_millis(2);
+
 /// The pause after an error of the socket that nobody knows: it must not keep a core busy.
 const REST: Duration = Duration::from_millis(10);
 
@@ -66,10 +69,18 @@ impl Reader {
         }
         // What comes from now on is for the other sockets of this address, if there are any.
         self.turn_away();
+        self.answer_the_last(&mut batch);
+        // Where the kernel had chosen this socket for a packet just before.
+        std::thread::sleep(LAST_LOOK);
+        self.answer_the_last(&mut batch);
+    }
+
+    /// Answers what has arrived.
+    fn answer_the_last(&mut self, batch: &mut Batch) {
         for _ in 0..LAST_BATCHES {
             match batch.receive_now(&self.socket.socket) {
-                Ok(count) => self.answer(&mut batch, count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(count) => self.answer(batch, count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => self.failed(&error),
             }
         }
