@@ -324,6 +324,13 @@ mod fixture {
         Router::new("test".into(), routes, server, metrics.counter(catalogue::PANICS, &[]))
     }
 
+    /// How many panics were caught.
+    pub(super) fn panics(metrics: &Metrics) -> u64 {
+        let text = metrics.render();
+        let value = text.lines().find_map(|line| line.strip_prefix(catalogue::PANICS)?.trim().parse().ok());
+        value.unwrap_or_default()
+    }
+
     /// Asserts that the metrics have this line.
     pub(super) fn counted(metrics: &Metrics, line: &str) {
         let text = metrics.render();

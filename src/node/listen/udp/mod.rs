@@ -17,6 +17,7 @@ mod socket;
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -48,6 +49,8 @@ pub struct UdpListener {
     stop: Stop,
     /// Answers what it leaves.
     general: General,
+    /// Who answers.
+    live: Arc<Live>,
 }
 
 /// Stops a thread when it is told to, at the latest when it is dropped: a runtime that ends drops what runs on it, and no thread may go on
@@ -93,7 +96,7 @@ impl UdpListener {
         let (queues, general) = General::new(socket.clone(), live.clone(), shared.clone());
         let (start, started) = mpsc::channel();
         let stop = Stop { flag: Arc::default(), socket: socket.clone() };
-        let reader = Reader::new(socket, live, shared, queues, stop.flag.clone());
+        let reader = Reader::new(socket, live.clone(), shared, queues, stop.flag.clone());
         // Its clock is the runtime's.
         let runtime = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name(format!("udp {address}")).spawn(move || {
@@ -102,22 +105,28 @@ impl UdpListener {
                 reader.run();
             }
         })?;
-        Ok(Self { thread, start, stop, general })
+        Ok(Self { thread, start, stop, general, live })
     }
 
     /// Answers until `stop`, and returns when all that had arrived by then has its answer.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { thread, start, stop: thread_stop, general } = self;
+        let Self { thread, start, stop: thread_stop, general, live } = self;
         // It waits for this.
         let _ = start.send(());
-        let stopping = async {
-            stop.cancelled().await;
-            thread_stop.now();
-        };
         // The handler ends when the thread has, which gives its queues back last.
-        tokio::join!(general.run(), stopping);
+        let mut handler = pin!(general.run());
+        tokio::select! {
+            () = stop.cancelled() => {
+                thread_stop.now();
+                handler.await;
+            }
+            // The thread panicked outside of what it does for packets. The socket is closed with this, so that its
+            // clients come to the other ones of the address, or hear that nobody is there.
+            () = &mut handler => {}
+        }
         if thread.join().is_err() {
-            tracing::error!("the thread of a udp socket panicked");
+            live.router().panicked();
+            tracing::error!(address = %thread_stop.socket.address, "the thread of a udp socket panicked");
         }
     }
 }
@@ -127,7 +136,6 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use hickory_proto::op::ResponseCode;
-
     use tokio::net::UdpSocket;
 
     use super::*;

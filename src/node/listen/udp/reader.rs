@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::SockRef;
+use tokio::time::Instant;
 
 use super::batch::{BATCH, Batch, Datagram};
 use super::general::Queues;
@@ -111,41 +112,61 @@ impl Reader {
         }
     }
 
-    /// Answers a batch of so many.
+    /// Answers a batch of so many. A panic costs the step that it comes in, never the thread: the kernel would go on
+    /// giving packets to the socket.
     fn answer(&mut self, batch: &mut Batch, count: usize) {
+        let serving = self.live.now();
+        let router = &serving.router;
+        let mut seen = [const { None }; BATCH];
+        let begun = contained(router, || self.handle_all(batch, router, &mut seen));
+        // Counted before anybody can have a reply.
+        contained(router, || {
+            let elapsed = begun.map(|begun| begun.elapsed()).unwrap_or_default();
+            for (zone, observation) in seen.into_iter().take(count).flatten() {
+                zone.record_in(&mut self.worker.shard, &Observation { elapsed, ..observation });
+            }
+        });
+        contained(router, || {
+            let unsent = batch.send(&self.socket.socket);
+            if unsent > 0 {
+                self.shared.unsent.increment(unsent as u64);
+            }
+        });
+    }
+
+    /// Handles the datagrams of a batch, and says when it began. What there is to count goes into `seen`.
+    fn handle_all<'r>(
+        &mut self,
+        batch: &mut Batch,
+        router: &'r Arc<Router>,
+        seen: &mut [Option<Seen<'r>>],
+    ) -> Instant {
         self.worker.next_batch();
         let begun = self.worker.now();
-        let serving = self.live.now();
-        let mut seen = [const { None }; BATCH];
         let mut places = seen.iter_mut();
-        batch.each(|datagram| {
-            let answered = self.handle(datagram, &serving.router);
+        batch.each(|mut datagram| {
+            let handled = contained(router, || self.handle(&mut datagram, router));
+            // It panicked, which was counted.
+            let answered = handled.unwrap_or_else(|| {
+                fail(&mut datagram);
+                None
+            });
             if let Some(place) = places.next() {
                 *place = answered;
             }
         });
-        // Counted before anybody can have a reply.
-        let elapsed = begun.elapsed();
-        for (zone, observation) in seen.into_iter().take(count).flatten() {
-            zone.record_in(&mut self.worker.shard, &Observation { elapsed, ..observation });
-        }
-        let unsent = batch.send(&self.socket.socket);
-        if unsent > 0 {
-            self.shared.unsent.increment(unsent as u64);
-        }
+        begun
     }
 
     /// Answers a datagram, or leaves it to the general handler.
-    fn handle<'r>(&mut self, mut datagram: Datagram<'_>, router: &'r Arc<Router>) -> Option<Seen<'r>> {
-        let Datagram { query, source, local, .. } = datagram;
-        let (worker, reply) = (&mut self.worker, &mut *datagram.reply);
-        let answered = contained(router, || lane::answer(router, query, source, worker, reply));
-        match answered {
-            Some((Outcome::Reply { len, seen }, zone)) => {
+    fn handle<'r>(&mut self, datagram: &mut Datagram<'_>, router: &'r Arc<Router>) -> Option<Seen<'r>> {
+        let (query, source, local) = (datagram.query, datagram.source, datagram.local);
+        match lane::answer(router, query, source, &mut self.worker, datagram.reply) {
+            (Outcome::Reply { len, seen }, zone) => {
                 datagram.answer(len);
                 zone.zip(seen)
             }
-            Some((Outcome::General { in_memory }, _)) => {
+            (Outcome::General { in_memory }, _) => {
                 if self.queues.leave(query, Target { source, local }, in_memory) {
                     return None;
                 }
@@ -156,15 +177,10 @@ impl Reader {
                         seen
                     }
                     None => {
-                        fail(&mut datagram);
+                        fail(datagram);
                         None
                     }
                 }
-            }
-            // It panicked, which was counted.
-            None => {
-                fail(&mut datagram);
-                None
             }
         }
     }
@@ -176,5 +192,99 @@ fn fail(datagram: &mut Datagram<'_>) {
     if let Some(place) = datagram.reply.get_mut(..failure.len()) {
         place.copy_from_slice(&failure);
         datagram.answer(failure.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Shutdown, UdpSocket};
+
+    use hickory_proto::op::ResponseCode;
+    use metrics::{Counter, CounterFn};
+
+    use super::*;
+    use crate::node::listen::fixture::{live, panics};
+    use crate::node::listen::udp::Stop;
+    use crate::node::listen::udp::general::General;
+    use crate::node::listen::{Timeouts, bind};
+    use crate::ops::metrics::Metrics;
+    use crate::testkit::client::{Answer, Query};
+
+    /// How long a thread may take: only a failure waits for it.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Panics where somebody counts.
+    struct Breaks;
+
+    impl CounterFn for Breaks {
+        fn increment(&self, _: u64) {
+            panic!("as scripted");
+        }
+
+        fn absolute(&self, _: u64) {
+            panic!("as scripted");
+        }
+    }
+
+    /// Has a thread whose general handler takes nothing answer until the test has ended, with something broken.
+    fn with_broken(part: impl FnOnce(&mut Shared, &UdpSocket), test: impl FnOnce(&UdpSocket, &Metrics)) {
+        let metrics = Arc::new(Metrics::new());
+        let sockets = bind::open("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let address = sockets.address;
+        let socket = sockets.udp.into_iter().next().unwrap();
+        socket.set_nonblocking(false).unwrap();
+        socket.set_read_timeout(Some(REST)).unwrap();
+        let mut shared = Shared::new(&metrics);
+        part(Arc::get_mut(&mut shared).unwrap(), &socket);
+        let live = live(&metrics, Arc::default(), Timeouts::default());
+        let socket = Arc::new(ReplySocket { socket, address });
+        let (queues, general) = General::new(socket.clone(), live.clone(), shared.clone());
+        drop(general);
+        let stop = Stop { flag: Arc::default(), socket: socket.clone() };
+        let reader = Reader::new(socket, live, shared, queues, stop.flag.clone());
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.connect(address).unwrap();
+        std::thread::scope(|scope| {
+            // Also where the test fails.
+            let _stop = stop;
+            scope.spawn(|| reader.run());
+            test(&client, &metrics);
+        });
+    }
+
+    #[test]
+    fn a_panic_over_a_datagram_is_its_servfail_and_the_thread_goes_on() {
+        let breaks =
+            |shared: &mut Shared, _: &UdpSocket| shared.crowded = Counter::from_arc(Arc::new(Breaks));
+        with_broken(breaks, |client, metrics| {
+            for count in 1..=3 {
+                client.send(&Query::a("x.").id(count).bytes()).unwrap();
+                let mut reply = [0; 512];
+                let len = client.recv(&mut reply).unwrap();
+                let answer = Answer::parse(reply[..len].to_vec()).unwrap();
+                assert_eq!((answer.message.id, answer.rcode()), (count, ResponseCode::ServFail));
+                assert_eq!(panics(metrics), u64::from(count));
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_over_a_batch_is_counted_and_the_thread_goes_on() {
+        let breaks = |shared: &mut Shared, socket: &UdpSocket| {
+            shared.unsent = Counter::from_arc(Arc::new(Breaks));
+            // No reply leaves. That the socket is not connected is said, and it is done all the same.
+            let _ = SockRef::from(socket).shutdown(Shutdown::Write);
+        };
+        with_broken(breaks, |client, metrics| {
+            for count in 1..=3 {
+                client.send(&Query::a("x.").bytes()).unwrap();
+                let deadline = std::time::Instant::now() + PATIENCE;
+                while panics(metrics) < count {
+                    assert!(std::time::Instant::now() < deadline, "{count}");
+                    std::thread::sleep(REST);
+                }
+            }
+        });
     }
 }
