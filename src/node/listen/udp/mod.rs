@@ -35,8 +35,8 @@ use super::{Live, Shared};
 /// How long a thread waits for datagrams before it looks around: for whether it is to stop, and to show that it lives.
 const BEAT: Duration = Duration::from_millis(50);
 
-/// How long a reply waits for room in the send buffer. A kernel sends a packet in microseconds; what does not leave
-/// in this time does not leave.
+/// How long the replies of a batch wait for room in the send buffer, together. A kernel sends a packet in microseconds;
+/// what does not leave in this time does not leave.
 const SEND_PATIENCE: Duration = Duration::from_millis(20);
 
 /// A UDP socket that answers.
