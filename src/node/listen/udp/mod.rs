@@ -32,7 +32,7 @@ use self::reader::Reader;
 use self::socket::ReplySocket;
 use super::{Live, Shared};
 
-/// How long a thread waits for datagrams before it looks around: for whether it is to stop, and to show that it lives.
+/// How long a thread waits for datagrams before it looks whether it is to stop, should nothing have woken it for that.
 const BEAT: Duration = Duration::from_millis(50);
 
 /// How long the replies of a batch wait for room in the send buffer, together. A kernel sends a packet in microseconds;
