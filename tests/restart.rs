@@ -11,6 +11,8 @@ mod disks;
 mod hubs;
 #[path = "restart/kills.rs"]
 mod kills;
+#[path = "restart/last_queries.rs"]
+mod last_queries;
 #[path = "restart/load.rs"]
 mod load;
 #[path = "restart/node.rs"]

@@ -94,7 +94,7 @@ impl Node {
         let limit = |limit| scrape.value(&format!("outlast_overload_total{{limit=\"{limit}\"}}")) as u64;
         let by_limit = [
             limit("udp_queue") + limit("udp_queue_per_client"),
-            limit("waiting_queries"),
+            limit("waiting_queries") + limit("replies_leaving"),
             limit("waiting_per_client"),
             scrape.sum("coredns_forward_max_concurrent_rejects_total") as u64,
             limit("cache_flights"),

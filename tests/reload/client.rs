@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use outlast::testkit::client::{Answer, Query};
 
-use super::fixture::{WEB_ADDRESS, web};
+use super::fixture::{LATE, LATE_ADDRESS, WEB_ADDRESS, web};
 
 /// How long one question may take: a lost packet on loopback is one that the server lost.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,15 +25,23 @@ pub(super) struct Asking {
 impl Asking {
     /// Over UDP, with a socket of its own for every question, so that each comes to any of the server's sockets.
     pub(super) fn udp(server: SocketAddr) -> Self {
+        Self::datagrams(server, web(), WEB_ADDRESS)
+    }
+
+    /// The same for a name that has to wait for its upstream.
+    pub(super) fn late(server: SocketAddr) -> Self {
+        Self::datagrams(server, Query::a(LATE).edns(1232), LATE_ADDRESS)
+    }
+
+    fn datagrams(server: SocketAddr, query: Query, address: &'static str) -> Self {
         Self::start(move || {
-            let query = web();
             let socket = UdpSocket::bind("127.0.0.1:0")?;
             socket.set_read_timeout(Some(PATIENCE))?;
             socket.connect(server)?;
             socket.send(&query.bytes())?;
             let mut reply = [0; 4096];
             let len = socket.recv(&mut reply)?;
-            judge(&reply[..len])
+            judge(&reply[..len], address)
         })
     }
 
@@ -50,7 +58,7 @@ impl Asking {
                     none.insert(connected)
                 }
             };
-            exchange(stream, &web()).and_then(|reply| judge(&reply))
+            exchange(stream, &web()).and_then(|reply| judge(&reply, WEB_ADDRESS))
         })
     }
 
@@ -59,7 +67,7 @@ impl Asking {
         Self::start(move || {
             let mut stream = TcpStream::connect(server)?;
             stream.set_read_timeout(Some(PATIENCE))?;
-            exchange(&mut stream, &web()).and_then(|reply| judge(&reply))
+            exchange(&mut stream, &web()).and_then(|reply| judge(&reply, WEB_ADDRESS))
         })
     }
 
@@ -103,10 +111,10 @@ pub(super) fn exchange(stream: &mut TcpStream, query: &Query) -> io::Result<Vec<
 }
 
 /// Whether a reply is the answer.
-fn judge(reply: &[u8]) -> io::Result<()> {
+fn judge(reply: &[u8], address: &str) -> io::Result<()> {
     let answer = Answer::parse(reply.to_vec())?;
     match &*answer.answers() {
-        [record] if record.ends_with(&format!(" A {WEB_ADDRESS}")) => Ok(()),
+        [record] if record.ends_with(&format!(" A {address}")) => Ok(()),
         records => Err(io::Error::other(format!("{:?} {records:?} {:?}", answer.rcode(), answer.ede()))),
     }
 }

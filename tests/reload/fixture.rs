@@ -2,9 +2,11 @@
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use outlast::testkit::client::Query;
 use outlast::testkit::cluster::{ns, slice, svc, write_json};
+use outlast::testkit::upstream::{Behaviour, FakeUpstream};
 use tempfile::TempDir;
 
 /// A service of the cluster.
@@ -12,6 +14,15 @@ pub(super) const WEB: &str = "web.shop.svc.cluster.local.";
 
 /// Its address, with the TTL left open.
 pub(super) const WEB_ADDRESS: &str = "10.0.0.1";
+
+/// A name outside, for which its upstream takes its time.
+pub(super) const LATE: &str = "late.test.";
+
+/// Its address.
+pub(super) const LATE_ADDRESS: &str = "192.0.2.2";
+
+/// The time that it takes.
+const DELAY: Duration = Duration::from_millis(30);
 
 /// Ports tried until one is free for UDP and TCP both.
 const PORT_TRIES: usize = 64;
@@ -58,6 +69,12 @@ impl Place {
 /// A server block on loopback.
 pub(super) fn block(lines: &str) -> String {
     format!(".:0 {{\n bind 127.0.0.1\n {lines}\n}}\n")
+}
+
+/// An upstream for the name outside. It answers in a thread of the runtime, which has to have one to spare.
+pub(super) async fn late() -> FakeUpstream {
+    let zone = format!("{LATE} 60 A {LATE_ADDRESS}");
+    FakeUpstream::start(&zone).await.on(LATE, Behaviour::Delay(DELAY))
 }
 
 /// The question for the service.

@@ -11,6 +11,8 @@
 //!   something gets a task of its own, and of those there are at most so many (`waiting`): over the limit the oldest
 //!   has to go. What does not wait is never refused for want of such a place, and a plugin that has second best at
 //!   hand is told that places are scarce.
+//! * A listener that is told to stop takes nothing new, and ends once all that it took has its answer: nobody else has
+//!   to be waited for.
 //! * A client that stops reading or drips its message loses its connection, not a slot for ever.
 
 pub mod bind;
@@ -195,11 +197,6 @@ impl Shared {
         };
         counter.increment(1);
     }
-
-    /// Returns once nothing waits any more.
-    pub async fn idle(&self) {
-        self.room.empty().await;
-    }
 }
 
 /// What is known about a packet before its query is answered.
@@ -338,6 +335,13 @@ mod fixture {
         let block = Arc::new(Block { plugins: [plugin].into() });
         let routes = vec![Route { zone: Labels::root(), block }];
         Router::new("test".into(), routes, server, metrics.counter(catalogue::PANICS, &[]))
+    }
+
+    /// How many panics were caught.
+    pub(super) fn panics(metrics: &Metrics) -> u64 {
+        let text = metrics.render();
+        let value = text.lines().find_map(|line| line.strip_prefix(catalogue::PANICS)?.trim().parse().ok());
+        value.unwrap_or_default()
     }
 
     /// Asserts that the metrics have this line.

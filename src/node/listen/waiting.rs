@@ -7,7 +7,8 @@
 //!
 //! Memory: at most as many queries as the limit wait, and at most a quarter as many again are on their way out, i.e.
 //! have yet to be dropped or their replies to be taken by a socket. Where there are more, this process does not keep up
-//! with sending away, and newcomers are refused before anything is done for them.
+//! with sending away, and newcomers are refused before anything is done for them, for a reason of its own: it is not
+//! the upstreams' fault.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,18 +34,33 @@ pub const MAX_WAITING: usize = 4096;
 /// A query that has to go is told why.
 type Tell = oneshot::Sender<Limit>;
 
+/// What there is no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    /// For those who wait.
+    Waiting(Limit),
+    /// For those who are on their way out.
+    Leaving,
+}
+
+impl From<Limit> for Full {
+    fn from(limit: Limit) -> Self {
+        Self::Waiting(limit)
+    }
+}
+
 /// The waiting room of all listeners.
 pub(super) struct Room {
     /// The places.
     places: Arc<Places<Tell>>,
     /// Who waits, and who is on its way out.
     inside: Arc<Semaphore>,
-    /// How many may be inside.
-    most: usize,
     /// What comes of [`Limit::All`].
     all: Bound,
     /// What comes of [`Limit::Client`].
     client: Bound,
+    /// What comes of [`Full::Leaving`].
+    leaving: Bound,
     /// How many are inside.
     count: Gauge,
 }
@@ -113,17 +129,11 @@ impl Room {
         Arc::new(Self {
             places,
             inside: Arc::new(Semaphore::new(most)),
-            most,
             all: bound("waiting_queries", all),
             client: bound("waiting_per_client", client),
+            leaving: bound("replies_leaving", "too many replies wait for their sockets".to_owned()),
             count: metrics.gauge("outlast_waiting_queries", &[]),
         })
-    }
-
-    /// Returns once nobody is inside any more.
-    pub(super) async fn empty(&self) {
-        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
-        let _ = self.inside.acquire_many(all).await;
     }
 
     /// Begins to answer: most replies are there at once, and polling once costs no task. Only what is not takes a
@@ -131,13 +141,13 @@ impl Room {
     pub(super) fn begin(self: &Arc<Self>, query: Arc<Query>) -> Begun {
         let client = query.source().ip();
         if self.inside.available_permits() == 0 {
-            return Begun::Done(self.turn_away(&query, Limit::All));
+            return Begun::Done(self.turn_away(&query, Full::Leaving));
         }
         let query = match self.places.prospect(client, Instant::now()) {
             Prospect::Free => query,
             // Somebody else would have to go: what is second best for this one is better than that.
             Prospect::Instead(_) => Arc::new(query.without_waiting()),
-            Prospect::None(limit) => return Begun::Done(self.turn_away(&query, limit)),
+            Prospect::None(limit) => return Begun::Done(self.turn_away(&query, limit.into())),
         };
         let mut work = answer(query.clone()).boxed();
         match work.poll_unpin(&mut Context::from_waker(Waker::noop())) {
@@ -147,7 +157,7 @@ impl Room {
                     Begun::Waits(Waits { query, work, told, place, inside, room: self.clone() })
                 }
                 // The last place was taken meanwhile.
-                Err(limit) => Begun::Done(self.turn_away(&query, limit)),
+                Err(full) => Begun::Done(self.turn_away(&query, full)),
             },
         }
     }
@@ -160,9 +170,9 @@ impl Room {
     }
 
     /// Lets a query of `client` in; somebody else may have to go.
-    fn enter(&self, client: IpAddr) -> Result<(Place<Tell>, oneshot::Receiver<Limit>, Inside), Limit> {
+    fn enter(&self, client: IpAddr) -> Result<(Place<Tell>, oneshot::Receiver<Limit>, Inside), Full> {
         // First, so that nobody goes in vain.
-        let inside = self.hold().ok_or(Limit::All)?;
+        let inside = self.hold().ok_or(Full::Leaving)?;
         let (tell, told) = oneshot::channel();
         let Entered { place, gone } = self.places.enter(client, Instant::now(), tell)?;
         if let Some((tell, limit)) = gone {
@@ -173,10 +183,11 @@ impl Room {
     }
 
     /// The reply to a query that must not wait: what the plugins have at hand, or SERVFAIL with the reason.
-    fn turn_away(&self, query: &Query, limit: Limit) -> Option<Vec<u8>> {
-        let bound = match limit {
-            Limit::All => &self.all,
-            Limit::Client => &self.client,
+    fn turn_away(&self, query: &Query, full: Full) -> Option<Vec<u8>> {
+        let bound = match full {
+            Full::Waiting(Limit::All) => &self.all,
+            Full::Waiting(Limit::Client) => &self.client,
+            Full::Leaving => &self.leaving,
         };
         let query = Arc::new(query.turned_away(bound.why.clone()));
         let reply = answer(query.clone()).now_or_never();
@@ -202,7 +213,7 @@ impl Waits {
         };
         // Whoever comes now has the place, and what was held for the work.
         drop((work, place));
-        (reply.unwrap_or_else(|limit| room.turn_away(&query, limit)), inside)
+        (reply.unwrap_or_else(|limit| room.turn_away(&query, limit.into())), inside)
     }
 }
 
@@ -421,8 +432,9 @@ mod tests {
             fixture.ask(client, id, "soon.").await;
             assert!(fixture.waiting() <= 8, "{}", fixture.waiting());
         }
-        assert_eq!(fixture.room.empty().now_or_never(), None);
-        fixture.room.empty().await;
+        assert!(fixture.waiting() > 0, "the last ones have yet to get their answers");
+        sleep(Duration::from_millis(100)).await;
+        fixture.settle().await;
         assert_eq!(fixture.answered().len(), 5000);
         assert_eq!(fixture.waiting(), 0);
         counted(&fixture.metrics, "outlast_waiting_queries 0");
@@ -434,8 +446,11 @@ mod tests {
         let held: Vec<_> = (0..4).map(|_| fixture.room.hold().expect("one more than the limit")).collect();
         assert!(fixture.room.hold().is_none());
         fixture.ask(1, 1, "wait.").await;
-        assert_eq!(fixture.said(1), servfail(FULL));
+        assert_eq!(fixture.said(1), servfail((0, "too many replies wait for their sockets")), "nobody waits");
+        fixture.refused("replies_leaving", 1);
+        fixture.refused("waiting_queries", 0);
         drop(held);
-        assert_eq!(fixture.room.empty().now_or_never(), Some(()));
+        fixture.ask(1, 2, "soon.").await;
+        assert!(fixture.answered().is_empty(), "there is room again");
     }
 }

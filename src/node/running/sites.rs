@@ -79,16 +79,10 @@ enum Change {
 
 impl Sites {
     pub(super) fn new(metrics: &Arc<Metrics>, drain: &Drain) -> Self {
-        let shared = Shared::new(metrics);
-        let (closing, waits) = (drain.closing().clone(), shared.clone());
-        drain.spawn(async move {
-            closing.cancelled().await;
-            waits.idle().await;
-        });
         Self {
             sites: BTreeMap::new(),
             order: Vec::new(),
-            shared,
+            shared: Shared::new(metrics),
             metrics: metrics.clone(),
             drain: drain.clone(),
         }

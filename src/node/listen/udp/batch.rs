@@ -91,6 +91,8 @@ pub struct Batch {
     vectors: Box<[libc::iovec; BATCH]>,
     /// How many datagrams there are.
     len: usize,
+    /// Whether a full send buffer is waited for.
+    is_patient: bool,
 }
 
 /// A datagram.
@@ -126,6 +128,7 @@ impl Default for Batch {
             headers: Box::new(unsafe { zeroed() }),
             vectors: Box::new([EMPTY_VECTOR; BATCH]),
             len: 0,
+            is_patient: true,
         }
     }
 }
@@ -203,6 +206,10 @@ impl Batch {
     }
 
     /// Sends the replies, each from the address that its query came to. Returns how many the kernel did not take.
+    ///
+    /// A full send buffer is waited for once, for as long as the socket's send timeout says: what does not leave by then
+    /// does not leave, for there are queries to receive. Where it is full of replies to neighbours that the kernel does
+    /// not find, for which it asks for seconds, the next batches do not wait at all until a reply has left.
     pub fn send(&mut self, socket: &UdpSocket) -> usize {
         let mut count = 0;
         let mut replies = self.replies.as_mut_slice();
@@ -228,23 +235,34 @@ impl Batch {
             count += 1;
         }
         let (mut at, mut failed) = (0, 0);
+        let mut waits = false;
         while at < count {
-            // SAFETY: the headers from `at` to `count` point into `replies` and `slots`, which `self` keeps borrowed
+            // Only the reply that met the full buffer waits: behind it there is room for many.
+            let (flags, end) = if waits { (0, at + 1) } else { (libc::MSG_DONTWAIT, count) };
+            // SAFETY: the headers from `at` to `end`, which is `count` at most, point into `replies` and `slots`, which `self` keeps borrowed
             // mutably, with the lengths of what they point to.
             let sent = unsafe {
                 libc::sendmmsg(
                     socket.as_raw_fd(),
-                    self.headers[at..count].as_mut_ptr(),
-                    (count - at) as libc::c_uint,
-                    libc::MSG_NOSIGNAL as _,
+                    self.headers[at..end].as_mut_ptr(),
+                    (end - at) as libc::c_uint,
+                    (flags | libc::MSG_NOSIGNAL) as _,
                 )
             };
-            match usize::try_from(sent) {
-                Ok(sent) if sent > 0 => at += sent,
-                _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            waits = false;
+            if let Some(sent) = usize::try_from(sent).ok().filter(|sent| *sent > 0) {
+                at += sent;
+                continue;
+            }
+            match io::Error::last_os_error().kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock if self.is_patient => (self.is_patient, waits) = (false, true),
                 // The first of them cannot be sent; the others may.
                 _ => (at, failed) = (at + 1, failed + 1),
             }
+        }
+        if count > 0 {
+            self.is_patient = failed < count;
         }
         failed
     }
@@ -316,7 +334,10 @@ fn leave_from(control: &mut [u8; CONTROL], local: IpAddr) -> usize {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
-    use std::time::Duration;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::node::listen::bind;
@@ -392,6 +413,63 @@ mod tests {
         assert!(sizes.iter().all(|size| *size <= BATCH), "{sizes:?}");
         assert!(sizes.iter().any(|size| *size > FEW), "more are taken where more come: {sizes:?}");
         assert_eq!(batch.receive_now(&socket).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    /// A socket that takes nothing for as long as nobody reads from the other one, and waits for that so long.
+    fn full(wait: Duration) -> (UdpSocket, UnixDatagram) {
+        // One of UDP gives its packets to the loopback interface at once.
+        let (socket, peer) = UnixDatagram::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        while socket.send(b"x").is_ok() {}
+        socket.set_nonblocking(false).unwrap();
+        socket.set_write_timeout(Some(wait)).unwrap();
+        (UdpSocket::from(OwnedFd::from(socket)), peer)
+    }
+
+    /// So many replies to whoever is at the other end.
+    fn reply(batch: &mut Batch, count: usize) {
+        batch.len = count;
+        batch.slots[..count].fill(Slot { reply: Some(1), ..Slot::EMPTY });
+    }
+
+    #[test]
+    fn a_full_send_buffer_is_waited_for_once_and_not_again_before_something_has_left() {
+        // One wait is what it may take; one a batch would be a minute, and one a reply many.
+        let wait = Duration::from_secs(2);
+        let deadline = Instant::now() + wait * 5;
+        let (socket, peer) = full(wait);
+        let (done, is_done) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut batch = Batch::default();
+            for _ in 0..BATCH {
+                reply(&mut batch, BATCH);
+                let _ = done.send((batch.send(&socket), batch.is_patient));
+            }
+            peer.set_nonblocking(true).unwrap();
+            while peer.recv(&mut [0; 4]).is_ok() {}
+            reply(&mut batch, 1);
+            let _ = done.send((batch.send(&socket), batch.is_patient));
+        });
+        for _ in 0..BATCH {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert_eq!(is_done.recv_timeout(left).expect("it waits once"), (BATCH, false));
+        }
+        assert_eq!(is_done.recv_timeout(wait).unwrap(), (0, true));
+    }
+
+    #[test]
+    fn a_reply_waits_for_room_in_the_send_buffer() {
+        let (socket, peer) = full(Duration::from_secs(60));
+        let sending = std::thread::spawn(move || {
+            let mut batch = Batch::default();
+            reply(&mut batch, 1);
+            (batch.send(&socket), batch.is_patient)
+        });
+        peer.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        while !sending.is_finished() {
+            let _ = peer.recv(&mut [0; 4]);
+        }
+        assert_eq!(sending.join().unwrap(), (0, true));
     }
 
     #[test]

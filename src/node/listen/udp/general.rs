@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hickory_server::net::xfer::Protocol;
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio_util::task::TaskTracker;
 
 use super::shares::{Share, Shares};
 use super::socket::{ReplySocket, Target};
@@ -93,6 +94,8 @@ pub(super) struct General {
     live: Arc<Live>,
     /// Limits and counters.
     shared: Arc<Shared>,
+    /// What is answered or sent later; the room bounds how much that is.
+    later: TaskTracker,
 }
 
 impl General {
@@ -100,11 +103,12 @@ impl General {
     pub(super) fn new(socket: Arc<ReplySocket>, live: Arc<Live>, shared: Arc<Shared>) -> (Queues, Self) {
         let (ahead_in, ahead) = mpsc::channel(QUEUE);
         let (others_in, others) = mpsc::channel(QUEUE);
+        let later = TaskTracker::new();
         let queues = Queues { ahead: ahead_in, others: others_in, shares: Shares::new() };
-        (queues, Self { ahead, others, socket, live, shared })
+        (queues, Self { ahead, others, socket, live, shared, later })
     }
 
-    /// Answers until the lane has gone and the queues are empty.
+    /// Answers until the lane has gone, the queues are empty, and every reply has left.
     pub(super) async fn run(mut self) {
         let (mut in_a_row, mut ahead) = (0, 0);
         loop {
@@ -124,7 +128,7 @@ impl General {
                         ahead = 0;
                         left
                     }
-                    else => return,
+                    else => break,
                 },
             };
             self.handle(left);
@@ -134,6 +138,8 @@ impl General {
                 tokio::task::yield_now().await;
             }
         }
+        self.later.close();
+        self.later.wait().await;
     }
 
     fn handle(&self, Left { bytes, target, share }: Left) {
@@ -151,7 +157,7 @@ impl General {
             Begun::Done(Some(reply)) => self.reply(reply, target),
             Begun::Waits(waits) => {
                 let (socket, shared) = (self.socket.clone(), self.shared.clone());
-                tokio::spawn(async move {
+                self.later.spawn(async move {
                     let (reply, inside) = waits.reply().await;
                     if let Some(reply) = reply {
                         send(&socket, &reply, target, &shared).await;
@@ -172,7 +178,7 @@ impl General {
                     shared.unsent.increment(1);
                     return;
                 };
-                tokio::spawn(async move {
+                self.later.spawn(async move {
                     send(&socket, &reply, target, &shared).await;
                     drop(inside);
                 });

@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! * The thread waits for datagrams and for nothing else: no lock, no queue, no runtime.
-//! * What has arrived when a listener stops is answered, and so is what waits then.
+//! * What has arrived when a listener stops is answered, and so is what waits then; the listener ends after that.
 
 pub mod batch;
 mod general;
@@ -19,6 +19,7 @@ mod socket;
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -33,11 +34,11 @@ use self::reader::Reader;
 use self::socket::ReplySocket;
 use super::{Live, Shared};
 
-/// How long a thread waits for datagrams before it looks around: for whether it is to stop, and to show that it lives.
+/// How long a thread waits for datagrams before it looks whether it is to stop, should nothing have woken it for that.
 const BEAT: Duration = Duration::from_millis(50);
 
-/// How long a reply waits for room in the send buffer. A kernel sends a packet in microseconds; what does not leave
-/// in this time does not leave.
+/// How long the replies of a batch wait for room in the send buffer, together. A kernel sends a packet in microseconds;
+/// what does not leave in this time does not leave.
 const SEND_PATIENCE: Duration = Duration::from_millis(20);
 
 /// A UDP socket that answers.
@@ -50,9 +51,11 @@ pub struct UdpListener {
     stop: Stop,
     /// Answers what it leaves.
     general: General,
+    /// Who answers.
+    live: Arc<Live>,
 }
 
-/// Stops a thread, at the latest when it is dropped: a runtime that ends drops what runs on it, and no thread may go on
+/// Stops a thread when it is told to, at the latest when it is dropped: a runtime that ends drops what runs on it, and no thread may go on
 /// answering then.
 struct Stop {
     /// Whether to stop.
@@ -61,11 +64,19 @@ struct Stop {
     socket: Arc<ReplySocket>,
 }
 
+impl Stop {
+    /// Has the thread take what has arrived, and end.
+    fn now(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+        // It need not wait for its next beat. The socket is not connected, which is said, and it wakes up all the same;
+        // what has arrived can still be read.
+        let _ = SockRef::from(&self.socket.socket).shutdown(Shutdown::Read);
+    }
+}
+
 impl Drop for Stop {
     fn drop(&mut self) {
-        self.flag.store(true, Ordering::Relaxed);
-        // It need not wait for its next beat. The socket is not connected, which is said, and it wakes up all the same.
-        let _ = SockRef::from(&self.socket.socket).shutdown(Shutdown::Read);
+        self.now();
     }
 }
 
@@ -87,7 +98,7 @@ impl UdpListener {
         let (queues, general) = General::new(socket.clone(), live.clone(), shared.clone());
         let (start, started) = mpsc::channel();
         let stop = Stop { flag: Arc::default(), socket: socket.clone() };
-        let reader = Reader::new(socket, live, shared, queues, stop.flag.clone());
+        let reader = Reader::new(socket, live.clone(), shared, queues, stop.flag.clone());
         // Its clock is the runtime's.
         let runtime = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name(format!("udp {address}")).spawn(move || {
@@ -96,22 +107,28 @@ impl UdpListener {
                 reader.run();
             }
         })?;
-        Ok(Self { thread, start, stop, general })
+        Ok(Self { thread, start, stop, general, live })
     }
 
-    /// Answers until `stop`; what has arrived or waits at that moment still gets its answer.
+    /// Answers until `stop`, and returns when all that had arrived by then has its answer.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { thread, start, stop: thread_stop, general } = self;
+        let Self { thread, start, stop: thread_stop, general, live } = self;
         // It waits for this.
         let _ = start.send(());
-        let stopping = async {
-            stop.cancelled().await;
-            thread_stop.flag.store(true, Ordering::Relaxed);
-        };
         // The handler ends when the thread has, which gives its queues back last.
-        tokio::join!(general.run(), stopping);
+        let mut handler = pin!(general.run());
+        tokio::select! {
+            () = stop.cancelled() => {
+                thread_stop.now();
+                handler.await;
+            }
+            // The thread panicked outside of what it does for packets. The socket is closed with this, so that its
+            // clients come to the other ones of the address, or hear that nobody is there.
+            () = &mut handler => {}
+        }
         if thread.join().is_err() {
-            tracing::error!("the thread of a udp socket panicked");
+            live.router().panicked();
+            tracing::error!(address = %thread_stop.socket.address, "the thread of a udp socket panicked");
         }
     }
 }
@@ -121,7 +138,6 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use hickory_proto::op::ResponseCode;
-
     use tokio::net::UdpSocket;
 
     use super::*;
@@ -129,7 +145,7 @@ mod tests {
     use crate::node::listen::fixture::{Scripted, counted, live};
     use crate::node::listen::{Limits, MAX_WAITING, Timeouts};
     use crate::ops::metrics::Metrics;
-    use crate::testkit::client::{Client, Query};
+    use crate::testkit::client::{Answer, Client, Query};
 
     /// How long queries keep their places: for as long as a test takes.
     const LONG: Duration = Duration::from_secs(60);
@@ -222,15 +238,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_when_the_listener_stops_is_still_answered() {
+    async fn a_listener_ends_once_all_that_it_took_is_answered() {
         let fixture = start(MAX_WAITING);
-        let query = Query::a("soon.");
-        let (reply, ()) = tokio::join!(fixture.client.udp(&query), async {
-            // The listener has begun to answer once a later packet is answered.
-            fixture.client.udp(&Query::a("x.")).await.unwrap();
-            fixture.stop.cancel();
-        });
-        assert_eq!(reply.unwrap().answers(), ["soon. 5 IN A 192.0.2.0"]);
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(fixture.server).await.unwrap();
+        for id in 0..20 {
+            socket.send(&Query::a("soon.").id(id).bytes()).await.unwrap();
+        }
+        // Some of them have yet to be read.
+        fixture.stop.cancel();
         fixture.running.await.unwrap();
+        for id in 0..20 {
+            let mut reply = [0; 512];
+            let len = socket.try_recv(&mut reply).expect("a reply is there");
+            let answer = Answer::parse(reply[..len].to_vec()).unwrap();
+            assert_eq!(answer.message.metadata.id, id);
+            assert_eq!(answer.answers(), ["soon. 5 IN A 192.0.2.0"]);
+        }
     }
 }
