@@ -220,7 +220,7 @@ impl Forwarder {
     /// When an upstream last sent a reply after it had been failing; `None` if that never was. What failed before that
     /// says nothing of what would happen now.
     pub fn recovered(&self) -> Option<Instant> {
-        self.roster.known().iter().filter_map(|upstream| upstream.recovered()).max()
+        self.roster.recovered()
     }
 
     /// Asks upstreams until one replies. `query` is the client's message, which came over `client`.

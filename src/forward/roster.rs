@@ -80,6 +80,11 @@ impl Roster {
         Ok(Self { targets, known, maker, resolver: config.resolver.clone() })
     }
 
+    /// When one of them last sent a reply after it had been failing; `None` if that never was. Waits for nothing.
+    pub(super) fn recovered(&self) -> Option<Instant> {
+        self.known.load().iter().filter_map(|upstream| upstream.recovered()).max()
+    }
+
     /// Those that are known.
     pub(super) fn known(&self) -> Arc<Vec<Arc<Upstream>>> {
         self.known.load_full()

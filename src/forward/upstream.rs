@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +38,8 @@ pub(super) struct Upstream {
     pool: Pool,
     /// What is known of it; held for one look only.
     known: Mutex<Known>,
+    /// When it last sent a reply after it had been failing, for those who must not wait for a look at `known`.
+    recovered: ArcSwapOption<Instant>,
     /// What is counted of it.
     metrics: UpstreamMetrics,
 }
@@ -99,6 +102,7 @@ impl Upstream {
             addr,
             pool: Pool::new(dialer, limits),
             known: Mutex::new(Known { health: Health::new(max_fails), rtt: Rtt::default() }),
+            recovered: ArcSwapOption::empty(),
             metrics: UpstreamMetrics::new(metrics, addr),
             dialect,
         }
@@ -152,7 +156,7 @@ impl Upstream {
 
     /// When it last sent a reply after it had been failing.
     pub(super) fn recovered(&self) -> Option<Instant> {
-        self.known().health.recovered()
+        self.recovered.load().as_deref().copied()
     }
 
     /// Whether a query may see if it is back; where there are no probes, now and then.
@@ -172,7 +176,14 @@ impl Upstream {
 
     /// It sent a reply, to a query or to a probe.
     pub(super) fn replied(&self) {
-        if self.known().health.replied(Instant::now()) {
+        let mut known = self.known();
+        let was_down = known.health.replied(Instant::now());
+        let recovered = known.health.recovered();
+        if recovered != self.recovered() {
+            self.recovered.store(recovered.map(Arc::new));
+        }
+        drop(known);
+        if was_down {
             tracing::info!(target: "plugin/forward", upstream = %self.addr, "upstream answers again");
         }
     }

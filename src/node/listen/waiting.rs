@@ -55,6 +55,8 @@ pub(super) struct Room {
     places: Arc<Places<Tell>>,
     /// Who waits, and who is on its way out.
     inside: Arc<Semaphore>,
+    /// How many places inside are free or a query's that waits, together, unless too many are on their way out.
+    enough: usize,
     /// What comes of [`Limit::All`].
     all: Bound,
     /// What comes of [`Limit::Client`].
@@ -123,12 +125,14 @@ impl Room {
             refused: metrics.counter("outlast_overload_total", &[("limit", name)]),
         };
         let places = Places::new(limit, firm);
-        let most = limit.max(1) + limit.div_ceil(4).max(1);
+        let exits = limit.div_ceil(4).max(1);
+        let most = limit.max(1) + exits;
         let all = format!("more than {limit} queries are waiting for upstreams");
         let client = format!("more than {} queries of this client are waiting for upstreams", places.share());
         Arc::new(Self {
             places,
             inside: Arc::new(Semaphore::new(most)),
+            enough: most - exits / 2,
             all: bound("waiting_queries", all),
             client: bound("waiting_per_client", client),
             leaving: bound("replies_leaving", "too many replies wait for their sockets".to_owned()),
@@ -160,6 +164,12 @@ impl Room {
                 Err(full) => Begun::Done(self.turn_away(&query, full)),
             },
         }
+    }
+
+    /// Whether so many are on their way out that newcomers would soon be refused for that, whoever they are. Who can
+    /// wait outside does: those inside have their turn, and leave.
+    pub(super) fn is_clogged(&self) -> bool {
+        self.inside.available_permits() + self.places.taken() < self.enough
     }
 
     /// Keeps who has a reply that its socket does not take yet; `None` if there are too many.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hickory_server::net::xfer::Protocol;
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use super::shares::{Share, Shares};
@@ -29,6 +30,10 @@ const BURST: usize = 64;
 /// Of what goes ahead, so much is handled in a row at most while others wait: who asks for it faster than it is
 /// answered takes most of the handler, and not all of it.
 const AHEAD: usize = 8;
+
+/// How long the handler rests where those that have to leave the waiting room have not had their turn. What comes
+/// meanwhile stays in the queue, where each client has its share.
+const REST: Duration = Duration::from_millis(1);
 
 /// How long a full send buffer is waited for: a kernel sends a packet in microseconds.
 const SEND_PAUSE: Duration = Duration::from_millis(1);
@@ -112,7 +117,8 @@ impl General {
     pub(super) async fn run(mut self) {
         let (mut in_a_row, mut ahead) = (0, 0);
         loop {
-            let its_turn = if ahead < AHEAD { None } else { self.others.try_recv().ok() };
+            let is_clogged = self.shared.room.is_clogged();
+            let its_turn = if ahead < AHEAD || is_clogged { None } else { self.others.try_recv().ok() };
             let left = match its_turn {
                 Some(left) => {
                     ahead = 0;
@@ -124,7 +130,8 @@ impl General {
                         ahead = AHEAD.min(ahead + 1);
                         left
                     }
-                    Some(left) = self.others.recv() => {
+                    () = sleep(REST), if is_clogged => continue,
+                    Some(left) = self.others.recv(), if !is_clogged => {
                         ahead = 0;
                         left
                     }
@@ -193,7 +200,7 @@ async fn send(socket: &ReplySocket, reply: &[u8], target: Target, shared: &Share
     for _ in 0..SEND_TRIES {
         match socket.send(reply, target) {
             Ok(()) => return,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(SEND_PAUSE).await,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(SEND_PAUSE).await,
             Err(_) => break,
         }
     }
@@ -204,43 +211,80 @@ async fn send(socket: &ReplySocket, reply: &[u8], target: Target, shared: &Share
 mod tests {
     use std::net::UdpSocket;
 
+    use hickory_proto::op::ResponseCode;
     use tokio::net::UdpSocket as AsyncUdpSocket;
 
     use super::*;
-    use crate::node::listen::Timeouts;
     use crate::node::listen::fixture::{Scripted, live};
+    use crate::node::listen::{Limits, Timeouts};
     use crate::ops::metrics::Metrics;
-    use crate::testkit::client::Query;
+    use crate::testkit::client::{Answer, Query};
 
-    /// Queries that are left, by their ids: those that are not ahead of others are above this.
-    const OTHERS: u16 = 1000;
+    /// A handler, what is left to it, and the client that has sent that.
+    struct Fixture {
+        queues: Queues,
+        general: General,
+        shared: Arc<Shared>,
+        client: AsyncUdpSocket,
+    }
+
+    impl Fixture {
+        async fn new(waiting: usize) -> Self {
+            let metrics = Arc::new(Metrics::new());
+            let shared = Shared::with_limits(&metrics, Limits { waiting, ..Limits::default() });
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let address = socket.local_addr().unwrap();
+            let live = live(&metrics, Arc::new(Scripted::default()), Timeouts::default());
+            let socket = Arc::new(ReplySocket { socket, address });
+            let (queues, general) = General::new(socket, live, shared.clone());
+            let client = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
+            Self { queues, general, shared, client }
+        }
+
+        fn leave(&self, query: Query, is_ahead: bool) {
+            let target = Target { source: self.client.local_addr().unwrap(), local: None };
+            self.queues.leave(&query.bytes(), target, is_ahead).unwrap();
+        }
+    }
+
+    /// The id and the rcode of the next reply.
+    async fn reply(client: &AsyncUdpSocket) -> (u16, ResponseCode) {
+        let mut bytes = [0; 512];
+        let length = client.recv(&mut bytes).await.unwrap();
+        let answer = Answer::parse(bytes[..length].to_vec()).unwrap();
+        (answer.message.metadata.id, answer.rcode())
+    }
 
     #[tokio::test]
     async fn what_goes_ahead_leaves_a_turn_to_others() {
-        let metrics = Arc::new(Metrics::new());
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        let live = live(&metrics, Arc::new(Scripted::default()), Timeouts::default());
-        let socket = Arc::new(ReplySocket { socket, address });
-        let (queues, general) = General::new(socket, live, Shared::new(&metrics));
-        let client = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let target = Target { source: client.local_addr().unwrap(), local: None };
-        let leave =
-            |id: u16, is_ahead| queues.leave(&Query::a("x.").id(id).bytes(), target, is_ahead).unwrap();
-        (0..40).for_each(|id| leave(id, true));
-        (OTHERS..OTHERS + 5).for_each(|id| leave(id, false));
+        let fixture = Fixture::new(1).await;
+        (0..40).for_each(|id| fixture.leave(Query::a("x.").id(id), true));
+        (100..105).for_each(|id| fixture.leave(Query::a("x.").id(id), false));
+        let Fixture { queues, general, client, .. } = fixture;
         drop(queues);
         general.run().await;
 
         let mut order = Vec::new();
         for _ in 0..45 {
-            let mut reply = [0; 512];
-            client.recv(&mut reply).await.unwrap();
-            order.push(u16::from_be_bytes([reply[0], reply[1]]));
+            order.push(reply(&client).await.0);
         }
-        let ahead: Vec<_> = order.iter().copied().filter(|id| *id < OTHERS).collect();
-        assert!(ahead.is_sorted() && ahead.len() == 40);
-        let turns: Vec<_> = (0..order.len()).filter(|at| order[*at] >= OTHERS).collect();
+        let ahead: Vec<_> = order.iter().copied().filter(|id| *id < 100).collect();
+        assert_eq!(ahead, (0..40).collect::<Vec<_>>());
+        let turns: Vec<_> = (0..order.len()).filter(|at| order[*at] >= 100).collect();
         assert_eq!(turns, [8, 17, 26, 35, 44], "one after so many that go ahead");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_refused_because_others_have_yet_to_leave_the_waiting_room() {
+        let fixture = Fixture::new(4).await;
+        let leaving: Vec<_> = std::iter::from_fn(|| fixture.shared.room.hold()).collect();
+        fixture.leave(Query::a("soon.").id(1), false);
+        fixture.leave(Query::a("x.").id(2), true);
+        let Fixture { queues, general, client, .. } = fixture;
+        let running = tokio::spawn(general.run());
+        assert_eq!(reply(&client).await, (2, ResponseCode::NoError), "what is at hand needs no room");
+        drop((leaving, queues));
+        assert_eq!(reply(&client).await, (1, ResponseCode::NoError));
+        running.await.unwrap();
     }
 }

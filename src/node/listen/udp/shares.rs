@@ -7,8 +7,8 @@
 //! The [waiting room](crate::node::listen) knows more of its clients, under a lock that a thread of the lane would have
 //! to wait for; what stands here is gone in milliseconds, and who came first matters little.
 //!
-//! Memory: a fixed number of counts, two of which are each client's. It has the less of them, and more than that only if
-//! both are another one's as well; which ones they are depends on a secret, so that nobody can bring that about.
+//! Memory: a fixed number of counts. Each client is counted in two of them, and has what the smaller one says: too much
+//! only where both are other clients' as well. Which ones they are depends on a secret, so that nobody can bring it about.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
