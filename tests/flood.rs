@@ -220,7 +220,7 @@ fn one_client_s_flood_takes_no_answer_from_others() {
             let ask = |number: usize| {
                 flooder.ask(number);
                 // More than can be looked at, and not more than can be read: what the kernel drops is nobody's to answer.
-                if number % BATCH == 0 {
+                if number.is_multiple_of(BATCH) {
                     thread::sleep(PACE);
                 }
             };

@@ -147,7 +147,7 @@ impl<'r> Inline<'r> {
                 }
                 &self.buffer[..len]
             }
-            (Outcome::General { .. }, _) => &[],
+            (Outcome::General { .. } | Outcome::Silence, _) => &[],
         }
     }
 }
