@@ -53,21 +53,28 @@ fn read(path: &Path) -> Case {
     Case { name: path.file_stem().unwrap().to_string_lossy().into_owned(), packet, want }
 }
 
-/// A question that tells the end of the replies to a packet; its id is none of the corpus's.
+/// The question that tells the end of the replies to a packet; its id is none of the corpus's.
 fn marker() -> Query {
-    fixture::in_turn(Query::a("storefront.shop.svc.cluster.local.").id(0x0a0a))
+    fixture::marker(0x0a0a)
 }
 
-/// What came back for a packet, and then the marker's answer.
+/// A question that is asked after each packet.
+fn next() -> Query {
+    Query::a("storefront.shop.svc.cluster.local.").id(0x0a0b)
+}
+
+/// Its answer.
+fn check_next(name: &str, answer: &Answer) {
+    let want = "storefront.shop.svc.cluster.local. 0 IN A 10.96.14.20";
+    assert_eq!(answer.answers(), [want], "{name}: the node goes on");
+}
+
+/// What came back for a packet, and then for the marker.
 fn check(case: &Case, replies: &[Vec<u8>]) {
     let name = &case.name;
     let (marker, replies) = replies.split_last().unwrap();
-    let answers = Answer::parse(marker.clone()).unwrap().answers();
-    assert_eq!(
-        answers,
-        ["storefront.shop.svc.cluster.local. 0 IN A 10.96.14.20"],
-        "{name}: the node goes on"
-    );
+    let marker = Answer::parse(marker.clone()).unwrap();
+    assert_eq!(marker.rcode(), ResponseCode::ServFail, "{name}: nobody is behind the zone");
     let Some(want) = case.want else {
         assert!(replies.is_empty(), "{name}: {replies:02x?}");
         return;
@@ -106,6 +113,7 @@ async fn over_udp() {
             replies.push(receive().await);
         }
         check(&case, &replies);
+        check_next(&case.name, &fixture.client.udp(&next()).await.unwrap());
     }
     assert_eq!(fixture.node.metric("coredns_panics_total"), Some(0.0));
 }
@@ -123,6 +131,8 @@ async fn over_tcp() {
             replies.push(reply.raw.to_vec());
         }
         check(&case, &replies);
+        connection.send(&next()).await.unwrap();
+        check_next(&case.name, &connection.receive().await.unwrap());
     }
     assert_eq!(fixture.node.metric("coredns_panics_total"), Some(0.0));
 }

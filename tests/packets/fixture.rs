@@ -40,10 +40,10 @@ fn objects() -> Vec<Object> {
     ]
 }
 
-/// The same query with a client subnet (RFC 7871): it is not answered inline, ahead of malformed packets that came
-/// before it, but after them.
-pub(crate) fn in_turn(query: Query) -> Query {
-    query.option(8, &[0, 1, 24, 0, 192, 0, 2])
+/// A question whose reply, SERVFAIL, tells the end of the replies to a malformed packet that came before it: it is not
+/// answered inline and about no name at hand, so that it takes its turn behind that packet.
+pub(crate) fn marker(id: u16) -> Query {
+    Query::a("marker.example.").id(id)
 }
 
 /// A node with the fixture's data.
