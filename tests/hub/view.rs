@@ -26,7 +26,7 @@ async fn an_audit_finds_what_every_watch_has_left_out() {
     hub.until("the audit finds it", |h| h.metric(found) == 1.0).await;
     assert!(hub.metric("outlast_hub_audits_total{outcome=\"begun\"}") >= 1.0);
     assert!(hub.metric("outlast_apiserver_lists_total{kind=\"Service\",reason=\"audit\"}") >= 1.0);
-    assert_eq!(hub.metric("outlast_objects{kind=\"Service\"}"), 2.0, "repaired");
+    hub.until("it is repaired", |h| h.metric("outlast_objects{kind=\"Service\"}") == 2.0).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ use super::step::Wire::*;
 /// A script, and why it is here.
 struct Known {
     name: &'static str,
+    /// Whether the API server keeps few events.
+    short_history: bool,
     /// How many whole states a node may get, beside that of its start.
     wholes: u32,
     steps: &'static [&'static [Step]],
@@ -43,6 +45,7 @@ const MOVED: [Step; 6] = [
 const KNOWN: &[Known] = &[
     Known {
         name: "a node begins with a whole state of a hub that is behind, and nothing has proved it yet",
+        short_history: false,
         wholes: 9,
         steps: &[&[
             Api(0, Slow),
@@ -74,6 +77,7 @@ const KNOWN: &[Known] = &[
     },
     Known {
         name: "nodes go to a hub that is behind, where what they have is changed and changed back in one go",
+        short_history: false,
         wholes: 1,
         steps: &[
             &[Pass(15_000), Api(1, Stalled), Put(2), Put(5), Put(5), Pass(1_000)],
@@ -83,6 +87,7 @@ const KNOWN: &[Known] = &[
     },
     Known {
         name: "nodes go to a hub that is behind, and is told one by one what they have had",
+        short_history: false,
         wholes: 0,
         steps: &[
             &[Pass(15_000), Api(1, Stalled)],
@@ -93,6 +98,7 @@ const KNOWN: &[Known] = &[
     },
     Known {
         name: "much happens while connections are cut",
+        short_history: false,
         // Of a hub that nobody has asked for this view before: its log begins too late.
         wholes: 1,
         steps: &[
@@ -103,11 +109,19 @@ const KNOWN: &[Known] = &[
     },
     Known {
         name: "a restore is noticed by nodes at each hub",
+        short_history: false,
         wholes: 9,
         steps: &[&[Save, Put(5), Restore, Put(5), Pass(500), Put(6), Pass(30_000), Delete(5)]],
     },
     Known {
+        name: "a hub comes back and lists, while a node knows of what was made and deleted meanwhile",
+        short_history: true,
+        wholes: 1,
+        steps: &[&[StopHub(0), Put(3), Put(2), Pass(300), Hub(0, 1, Cut), Put(2), Put(5), Delete(3)]],
+    },
+    Known {
         name: "services become headless and have cluster addresses again",
+        short_history: false,
         wholes: 0,
         steps: &[
             &[Pass(15_000), Put(5), Put(6), Put(2), Pass(500), Put(2), Put(4), Pass(500), Put(2), Pass(500)],
@@ -126,9 +140,9 @@ pub(super) fn play_all() {
 
 impl Known {
     fn play(&self) {
-        let Self { name, wholes, steps } = *self;
+        let Self { name, short_history, wholes, steps } = *self;
         for seed in 0..SEEDS {
-            let script = Script { seed, short_history: false, short_log: false, steps: steps.concat() };
+            let script = Script { seed, short_history, short_log: false, steps: steps.concat() };
             let counts = play(&script).unwrap_or_else(|why| panic!("{name} (seed {seed}): {why}"));
             let most = f64::from(wholes + 1);
             assert!(counts.iter().all(|node| node.wholes <= most), "{name} (seed {seed}): {counts:?}");

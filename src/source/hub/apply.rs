@@ -132,7 +132,7 @@ impl<'a> Apply<'a> {
     }
 
     /// The kinds that compare with those of a hub at this position.
-    fn comparable(&self, position: &Position) -> Kinds {
+    pub(super) fn comparable(&self, position: &Position) -> Kinds {
         let known = |kind: &Kind| position.version(*kind) > 0;
         self.kinds().iter().filter(known).collect::<Kinds>().minus(self.behind(position))
     }
@@ -196,7 +196,7 @@ impl<'a> Apply<'a> {
         self.held = self.held.union(kinds);
         self.tell(&end.position, kinds).await?;
         self.send(Update::Holds(end.holds)).await?;
-        self.compare_kinds(&end.digests, kinds).await.map(Ended::Taken)
+        self.compare(&end.digests, kinds).await.map(Ended::Taken)
     }
 
     /// What has come of a whole state counts for nothing.
@@ -250,17 +250,9 @@ impl<'a> Apply<'a> {
         self.kinds().minus(self.held).iter().all(|kind| position.version(kind) == 0)
     }
 
-    /// Asks whether the state has these digests, which are of this position; `None` where there is nothing to compare,
-    /// because the hub has another version of the encoding, or is behind.
-    pub(super) async fn compare(
-        &self,
-        digests: &Digests,
-        position: &Position,
-    ) -> Result<Option<Comparison>, Left> {
-        self.compare_kinds(digests, self.comparable(position)).await
-    }
-
-    async fn compare_kinds(&self, digests: &Digests, kinds: Kinds) -> Result<Option<Comparison>, Left> {
+    /// Asks whether the state has these digests of these kinds; `None` where there is nothing to compare, because the hub
+    /// has another version of the encoding, or [is elsewhere](Self::comparable).
+    pub(super) async fn compare(&self, digests: &Digests, kinds: Kinds) -> Result<Option<Comparison>, Left> {
         let digests = Kind::ALL.map(|kind| digests.get(kind).filter(|_| kinds.has(kind)));
         if digests.iter().all(Option::is_none) {
             return Ok(None);

@@ -117,9 +117,10 @@ pub(super) struct Session<'a> {
     welcome_by: Option<Instant>,
     /// Whether a welcome has come at all.
     welcomed: bool,
-    /// Whether the hub tells changes, and no digest was the same since. What it tells leads from one state that it had
-    /// to the next; where ours is one between those, what was changed and changed back is not among its changes.
-    resumed: bool,
+    /// The kinds of which the hub tells changes, while no digest of theirs was the same since. What it tells leads from one
+    /// state that it had to the next; where ours is one between those, what was changed and changed back is not among
+    /// its changes.
+    resumed: Kinds,
     /// Pings and heartbeats.
     pulse: Pulse,
     /// When digests were last compared.
@@ -153,7 +154,7 @@ impl<'a> Session<'a> {
             mended: Kinds::NONE,
             welcome_by: None,
             welcomed: false,
-            resumed: false,
+            resumed: Kinds::NONE,
             pulse: Pulse::new(Instant::now()),
             compared: None,
             relisted: None,
@@ -334,10 +335,10 @@ impl<'a> Session<'a> {
                     Ended::Taken(comparison) => comparison,
                     Ended::Broken(kinds) => Some(Comparison::Differs { kinds }),
                 };
-                (self.mended, self.resumed) = (Kinds::NONE, false);
+                (self.mended, self.resumed) = (Kinds::NONE, Kinds::NONE);
                 // Until then nobody knows how old it is.
                 self.pulse.soon(Instant::now());
-                self.compared(comparison).await?;
+                self.compared(comparison, Kinds::NONE).await?;
             }
             Frame::Batch(batch) => {
                 self.standing.metrics.batches.increment(1);
@@ -349,8 +350,9 @@ impl<'a> Session<'a> {
                 if let Some(position) = position
                     && self.compared.is_none_or(|at| now >= at + COMPARE_EVERY)
                 {
-                    let comparison = apply.compare(&digests, &position).await?;
-                    self.compared(comparison).await?;
+                    let kinds = apply.comparable(&position);
+                    let comparison = apply.compare(&digests, kinds).await?;
+                    self.compared(comparison, kinds).await?;
                 }
             }
             Frame::Hubs(hubs) => return Ok(Step::Hubs(hubs)),
@@ -376,7 +378,8 @@ impl<'a> Session<'a> {
             return Err(Left::Behind);
         }
         self.welcome_by = None;
-        self.resumed = welcome.plan == Plan::Changes;
+        let is_resumed = welcome.plan == Plan::Changes;
+        self.resumed = if is_resumed { apply.kinds() } else { Kinds::NONE };
         if !std::mem::replace(&mut self.welcomed, true) {
             tracing::info!(hub = %self.hub, name = welcome.hub, release = welcome.release, plan = ?welcome.plan,
                 "following hub");
@@ -435,9 +438,10 @@ impl<'a> Session<'a> {
                 unwell = Some(Left::Behind);
             }
             apply.at(position).await?;
-            let comparison = apply.compare(&heartbeat.digests, position).await?;
+            let kinds = apply.comparable(position);
+            let comparison = apply.compare(&heartbeat.digests, kinds).await?;
             proves = comparison.is_none_or(|comparison| comparison == Comparison::Same);
-            self.compared(comparison).await?;
+            self.compared(comparison, kinds).await?;
         }
         self.observe(&heartbeat);
         let why = (!live).then(|| heartbeat.why.clone());
@@ -475,14 +479,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes the outcome of a comparison of digests.
-    async fn compared(&mut self, comparison: Option<Comparison>) -> Result<(), Left> {
+    /// Takes the outcome of a comparison of digests of these kinds.
+    async fn compared(&mut self, comparison: Option<Comparison>, kinds: Kinds) -> Result<(), Left> {
         let Some(comparison) = comparison else { return Ok(()) };
         let now = Instant::now();
         self.compared = Some(now);
         // Nothing is known to be wrong where ours may have been a state that the hub never had.
-        let expected = self.resumed;
-        self.resumed &= comparison != Comparison::Same;
+        let expected = match comparison {
+            Comparison::Differs { kinds } => kinds.minus(self.resumed).is_empty(),
+            _ => false,
+        };
+        if comparison == Comparison::Same {
+            self.resumed = self.resumed.minus(kinds);
+        }
         match self.standing.verify.compared(comparison, now, &self.standing.jitter) {
             Verdict::Fine | Verdict::Unsettled | Verdict::Wrong => {}
             Verdict::Healed => {
