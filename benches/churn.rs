@@ -2,10 +2,10 @@
 //! have.
 //!
 //! ```text
-//! cargo bench --features allocators --bench churn [-- --quick]
+//! cargo bench --features allocators --bench churn [-- --quick] [--only NAME]
 //! ```
 //!
-//! Without the feature only the C library's allocator is measured.
+//! Without the feature only the C library's allocator is measured; with a name only those whose names contain it.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 #![allow(clippy::panic, reason = "a bench that cannot measure has to fail")]
@@ -61,6 +61,7 @@ struct Choice {
 
 /// What a node could have.
 const CHOICES: &[Choice] = &[
+    Choice { name: "as a node has it", allocator: "glibc", environment: &[(node::HEAP, "node")] },
     Choice { name: "glibc", allocator: "glibc", environment: &[] },
     Choice { name: "glibc, 2 arenas", allocator: "glibc", environment: &[("MALLOC_ARENA_MAX", "2")] },
     Choice { name: "glibc, 1 arena", allocator: "glibc", environment: &[("MALLOC_ARENA_MAX", "1")] },
@@ -165,7 +166,8 @@ fn main() {
     let head = ["allocator", "loaded", "peak of the load"].map(str::to_owned).into_iter().chain(marks);
     let ends = ["peak of the day", "CPU", "an answer", "answers"].map(str::to_owned);
     let mut figures = Figures::new(head.chain(ends));
-    for choice in CHOICES {
+    let only = arguments.iter().position(|a| a == "--only").and_then(|at| arguments.get(at + 1));
+    for choice in CHOICES.iter().filter(|choice| only.is_none_or(|name| choice.name.contains(&**name))) {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let table = table(cluster.objects());
         let (header, endpoints) = (snapshot::header(&table), table.endpoint_count());

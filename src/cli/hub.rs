@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::control::ControlAt;
-use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, raise_descriptors};
+use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, Standing, raise_descriptors};
 use crate::hub::config::HubConfig;
 use crate::hub::running;
 use crate::ops::clock::WallClock;
@@ -51,7 +51,7 @@ fn serve(config: HubConfig, at: &ControlAt) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime that serves followers")?;
-    let control = Control::start().context("starting the runtime for everything else")?;
+    let control = Control::start(Standing::Equal).context("starting the runtime for everything else")?;
     let ended = data.block_on(async {
         // Before anything is served, so that no signal is missed.
         let signals = listen_for_signals().context("listening for signals")?;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::config::ConfigArgs;
 use super::control::ControlAt;
-use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, raise_descriptors};
+use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, Standing, raise_descriptors};
 use crate::node::reload::Reloader;
 use crate::node::running;
 use crate::node::setup::{Environment, Plan, plan};
@@ -110,7 +110,7 @@ fn serve(
         .enable_all()
         .build()
         .context("starting the runtime that answers")?;
-    let control = Control::start().context("starting the runtime for everything else")?;
+    let control = Control::start(Standing::GivesWay).context("starting the runtime for everything else")?;
     let ended = data.block_on(async {
         // Before anything answers, so that no signal is missed.
         let signals = listen_for_signals().context("listening for signals")?;

@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::ops::descriptors::{self, Descriptors};
-use crate::ops::heap;
+use crate::ops::{heap, niceness};
 
 /// How long the last snapshot may take at the end.
 pub(super) const LAST_SNAPSHOT: Duration = Duration::from_secs(10);
@@ -36,15 +36,28 @@ pub(super) struct Control {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
+/// What a runtime's threads are to those that answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Their equals: without it there is nothing to answer with.
+    Equal,
+    /// It gives way to them, which have all that they need in memory.
+    GivesWay,
+}
+
 impl Control {
     /// Starts it.
-    pub(super) fn start() -> std::io::Result<Self> {
+    pub(super) fn start(standing: Standing) -> std::io::Result<Self> {
         let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         handle.spawn(heap::give_back());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let run = move || {
+            // Threads for what blocks are started by this one, and are as it is.
+            if standing == Standing::GivesWay {
+                niceness::give_way();
+            }
             runtime.block_on(stopped.cancelled());
             runtime.shutdown_background();
         };

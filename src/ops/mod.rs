@@ -23,6 +23,7 @@ pub mod exposition;
 pub mod heap;
 pub mod jitter;
 pub mod metrics;
+pub mod niceness;
 pub mod process;
 pub mod rcode;
 pub mod readiness;
