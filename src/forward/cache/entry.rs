@@ -122,7 +122,7 @@ impl Usage {
         }
     }
 
-    /// How many hits there are once one [counts](Self::hit) `now`.
+    /// How many hits there are once one counts `now`.
     pub fn hits_with(&self, now: Moment, pause: Duration) -> u32 {
         let paused = now.since(self.last()) > pause;
         // A number that sticks at its end is as good as one beyond it.
