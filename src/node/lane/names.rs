@@ -19,7 +19,7 @@ const UNREACHABLE: usize = 0x3fff;
 pub(super) const POINTER: u16 = 0xc000;
 
 /// Longest name on the wire (RFC 1035 §2.3.4).
-const MAX_NAME: usize = 255;
+pub(super) const MAX_NAME: usize = 255;
 
 /// Where in a message labels begin.
 pub struct Names {

@@ -21,8 +21,8 @@ const POINTER_LEN: usize = 2;
 const MAX_BLOCK: usize = MAX_RECORDS * 28;
 
 /// Groups of records, in the order in which they are sent.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
     /// CNAME
     Alias,
     /// All others.
@@ -34,7 +34,8 @@ enum Rank {
 }
 
 impl Rank {
-    const fn of(kind: u16) -> Self {
+    /// The group of records of a type.
+    pub const fn of(kind: u16) -> Self {
         match kind {
             5 => Self::Alias,
             1 | 28 => Self::Address,

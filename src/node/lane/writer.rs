@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use rand::rngs::SmallRng;
 
-use super::names::{self, Name, Names, POINTER};
+use super::names::{self, MAX_NAME, Name, Names, POINTER};
 use super::question::Question;
 use super::shuffle::shuffle;
 use crate::node::gate::HEADER;
@@ -26,9 +26,6 @@ const FIXED: usize = 10;
 
 /// Length of an OPT record without options.
 const OPT: usize = 11;
-
-/// Longest name on the wire (RFC 1035 §2.3.4).
-const MAX_NAME: usize = 255;
 
 /// Record types, RFC 1035 §3.2.2, RFC 3596, RFC 2782.
 const A: u16 = 1;

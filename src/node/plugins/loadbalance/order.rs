@@ -3,44 +3,26 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::rr::{RData, Record};
 use ipnet::IpNet;
 use rand::Rng;
 use rand::seq::SliceRandom;
 
 use super::weights::{DEFAULT, Weights};
+use crate::node::lane::shuffle::Rank;
 
-/// Kinds of records, in the order in which they come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    /// CNAME
-    Alias,
-    /// Everything else, in the order that it has.
-    Other,
-    /// A and AAAA
-    Address,
-    /// MX
-    Exchange,
-}
-
-impl Rank {
-    fn of(record: &Record) -> Self {
-        match record.record_type() {
-            RecordType::CNAME => Self::Alias,
-            RecordType::A | RecordType::AAAA => Self::Address,
-            RecordType::MX => Self::Exchange,
-            _ => Self::Other,
-        }
-    }
+/// The group of a record.
+fn rank(record: &Record) -> Rank {
+    Rank::of(record.record_type().into())
 }
 
 /// Groups the records by rank; where the addresses are then.
 fn group(records: &mut [Record]) -> Range<usize> {
-    if !records.is_sorted_by_key(Rank::of) {
-        records.sort_by_key(Rank::of);
+    if !records.is_sorted_by_key(rank) {
+        records.sort_by_key(rank);
     }
-    let start = records.partition_point(|r| Rank::of(r) < Rank::Address);
-    let end = records.partition_point(|r| Rank::of(r) <= Rank::Address);
+    let start = records.partition_point(|r| rank(r) < Rank::Address);
+    let end = records.partition_point(|r| rank(r) <= Rank::Address);
     start..end
 }
 
@@ -64,7 +46,7 @@ pub(super) fn shuffle(records: &mut [Record], prefer: &[IpNet], rng: &mut impl R
 /// Groups the records of a section that has addresses, and moves one of these before the others, each with a
 /// probability in proportion to its weight.
 pub(super) fn lift_one(records: &mut [Record], weights: &Weights, rng: &mut impl Rng) {
-    if !records.iter().any(|r| Rank::of(r) == Rank::Address) {
+    if !records.iter().any(|r| rank(r) == Rank::Address) {
         return;
     }
     let addresses = group(records);
