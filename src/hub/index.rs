@@ -140,10 +140,7 @@ impl Index {
         // Off the runtime: a change of everything is work.
         let work = tokio::task::spawn_blocking(move || {
             for recorder in &mut recorders {
-                if let Some(origin) = origin.as_ref().filter(|_| recorder.last.is_none()) {
-                    recorder.advance(origin, &HashMap::new(), &metrics);
-                }
-                recorder.advance(&state, &triggers, &metrics);
+                recorder.advance(origin.as_ref(), &state, &triggers, &metrics);
             }
             recorders
         });
@@ -179,24 +176,54 @@ impl Recorder {
         Self { line, projection: Projection::new(view.headless_only, view.pods), last: None }
     }
 
-    /// Tells the line of this state.
-    fn advance(&mut self, state: &State, triggers: &HashMap<Key, u64>, metrics: &IndexMetrics) {
-        if !self.line.view().kinds().minus(state.table.complete()).is_empty() {
+    /// Tells the line of this state; one that is told nothing yet begins with `origin`, where there is one.
+    fn advance(
+        &mut self,
+        origin: Option<&State>,
+        state: &State,
+        triggers: &HashMap<Key, u64>,
+        metrics: &IndexMetrics,
+    ) {
+        if !self.is_whole(state) {
             // Invariant: half a state is told to nobody.
             return;
         }
+        if self.last.is_some() {
+            let (packets, next) = self.go_on(state, triggers, metrics);
+            return self.line.go_on(packets, next);
+        }
+        let origin = origin.filter(|origin| self.is_whole(origin));
+        let first = origin.unwrap_or(state);
+        let _ = self.projection.advance(&first.table, &first.held);
+        let first = first.seen(self.projection.state());
+        self.last = Some(first.clone());
+        let since = origin.map(|_| self.go_on(state, triggers, metrics));
+        self.line.begin(first, since);
+    }
+
+    /// Whether a state has everything that is in the view.
+    fn is_whole(&self, state: &State) -> bool {
+        self.line.view().kinds().minus(state.table.complete()).is_empty()
+    }
+
+    /// What leads from the last state to this one, as far as it is in the view: nothing where that is the same.
+    fn go_on(
+        &mut self,
+        state: &State,
+        triggers: &HashMap<Key, u64>,
+        metrics: &IndexMetrics,
+    ) -> (Vec<Packet>, State) {
         let entries = self.projection.advance(&state.table, &state.held);
         let next = state.seen(self.projection.state());
-        match &self.last {
-            None => self.line.begin(next.clone()),
-            Some(last) if entries.is_empty() && !is_news(last, &next) => self.line.moved(next.clone()),
-            Some(last) => {
+        let packets = match &self.last {
+            Some(last) if !entries.is_empty() || is_news(last, &next) => {
                 metrics.batch(entries.len());
-                let packets = packets(last, &next, self.line.view(), entries, triggers);
-                self.line.append(packets, next.clone());
+                packets(last, &next, self.line.view(), entries, triggers)
             }
-        }
-        self.last = Some(next);
+            _ => Vec::new(),
+        };
+        self.last = Some(next.clone());
+        (packets, next)
     }
 }
 
@@ -287,7 +314,7 @@ mod tests {
         let metrics = IndexMetrics::new(&Metrics::new());
         let line = Arc::new(Line::new(VIEW, 1 << 30));
         let mut recorder = Recorder::new(line.clone());
-        let mut tell = |state: &State| recorder.advance(state, &HashMap::new(), &metrics);
+        let mut tell = |state: &State| recorder.advance(None, state, &HashMap::new(), &metrics);
         tell(&State { table: Table::default(), ..state(&names(1), 1, Kinds::NONE) });
         assert!(line.now().is_none(), "half a state is told to nobody");
         tell(&state(&names(1), 10, Kinds::NONE));

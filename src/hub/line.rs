@@ -83,41 +83,39 @@ impl Line {
 
     // === The index ===
 
-    /// Begins with this state, or begins anew: cursors that are there lead nowhere then.
-    pub(super) fn begin(&self, state: State) {
+    /// Begins with this state, or begins anew: cursors that are there lead nowhere then. What has happened `since` is
+    /// there in the same moment: nobody sets out from a beginning that is forgotten in the next one.
+    pub(super) fn begin(&self, state: State, since: Option<(Vec<Packet>, State)>) {
         let mut inner = self.lock();
         let base = inner.history.as_ref().map_or(0, History::head) + 1;
         inner.history = Some(History::new(base, state.mark(self.view), self.limit));
         inner.now = Arc::new(state);
+        if let Some((packets, state)) = since {
+            inner.go_on(packets, state, self.view);
+        }
         let old = inner.whole.take();
-        let late = inner.late();
-        drop(inner);
-        self.head.send_replace(base);
-        late.iter().for_each(|whole| whole.revoke());
+        self.tell(inner);
         drop(old);
     }
 
-    /// These packets lead to this state.
-    pub(super) fn append(&self, packets: Vec<Packet>, state: State) {
+    /// These packets lead to this state. Without any it is the same, and the source has told more or proved it anew.
+    pub(super) fn go_on(&self, packets: Vec<Packet>, state: State) {
+        let is_news = !packets.is_empty();
         let mut inner = self.lock();
-        let Some(history) = &mut inner.history else { return };
-        history.append(packets, state.mark(self.view));
-        let head = history.head();
-        inner.now = Arc::new(state);
+        inner.go_on(packets, state, self.view);
+        if is_news {
+            self.tell(inner);
+        }
+    }
+
+    /// Wakes the streams.
+    fn tell(&self, mut inner: MutexGuard<'_, Inner>) {
+        let Some(head) = inner.history.as_ref().map(History::head) else { return };
         let late = inner.late();
         drop(inner);
         self.head.send_replace(head);
         // Not under the lock: this frees them.
         late.iter().for_each(|whole| whole.revoke());
-    }
-
-    /// The state is the same, and the source has told more or proved it anew.
-    pub(super) fn moved(&self, state: State) {
-        let mut inner = self.lock();
-        if let Some(history) = &mut inner.history {
-            history.moved(state.reached.told, state.is_settled(self.view));
-        }
-        inner.now = Arc::new(state);
     }
 
     /// Forgets a whole state that nobody reads.
@@ -203,6 +201,17 @@ impl Line {
 }
 
 impl Inner {
+    /// These packets lead to this state; none to the same state, of which more is known.
+    fn go_on(&mut self, packets: Vec<Packet>, state: State, view: View) {
+        let Some(history) = &mut self.history else { return };
+        if packets.is_empty() {
+            history.moved(state.reached.told, state.is_settled(view));
+        } else {
+            history.append(packets, state.mark(view));
+        }
+        self.now = Arc::new(state);
+    }
+
     /// Whole states that lead to where nobody can go on from any more: who reads one has to begin again anyway, and
     /// those who do not even read hold it for nothing.
     fn late(&mut self) -> Vec<Arc<Whole>> {
@@ -292,7 +301,7 @@ mod tests {
     /// A line with a history of this many bytes, at a state of many namespaces.
     fn line(limit: usize) -> Line {
         let line = Line::new(VIEW, limit);
-        line.begin(state(1000, 1));
+        line.begin(state(1000, 1), None);
         line
     }
 
@@ -301,7 +310,7 @@ mod tests {
         // Text that does not compress.
         let text = (0..size as u64 / 16)
             .map(|n| format!("{:016x}", (n + version).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        line.append(vec![Packet::from(&Frame::Refused { why: text.collect() })], state(1000, version));
+        line.go_on(vec![Packet::from(&Frame::Refused { why: text.collect() })], state(1000, version));
     }
 
     async fn made(whole: &Whole) {

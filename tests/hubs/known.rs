@@ -120,6 +120,15 @@ const KNOWN: &[Known] = &[
         steps: &[&[StopHub(0), Put(3), Put(2), Pass(300), Hub(0, 1, Cut), Put(2), Put(5), Delete(3)]],
     },
     Known {
+        name: "a restore undoes what nodes know of, and their hubs go on from what was before it",
+        short_history: false,
+        wholes: 9,
+        steps: &[
+            &[Pass(500), Save, Put(2), CrashHub(0), StopHub(1), Pass(1_156), RestoreBumped, Put(1)],
+            &[Pass(4_446), Pass(4_473)],
+        ],
+    },
+    Known {
         name: "services become headless and have cluster addresses again",
         short_history: false,
         wholes: 0,

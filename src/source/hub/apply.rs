@@ -137,6 +137,12 @@ impl<'a> Apply<'a> {
         self.kinds().iter().filter(known).collect::<Kinds>().minus(self.behind(position))
     }
 
+    /// The kinds that are not taken from the whole state that is coming, because it is behind in them: the hub goes on
+    /// from a state of theirs that the store may never have had.
+    pub(super) fn passed_over(&self) -> Kinds {
+        self.whole.as_ref().map_or(Kinds::NONE, |whole| self.kinds().minus(whole.kinds))
+    }
+
     // === Whole states ===
 
     /// A whole state begins; `mended` are kinds that are wrong and have to be in it.

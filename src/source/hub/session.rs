@@ -118,8 +118,8 @@ pub(super) struct Session<'a> {
     /// Whether a welcome has come at all.
     welcomed: bool,
     /// The kinds of which the hub tells changes, while no digest of theirs was the same since. What it tells leads from one
-    /// state that it had to the next; where ours is one between those, what was changed and changed back is not among
-    /// its changes.
+    /// state that it had to the next; where ours is one between those, or one that a restore has undone, what was changed
+    /// and changed back is not among its changes.
     resumed: Kinds,
     /// Pings and heartbeats.
     pulse: Pulse,
@@ -331,11 +331,12 @@ impl<'a> Session<'a> {
             }
             Frame::WholeEnd(end) => {
                 self.whole_since = None;
+                let passed_over = apply.passed_over();
                 let comparison = match apply.whole_end(end).await? {
                     Ended::Taken(comparison) => comparison,
                     Ended::Broken(kinds) => Some(Comparison::Differs { kinds }),
                 };
-                (self.mended, self.resumed) = (Kinds::NONE, Kinds::NONE);
+                (self.mended, self.resumed) = (Kinds::NONE, passed_over);
                 // Until then nobody knows how old it is.
                 self.pulse.soon(Instant::now());
                 self.compared(comparison, Kinds::NONE).await?;

@@ -567,6 +567,26 @@ async fn a_hub_that_is_behind_takes_nobody_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_restore_has_undone_is_asked_for_and_is_no_alarm() {
+    let mut world = World::new(2);
+    let (_, stream) = world.in_sync().await;
+    drop(stream);
+    // A hub that has not had b, and goes on to a state that was restored from before it.
+    let (_, mut stream) = world.stream().await;
+    let _ = stream.subscription().await;
+    stream.welcome("u", 1, Plan::Whole).await;
+    stream.whole("u", at(1, 9), &["a"]).await;
+    world.settle().await;
+    assert_eq!(world.names(), ["a", "b"], "it is behind");
+    stream.batch("u", at(1, 10_000), vec![add("c")], of(&["a", "c"])).await;
+    assert!(stream.subscription().await.whole, "b is not what the hub has");
+    stream.welcome("u", 1, Plan::Whole).await;
+    stream.whole("u", at(1, 10_000), &["a", "c"]).await;
+    world.until("what was restored", |world| world.names() == ["a", "c"]).await;
+    assert_eq!(world.metric("outlast_hub_digest_mismatches_total"), 0.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stale_hub_is_left_for_another_and_ever_more_patiently() {
     let mut world = World::new(2);
     let mut lasted = Vec::new();
