@@ -5,7 +5,7 @@
 //! cargo bench --features allocators --bench churn [-- --quick] [--only NAME]
 //! ```
 //!
-//! Without the feature only the C library's allocator is measured; with a name only those whose names contain it.
+//! Without the feature mimalloc is not measured; with a name only those whose names contain it.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 #![allow(clippy::panic, reason = "a bench that cannot measure has to fail")]
@@ -26,6 +26,7 @@ use outlast::feed::digests::Digests;
 use outlast::feed::entry::Entry;
 use outlast::feed::frame::{Batch, Frame, Packet};
 use outlast::feed::wire;
+use outlast::ops::heap::SETTINGS;
 use outlast::testkit::cluster::Cluster;
 use prost::Message;
 
@@ -55,31 +56,38 @@ struct Choice {
     name: &'static str,
     /// As `allocator.rs` knows it.
     allocator: &'static str,
-    /// How it is told what to do.
-    environment: &'static [(&'static str, &'static str)],
+    /// How it is told what to do: a variable of its environment, and its value.
+    settings: Option<(&'static str, &'static str)>,
 }
+
+/// Where jemalloc reads its settings, in front of those that it is built with.
+const JEMALLOC: &str = "_RJEM_MALLOC_CONF";
+
+/// What a node sets.
+const OF_A_NODE: &str = match SETTINGS.to_str() {
+    Ok(settings) => settings,
+    Err(_) => panic!("settings are plain text"),
+};
 
 /// What a node could have.
 const CHOICES: &[Choice] = &[
-    Choice { name: "as a node has it", allocator: "glibc", environment: &[(node::HEAP, "node")] },
-    Choice { name: "glibc", allocator: "glibc", environment: &[] },
-    Choice { name: "glibc, 2 arenas", allocator: "glibc", environment: &[("MALLOC_ARENA_MAX", "2")] },
-    Choice { name: "glibc, 1 arena", allocator: "glibc", environment: &[("MALLOC_ARENA_MAX", "1")] },
+    Choice { name: "as a node has it", allocator: "jemalloc", settings: Some((JEMALLOC, OF_A_NODE)) },
+    Choice { name: "jemalloc's defaults", allocator: "jemalloc", settings: None },
+    Choice {
+        name: "jemalloc, 2 arenas, decays in 1 s",
+        allocator: "jemalloc",
+        settings: Some((JEMALLOC, "narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0")),
+    },
+    Choice { name: "glibc", allocator: "glibc", settings: None },
+    Choice { name: "glibc, 2 arenas", allocator: "glibc", settings: Some(("MALLOC_ARENA_MAX", "2")) },
+    Choice { name: "glibc, 1 arena", allocator: "glibc", settings: Some(("MALLOC_ARENA_MAX", "1")) },
     #[cfg(feature = "allocators")]
-    Choice { name: "mimalloc", allocator: "mimalloc", environment: &[] },
+    Choice { name: "mimalloc", allocator: "mimalloc", settings: None },
     #[cfg(feature = "allocators")]
     Choice {
         name: "mimalloc, purges at once",
         allocator: "mimalloc",
-        environment: &[("MIMALLOC_PURGE_DELAY", "0")],
-    },
-    #[cfg(feature = "allocators")]
-    Choice { name: "jemalloc", allocator: "jemalloc", environment: &[] },
-    #[cfg(feature = "allocators")]
-    Choice {
-        name: "jemalloc, 1 arena, decays in 1 s",
-        allocator: "jemalloc",
-        environment: &[("_RJEM_MALLOC_CONF", "narenas:1,dirty_decay_ms:1000,muzzy_decay_ms:0")],
+        settings: Some(("MIMALLOC_PURGE_DELAY", "0")),
     },
 ];
 
@@ -140,7 +148,7 @@ fn live(choice: &Choice, dir: &Path, quick: bool) -> Said {
         .arg(dir)
         .args(quick.then_some("--quick"))
         .env(allocator::VARIABLE, choice.allocator)
-        .envs(choice.environment.iter().copied())
+        .envs(choice.settings)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

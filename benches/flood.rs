@@ -45,6 +45,9 @@ const CLUSTER_RATE: u32 = 2_000;
 /// Asked before anything is measured: the first queries meet cold code.
 const WARM_UP: Duration = Duration::from_secs(1);
 
+/// After a flood, until its memory is looked at.
+const REST: Duration = Duration::from_secs(5);
+
 /// A kind of flood.
 struct Case {
     /// For people.
@@ -73,7 +76,7 @@ struct Measured {
     before: Memory,
     /// with the peak of the flood,
     during: Memory,
-    /// and when all is over.
+    /// and some seconds after all is over.
     after: Memory,
 }
 
@@ -133,7 +136,9 @@ fn one(
     let cpu = Cpu::of(node.id()) - spent;
     let during = Memory::of(node.id());
     node.wait_until_quiet()?;
-    let (fate, after) = (node.fate()?, Memory::of(node.id()));
+    let fate = node.fate()?;
+    std::thread::sleep(REST);
+    let after = Memory::of(node.id());
     Ok(Measured { quiet, flooded, sent, time, fate, cpu, before, during, after })
 }
 
@@ -169,7 +174,7 @@ fn print(arguments: &Arguments, all: &[(Case, Measured)]) {
     }
     fates.print("What became of the flood");
 
-    let mut costs = Figures::new(["flood of", "RSS before", "peak", "after", "user s", "system s"]);
+    let mut costs = Figures::new(["flood of", "RSS before", "peak", "5 s later", "user s", "system s"]);
     for (case, measured) in all {
         let memory = [measured.before.now, measured.during.peak, measured.after.now].map(megabytes);
         let cpu = [measured.cpu.user, measured.cpu.system].map(|time| format!("{:.2}", time.as_secs_f64()));

@@ -54,6 +54,18 @@ fn help_and_version() {
 }
 
 #[test]
+fn the_allocator_has_its_settings() {
+    let (code, _, said) = run(outlast().arg("--version").env("_RJEM_MALLOC_CONF", "stats_print:true"));
+    assert_eq!(code, 0);
+    let settings = outlast::ops::heap::SETTINGS.to_str().unwrap();
+    for setting in settings.split(',') {
+        let (name, value) = setting.split_once(':').unwrap();
+        let line = format!("  opt.{name}: {value}");
+        assert!(said.lines().any(|said| said.starts_with(&line)), "{line}: {said}");
+    }
+}
+
+#[test]
 fn wrong_arguments() {
     let folder = tempfile::tempdir().unwrap();
     struct Case {

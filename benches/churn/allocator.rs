@@ -67,7 +67,6 @@ macro_rules! of_chosen {
             #[cfg(feature = "allocators")]
             MIMALLOC => unsafe { mimalloc::MiMalloc.$function($($argument),+) },
             // SAFETY: as above.
-            #[cfg(feature = "allocators")]
             JEMALLOC => unsafe { tikv_jemallocator::Jemalloc.$function($($argument),+) },
             // SAFETY: as above.
             _ => unsafe { System.$function($($argument),+) },

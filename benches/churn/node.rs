@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use outlast::feed::frame::{Frame, Reply};
 use outlast::feed::wire;
-use outlast::ops::heap;
 use outlast::snapshot::disk::RealDisk;
 use outlast::snapshot::folder::newest;
 use outlast::snapshot::schedule::DEFAULT_INTERVAL;
@@ -26,9 +25,6 @@ use crate::support::answer::{Server, answer, query};
 use crate::support::cluster::cluster_ip_names;
 use crate::support::memory::Memory;
 use crate::support::{nanoseconds, snapshot};
-
-/// The environment variable by which a process sets its heap as a node does.
-pub(crate) const HEAP: &str = "OUTLAST_BENCH_HEAP";
 
 /// Threads that answer.
 const READERS: usize = 2;
@@ -51,10 +47,6 @@ const A: u16 = 1;
 
 /// A process of its own for `changes` changes, with the newest snapshot of a folder that it also writes to.
 pub(crate) fn run(dir: &Path, cluster: Cluster, changes: u64) {
-    let as_node = std::env::var_os(HEAP).is_some();
-    if as_node {
-        heap::share();
-    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -89,9 +81,6 @@ pub(crate) fn run(dir: &Path, cluster: Cluster, changes: u64) {
         })
         .collect();
     runtime.block_on(async {
-        if as_node {
-            tokio::spawn(heap::give_back());
-        }
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);
         let stop = CancellationToken::new();
         let task = tokio::spawn(writer.run(queue, stop.clone()));

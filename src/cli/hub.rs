@@ -13,7 +13,6 @@ use crate::hub::config::HubConfig;
 use crate::hub::running;
 use crate::ops::clock::WallClock;
 use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
-use crate::ops::heap;
 use crate::ops::metrics::{BuildInfo, Metrics};
 use crate::ops::telemetry::{self, InitError};
 
@@ -24,7 +23,6 @@ const MAX_THREADS: usize = 4;
 
 /// Serves until a signal ends it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    heap::share();
     let (format, at) = (args.log_format, args.control.clone());
     let config = match args.config(&|name| std::env::var(name).ok()) {
         Ok(config) => config,

@@ -14,7 +14,6 @@ use crate::node::running;
 use crate::node::setup::{Environment, Plan, plan};
 use crate::ops::control::NODE_SOCKET;
 use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
-use crate::ops::heap;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::{BuildInfo, Metrics};
 use crate::ops::telemetry::{self, InitError, LogFormat, Telemetry};
@@ -53,7 +52,6 @@ pub(super) struct Args {
 
 /// Serves until a signal ends it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    heap::share();
     let telemetry = match telemetry::init(args.log_format) {
         Err(error @ InitError::Filter { .. }) => return Ok(super::wrong(&error)),
         other => other?,

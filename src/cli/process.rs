@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::ops::descriptors::{self, Descriptors};
-use crate::ops::{heap, niceness};
+use crate::ops::niceness;
 
 /// How long the last snapshot may take at the end.
 pub(super) const LAST_SNAPSHOT: Duration = Duration::from_secs(10);
@@ -50,7 +50,6 @@ impl Control {
     pub(super) fn start(standing: Standing) -> std::io::Result<Self> {
         let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
-        handle.spawn(heap::give_back());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let run = move || {
