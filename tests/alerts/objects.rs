@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use serde_json::Value;
+
 use super::files::{RULES, alerts, document, documents, path, text};
 
 /// The rules as an object.
@@ -10,6 +12,36 @@ const OBJECT: &str = "manifests/monitoring/prometheusrule.yaml";
 
 /// Who is scraped.
 const MONITORS: &str = "manifests/monitoring/podmonitors.yaml";
+
+/// Who puts the objects together.
+const KUSTOMIZATIONS: [&str; 2] =
+    ["manifests/monitoring/kustomization.yaml", "monitoring/kustomization.yaml"];
+
+/// What kustomize within kubectl 1.20 knows and within today's still does.
+const FIELDS: [&str; 6] =
+    ["apiVersion", "kind", "bases", "resources", "configMapGenerator", "generatorOptions"];
+
+/// kubectl 1.20 takes folders as bases only, and nobody takes files of other folders.
+#[test]
+fn kustomizations_are_as_old_and_new_ones_take_them() {
+    for name in KUSTOMIZATIONS {
+        let (whole, folder) = (document(name), path(name));
+        let folder = folder.parent().unwrap();
+        for field in whole.as_object().unwrap().keys() {
+            assert!(FIELDS.contains(&field.as_str()), "{name}: {field}");
+        }
+        let entries = |of: &Value| of.as_array().into_iter().flatten().cloned().collect::<Vec<_>>();
+        let file = |entry: &Value| folder.join(entry.as_str().unwrap());
+        let generated = entries(&whole["configMapGenerator"]);
+        let generated = generated.iter().flat_map(|config| entries(&config["files"]));
+        for entry in entries(&whole["resources"]).into_iter().chain(generated) {
+            assert!(file(&entry).is_file() && !entry.as_str().unwrap().contains(".."), "{name}: {entry}");
+        }
+        for entry in entries(&whole["bases"]) {
+            assert!(file(&entry).join("kustomization.yaml").is_file(), "{name}: {entry}");
+        }
+    }
+}
 
 /// `UPDATE=1` writes the object anew.
 #[test]
