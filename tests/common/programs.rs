@@ -22,7 +22,7 @@ const FOLDERS: [&str; 5] = [
 ];
 
 /// Programs, and files of libraries, with the packages of Debian that have them.
-const PACKAGES: [(&str, &str); 21] = [
+const PACKAGES: [(&str, &str); 22] = [
     ("/usr/include/ares.h", "libc-ares-dev"),
     ("cc", "gcc"),
     ("dbus-daemon", "dbus-daemon"),
@@ -38,6 +38,7 @@ const PACKAGES: [(&str, &str); 21] = [
     ("musl-gcc", "musl-tools"),
     ("nsd", "nsd"),
     ("nsenter", "util-linux"),
+    ("promtool", "prometheus"),
     ("resolvectl", "systemd-resolved"),
     ("sh", "dash"),
     ("sleep", "coreutils"),
