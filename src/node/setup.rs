@@ -56,7 +56,7 @@ pub struct Environment {
     pub carried: Arc<Carried>,
 }
 
-/// Options of `kubernetes` blocks that flags and environment variables override.
+/// What flags and environment variables say: options of `kubernetes` blocks, and what no Corefile has a word for.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `source`
@@ -77,6 +77,10 @@ pub struct Overrides {
     pub persist: Option<cache::Persist>,
     /// `fallback`; empty leaves it to the Corefile.
     pub fallback: Vec<SocketAddr>,
+    /// How often to look for changes, whether or not the Corefile has `reload`; one that looks more often counts.
+    pub look_every: Option<ReloadEvery>,
+    /// A further address of `/metrics`.
+    pub extra_metrics: Option<ListenAddress>,
 }
 
 /// A store and everything that feeds and keeps it.
@@ -199,6 +203,15 @@ impl Process {
         let store = self.running_store(&config).unwrap_or_else(Store::new);
         self.stores.push((config, store.clone()));
         Ok(store)
+    }
+
+    /// What flags say of the process as a whole.
+    fn override_with(&mut self, overrides: &Overrides) {
+        if let Some(address) = &overrides.extra_metrics {
+            self.faces.push((Face::Metrics, address.clone()));
+        }
+        let every = [self.reload, overrides.look_every];
+        self.reload = every.into_iter().flatten().min_by_key(|every| every.interval);
     }
 
     /// The store that runs and goes on as this one, whatever else is asked of it.
@@ -441,6 +454,7 @@ pub fn plan(corefile: &Corefile, environment: &Environment) -> Result<Plan, Erro
         .map(|block| set_up(block, environment, &mut process))
         .collect::<Result<Vec<_>, _>>()?;
     check_duplicates(&built)?;
+    process.override_with(&environment.overrides);
     let mut servers: BTreeMap<String, Gathered> = BTreeMap::new();
     let mut enabled = Vec::new();
     for Built { source, block, bound, listening, counted } in &built {
@@ -771,6 +785,29 @@ mod tests {
             let plan = check(&format!("{}{}", block(53, plugins[0]), block(54, plugins[1])));
             assert_eq!(plan.process.stores[0].0.watched, want, "{plugins:?}");
         }
+    }
+
+    #[test]
+    fn flags_have_it_look_oftener_and_show_metrics_elsewhere_too() {
+        let every = |interval, jitter| ReloadEvery {
+            interval: Duration::from_secs(interval),
+            jitter: Duration::from_secs(jitter),
+        };
+        for (line, look_every, want) in [
+            ("debug", None, None),
+            ("debug", Some(every(10, 5)), Some(every(10, 5))),
+            ("reload 30s", Some(every(10, 5)), Some(every(10, 5))),
+            ("reload 2s 0", Some(every(10, 5)), Some(every(2, 0))),
+        ] {
+            let overrides = Overrides { look_every, ..Overrides::default() };
+            let plan = Builder::default().overrides(overrides).check(&format!(".:53 {{\n {line}\n}}\n"));
+            assert_eq!(plan.unwrap().process.reload, want, "{line}");
+        }
+        let address = |text: &str| text.parse::<ListenAddress>().unwrap();
+        let overrides = Overrides { extra_metrics: Some(address(":9353")), ..Overrides::default() };
+        let plan = Builder::default().overrides(overrides).check(".:53 {\n prometheus :9253\n}\n").unwrap();
+        let want = [":9253", ":9353"].map(|text| (Face::Metrics, address(text)));
+        assert_eq!(plan.process.faces, want);
     }
 
     #[test]
