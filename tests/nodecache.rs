@@ -17,3 +17,5 @@ mod process;
 #[path = "common/programs.rs"]
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod programs;
+#[path = "nodecache/table.rs"]
+mod table;

@@ -22,6 +22,7 @@ use crate::source::choice::SourceChoice;
 use crate::source::hub::access;
 use crate::store::guard_config::hold_within;
 use crate::trust::config::check_grace;
+use crate::zone::name::Labels;
 
 /// The Corefile if none is named, as in CoreDNS.
 const COREFILE: &str = "Corefile";
@@ -75,6 +76,9 @@ pub(super) struct ConfigArgs {
     /// A further address of /metrics, whatever the Corefile says: :PORT, IP:PORT or localhost:PORT
     #[arg(long, env = "OUTLAST_EXTRA_METRICS_ADDRESS", value_name = "ADDRESS")]
     extra_metrics_address: Option<ListenAddress>,
+    /// Domain that the source's objects are answered in, if its block only forwards and no block has kubernetes
+    #[arg(long, env = "OUTLAST_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "NAME", value_parser = domain)]
+    cluster_domain: Labels,
 }
 
 /// Where hubs are, and whom to believe.
@@ -201,6 +205,7 @@ impl ConfigArgs {
             fallback: self.fallback.clone(),
             look_every: self.template.any().then_some(LOOK_EVERY),
             extra_metrics: self.extra_metrics_address.clone(),
+            cluster_domain: Some(Box::new(self.cluster_domain.clone())),
         };
         environment(metrics, overrides, self.node_name.clone())
     }
@@ -209,6 +214,11 @@ impl ConfigArgs {
 fn address(text: &str) -> Result<SocketAddr, String> {
     let with_port = text.parse().or_else(|_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
     with_port.map_err(|_| "write IP, IP:PORT or [IPV6]:PORT".to_owned())
+}
+
+fn domain(text: &str) -> Result<Labels, String> {
+    let name = Labels::parse(text).map_err(|e| e.to_string())?;
+    if name.is_empty() { Err("write a domain such as cluster.local".to_owned()) } else { Ok(name) }
 }
 
 fn persist(text: &str) -> Result<Persist, String> {
@@ -308,6 +318,7 @@ mod tests {
             "--node-name=n1",
             "--extra-metrics-address=:9353",
             "--base-corefile=/t",
+            "--cluster-domain=k8s.example",
         ];
         let flags = <Flags as clap::Parser>::try_parse_from(words).unwrap_or_else(|e| panic!("{e}"));
         let environment = flags.config.environment(Arc::new(Metrics::new()));
@@ -323,6 +334,7 @@ mod tests {
             fallback: _,
             look_every,
             extra_metrics,
+            cluster_domain,
         } = environment.overrides;
         let file = |name: &str| Some(PathBuf::from(name));
         assert_eq!(
@@ -347,6 +359,7 @@ mod tests {
         let seconds = |s| Some(Duration::from_secs(s));
         assert_eq!((snapshot_interval, stale_after, max_stale), (seconds(300), seconds(20), seconds(7200)));
         assert_eq!(environment.node_name, "n1");
+        assert_eq!(cluster_domain.as_deref(), Labels::parse("k8s.example").as_ref().ok());
         assert_eq!((look_every, extra_metrics), (Some(LOOK_EVERY), ":9353".parse().ok()));
     }
 }

@@ -17,6 +17,7 @@ use super::listen::bind::wildcard;
 use super::listen::tls::Identity;
 use super::plugins::bind::{BindAddress, interfaces};
 use super::plugins::cache;
+use super::plugins::kubernetes::added::{Added, added};
 use super::plugins::kubernetes::options::guard::GuardOverrides;
 use super::plugins::kubernetes::options::hub::HubOverrides;
 use super::plugins::refused::REFUSED;
@@ -81,6 +82,8 @@ pub struct Overrides {
     pub look_every: Option<ReloadEvery>,
     /// A further address of `/metrics`.
     pub extra_metrics: Option<ListenAddress>,
+    /// The domain whose block gets `kubernetes` where no block has one; `None` leaves all as they are.
+    pub cluster_domain: Option<Box<Labels>>,
 }
 
 /// A store and everything that feeds and keeps it.
@@ -248,6 +251,8 @@ pub struct Context<'a> {
     pub counts_queries: bool,
     /// Where `autopath @kubernetes` stands, until `kubernetes` has taken note of it.
     pub follows_clients: Option<Position>,
+    /// Whether nobody wrote the `kubernetes` that there is: it stands before what was forwarded without it.
+    pub adds_kubernetes: bool,
     /// What is asked of the process.
     pub process: &'a mut Process,
 }
@@ -447,11 +452,15 @@ impl Gathered {
 /// # Errors
 /// The first thing that is wrong, with its file and line.
 pub fn plan(corefile: &Corefile, environment: &Environment) -> Result<Plan, Error> {
-    let mut process = Process { running: environment.carried.stores(), ..Process::default() };
-    let built = corefile
-        .blocks
+    let Added { blocks, any: adds_kubernetes, warnings } = added(&corefile.blocks, &environment.overrides);
+    for Warning { position, text } in &warnings {
+        tracing::warn!("{position} - {text}");
+    }
+    let running = environment.carried.stores();
+    let mut process = Process { running, warnings, ..Process::default() };
+    let built = blocks
         .iter()
-        .map(|block| set_up(block, environment, &mut process))
+        .map(|block| set_up(block, environment, adds_kubernetes, &mut process))
         .collect::<Result<Vec<_>, _>>()?;
     check_duplicates(&built)?;
     process.override_with(&environment.overrides);
@@ -500,6 +509,7 @@ pub fn plan(corefile: &Corefile, environment: &Environment) -> Result<Plan, Erro
 fn set_up<'a>(
     block: &'a ServerBlock,
     environment: &Environment,
+    adds_kubernetes: bool,
     process: &mut Process,
 ) -> Result<Built<'a>, Error> {
     for key in &block.keys {
@@ -530,6 +540,7 @@ fn set_up<'a>(
         watches_readiness: false,
         counts_queries: false,
         follows_clients: None,
+        adds_kubernetes,
         process,
     };
     let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
@@ -832,6 +843,7 @@ mod tests {
                 watches_readiness: false,
                 counts_queries: false,
                 follows_clients: None,
+                adds_kubernetes: false,
                 process: &mut Process::default(),
             };
             cx.local_addresses().unwrap()

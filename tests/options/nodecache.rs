@@ -93,3 +93,28 @@ fn flag_extra_metrics_address() {
     let (code, _, error) = run(node().args(["--extra-metrics-address", "x"]));
     assert!(code == 2 && error.contains("\"x\" is no address to listen on"), "{error}");
 }
+
+#[test]
+fn flag_cluster_domain() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |domain: &str| {
+        let text = format!("{domain}:53 {{\n forward . 192.0.2.1\n}}\n");
+        let mut command = outlast();
+        command.args(["check", "--source", "file:x.yaml", "--conf"]).arg(write(
+            folder.path(),
+            "Corefile",
+            &text,
+        ));
+        command
+    };
+    let usual = checked(0, &mut check("cluster.local"));
+    let by_variable = checked(0, check("one.example").env("OUTLAST_CLUSTER_DOMAIN", "one.example"));
+    let mut by_flag = check("two.example");
+    by_flag.env("OUTLAST_CLUSTER_DOMAIN", "one.example").args(["--cluster-domain", "two.example"]);
+    let by_flag = checked(0, &mut by_flag);
+    for (said, domain) in [(usual, "cluster.local"), (by_variable, "one.example"), (by_flag, "two.example")] {
+        assert!(said.contains(&format!("names of {domain}. are answered from the source's data")), "{said}");
+    }
+    let other = checked(0, &mut check("one.example"));
+    assert!(other.contains("the source of the cluster's objects has no effect"), "{other}");
+}
