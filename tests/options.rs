@@ -27,6 +27,8 @@ mod hub;
 mod hub_flags;
 #[path = "options/kubernetes.rs"]
 mod kubernetes;
+#[path = "options/nodecache.rs"]
+mod nodecache;
 #[path = "common/process.rs"]
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod process;

@@ -27,11 +27,16 @@ pub(super) struct Args {
 
 /// Exit status 0 if a node would start with this Corefile, else 2.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let corefile = match args.config.load() {
+    let metrics = Arc::new(Metrics::new());
+    let text = match args.config.text(&metrics) {
+        Ok(text) => text,
+        Err(error) => return Ok(super::wrong(&error)),
+    };
+    let corefile = match text.check() {
         Ok(corefile) => corefile,
         Err(error) => return Ok(super::wrong(&error)),
     };
-    let plan = plan(&corefile, &args.config.environment(Arc::new(Metrics::new())));
+    let plan = plan(&corefile, &args.config.environment(metrics));
     let planned = plan.as_ref().map_or(&[][..], |plan| &plan.process.warnings);
     for warning in corefile.warnings.iter().chain(planned) {
         eprintln!("{} - Warning: {}", warning.position, warning.text);
@@ -39,12 +44,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match plan {
         Ok(plan) => {
             for problem in problems(&plan)? {
-                eprintln!("{} - Warning: {problem}", args.config.conf.display());
+                eprintln!("{} - Warning: {problem}", text.path().display());
             }
             for server in &plan.servers {
                 super::say(format_args!("{}: {}", server.identity, server.banner.join(", ")));
             }
-            super::say(format_args!("{}: ok", args.config.conf.display()));
+            super::say(format_args!("{}: ok", text.path().display()));
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => Ok(super::wrong(&error)),

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::nodecache::load::Template;
+use super::nodecache::{LOOK_EVERY, TemplateArgs};
 use crate::corefile::{self, Corefile, LoadOptions};
 use crate::node::plugins::cache::Persist;
 use crate::node::plugins::kubernetes::options::guard::GuardOverrides;
 use crate::node::plugins::kubernetes::options::hub::HubOverrides;
 use crate::node::reload::Load;
 use crate::node::setup::{Environment, Overrides, directive_names};
+use crate::ops::admin::ListenAddress;
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
 use crate::source::apiserver::access::is_in_cluster;
@@ -19,13 +22,20 @@ use crate::source::choice::SourceChoice;
 use crate::source::hub::access;
 use crate::store::guard_config::hold_within;
 use crate::trust::config::check_grace;
+use crate::zone::name::Labels;
+
+/// The Corefile if none is named, as in CoreDNS.
+const COREFILE: &str = "Corefile";
 
 /// The Corefile, and what is ahead of it.
 #[derive(clap::Args)]
 pub(super) struct ConfigArgs {
-    /// The Corefile, or `stdin`
-    #[arg(long, default_value = "Corefile", value_name = "FILE")]
-    pub(super) conf: PathBuf,
+    /// The Corefile, or `stdin` [default: Corefile]
+    #[arg(long, value_name = "FILE")]
+    conf: Option<PathBuf>,
+    /// A template to be filled in.
+    #[command(flatten)]
+    template: TemplateArgs,
     /// Port of server blocks that name none
     #[arg(long, default_value_t = 53, value_name = "PORT")]
     dns_port: u16,
@@ -63,6 +73,12 @@ pub(super) struct ConfigArgs {
     /// Name of this node, for the jitter of TTLs [default: the host's name]
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
+    /// A further address of /metrics, whatever the Corefile says: :PORT, IP:PORT or localhost:PORT
+    #[arg(long, env = "OUTLAST_EXTRA_METRICS_ADDRESS", value_name = "ADDRESS")]
+    extra_metrics_address: Option<ListenAddress>,
+    /// Domain that the source's objects are answered in, if its block only forwards and no block has kubernetes
+    #[arg(long, env = "OUTLAST_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "NAME", value_parser = domain)]
+    cluster_domain: Labels,
 }
 
 /// Where hubs are, and whom to believe.
@@ -105,19 +121,74 @@ impl HubArgs {
     }
 }
 
-impl ConfigArgs {
-    /// Reads the Corefile.
-    pub(super) fn load(&self) -> Result<Corefile, corefile::Error> {
-        load(&self.conf, self.dns_port)
+/// Where the text of the configuration comes from.
+pub(super) enum Text {
+    /// A Corefile.
+    Corefile {
+        /// Its path, or `stdin`.
+        path: PathBuf,
+        /// Port of server blocks that name none.
+        port: u16,
+    },
+    /// A template that is filled in.
+    Template(Arc<Template>),
+}
+
+impl Text {
+    /// What a node begins with.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub(super) fn start(&self) -> Result<Corefile, corefile::Error> {
+        match self {
+            Self::Corefile { path, port } => load(path, *port),
+            Self::Template(template) => template.start(),
+        }
     }
 
-    /// Reads the Corefile again; `None` if it came from standard input.
-    pub(super) fn reload(&self) -> Option<Load> {
-        if self.conf == Path::new(corefile::STDIN) {
-            return None;
+    /// The configuration as it is; nothing is written.
+    ///
+    /// # Errors
+    /// What is wrong with it, and with what it is made of.
+    pub(super) fn check(&self) -> Result<Corefile, corefile::Error> {
+        match self {
+            Self::Corefile { path, port } => load(path, *port),
+            Self::Template(template) => template.check(),
         }
-        let (path, port) = (self.conf.clone(), self.dns_port);
-        Some(Arc::new(move || load(&path, port)))
+    }
+
+    /// Reads it again; `None` if it came from standard input.
+    pub(super) fn reload(&self) -> Option<Load> {
+        match self {
+            Self::Corefile { path, .. } if path == Path::new(corefile::STDIN) => None,
+            Self::Corefile { path, port } => {
+                let (path, port) = (path.clone(), *port);
+                Some(Arc::new(move || load(&path, port)))
+            }
+            Self::Template(template) => Some(template.reload()),
+        }
+    }
+
+    /// The file that people write.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Corefile { path, .. } => path,
+            Self::Template(template) => template.base(),
+        }
+    }
+}
+
+impl ConfigArgs {
+    /// Where the configuration comes from. Reads nothing yet.
+    ///
+    /// # Errors
+    /// Flags that do not go together.
+    pub(super) fn text(&self, metrics: &Metrics) -> Result<Text, String> {
+        if let Some(template) = self.template.template(self.conf.as_deref(), self.dns_port, metrics)? {
+            return Ok(Text::Template(Arc::new(template)));
+        }
+        let path = self.conf.clone().unwrap_or_else(|| COREFILE.into());
+        Ok(Text::Corefile { path, port: self.dns_port })
     }
 
     /// What plugins are set up with.
@@ -132,6 +203,9 @@ impl ConfigArgs {
             max_stale: self.max_stale,
             persist: self.persist.clone(),
             fallback: self.fallback.clone(),
+            look_every: self.template.any().then_some(LOOK_EVERY),
+            extra_metrics: self.extra_metrics_address.clone(),
+            cluster_domain: Some(Box::new(self.cluster_domain.clone())),
         };
         environment(metrics, overrides, self.node_name.clone())
     }
@@ -140,6 +214,11 @@ impl ConfigArgs {
 fn address(text: &str) -> Result<SocketAddr, String> {
     let with_port = text.parse().or_else(|_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
     with_port.map_err(|_| "write IP, IP:PORT or [IPV6]:PORT".to_owned())
+}
+
+fn domain(text: &str) -> Result<Labels, String> {
+    let name = Labels::parse(text).map_err(|e| e.to_string())?;
+    if name.is_empty() { Err("write a domain such as cluster.local".to_owned()) } else { Ok(name) }
 }
 
 fn persist(text: &str) -> Result<Persist, String> {
@@ -237,6 +316,9 @@ mod tests {
             "--max-stale=2h",
             "--persist=/c",
             "--node-name=n1",
+            "--extra-metrics-address=:9353",
+            "--base-corefile=/t",
+            "--cluster-domain=k8s.example",
         ];
         let flags = <Flags as clap::Parser>::try_parse_from(words).unwrap_or_else(|e| panic!("{e}"));
         let environment = flags.config.environment(Arc::new(Metrics::new()));
@@ -250,6 +332,9 @@ mod tests {
             max_stale,
             persist,
             fallback: _,
+            look_every,
+            extra_metrics,
+            cluster_domain,
         } = environment.overrides;
         let file = |name: &str| Some(PathBuf::from(name));
         assert_eq!(
@@ -274,5 +359,7 @@ mod tests {
         let seconds = |s| Some(Duration::from_secs(s));
         assert_eq!((snapshot_interval, stale_after, max_stale), (seconds(300), seconds(20), seconds(7200)));
         assert_eq!(environment.node_name, "n1");
+        assert_eq!(cluster_domain.as_deref(), Labels::parse("k8s.example").as_ref().ok());
+        assert_eq!((look_every, extra_metrics), (Some(LOOK_EVERY), ":9353".parse().ok()));
     }
 }

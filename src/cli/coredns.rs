@@ -1,75 +1,186 @@
-//! CoreDNS's flags, in Go's style (one dash or two, `-flag value` or `-flag=value`), so that an image swap
-//! needs no new arguments.
+//! Flags of CoreDNS and of node-cache, in Go's style (one dash or two, `-flag value` or `-flag=value`), so that an image
+//! swap needs no new arguments.
+//!
+//! node-cache has CoreDNS's flags and its own. One of its own tells the two apart: a template is filled in then, and
+//! metrics are shown where its wrapper showed them. Its flags that set up interfaces and rules are not known here.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
+use super::nodecache::{DEFAULT_BASE, DEFAULT_METRICS};
+use crate::corefile;
 use crate::node::plugins;
 use crate::ops::metrics::BuildInfo;
 
-/// Flags with a value: CoreDNS's name and ours.
-const VALUES: [(&str, &str); 4] =
-    [("conf", "--conf"), ("dns.port", "--dns-port"), ("p", "--dns-port"), ("pidfile", "--pidfile")];
+/// Flags of CoreDNS with a value: its name and ours.
+const COREDNS: [(&str, &str); 4] =
+    [("conf", CONF), ("dns.port", "--dns-port"), ("p", "--dns-port"), ("pidfile", "--pidfile")];
+
+/// Flags of node-cache with a value: its name and ours.
+const NODE_CACHE: [(&str, &str); 4] = [
+    ("basecorefile", BASE),
+    ("kubednscm", "--kube-dns-config"),
+    ("upstreamsvc", "--upstream-service"),
+    ("metrics-listen-address", METRICS),
+];
+
+/// node-cache's name for what `-conf` overrides.
+const COREFILE: &str = "corefile";
+
+/// How often node-cache looks at its rules.
+const INTERVAL: &str = "syncinterval";
+
+/// Whether node-cache tells itself of a changed template by a signal.
+const WITH_SIGNAL: &str = "reloadwithsignal";
+
+/// Flags that are on or off.
+const SWITCHES: [&str; 4] = ["quiet", "version", "plugins", WITH_SIGNAL];
+
+/// Our flags that are looked for.
+const CONF: &str = "--conf";
+/// See [`CONF`].
+const BASE: &str = "--base-corefile";
+/// See [`CONF`].
+const METRICS: &str = "--extra-metrics-address";
 
 /// What became of the arguments.
 pub(super) enum Translated {
     /// They are (now) ours.
-    Ours(Vec<OsString>),
+    Ours {
+        /// They, with the program's name.
+        arguments: Vec<OsString>,
+        /// Which of them have no effect, and why.
+        idle: Vec<String>,
+    },
     /// They asked for something that has been printed.
     Printed,
     /// They are wrong.
     Wrong(String),
 }
 
-/// Translates arguments that begin with one of CoreDNS's flags; leaves all others alone.
+/// Translates arguments that begin with one of their flags; leaves all others alone.
 pub(super) fn translate(arguments: &[OsString]) -> Translated {
+    let untouched = || Translated::Ours { arguments: arguments.to_vec(), idle: Vec::new() };
     let Some(words) = arguments.iter().map(|a| a.to_str()).collect::<Option<Vec<_>>>() else {
-        return Translated::Ours(arguments.to_vec());
+        return untouched();
     };
     let first = words.get(1).copied().unwrap_or_default();
-    if !flag(first).is_some_and(|(name, _)| is_coredns(name)) {
-        return Translated::Ours(arguments.to_vec());
+    if !flag(first).is_some_and(|(name, _)| is_coredns(name) || is_node_cache(name)) {
+        return untouched();
     }
-    let mut ours: Vec<OsString> = vec!["outlast".into(), "node".into()];
-    let mut rest = words[1..].iter();
+    let mut flags = Flags::default();
+    let mut rest = words[1..].iter().copied();
     while let Some(word) = rest.next() {
         let Some((name, value)) = flag(word) else {
             return Translated::Wrong(format!("extra command line argument: {word:?}"));
         };
-        if let Some((_, our)) = VALUES.iter().find(|(theirs, _)| *theirs == name) {
-            let Some(value) = value.or_else(|| rest.next().copied()) else {
-                return Translated::Wrong(format!("flag needs an argument: -{name}"));
-            };
-            ours.extend([OsString::from(our), value.into()]);
-            continue;
-        }
-        let on = match value {
-            None | Some("true" | "1" | "t") => true,
-            Some("false" | "0" | "f") => false,
-            Some(other) => {
-                return Translated::Wrong(format!(
-                    "invalid boolean value {other:?} for -{name}: write true or false"
-                ));
+        let taken = if takes_value(name) {
+            match value.or_else(|| rest.next()) {
+                Some(value) => flags.take(name, value),
+                None => Err(format!("flag needs an argument: -{name}")),
             }
+        } else if SWITCHES.contains(&name) {
+            match (name, switch(name, value)) {
+                ("version", Ok(true)) => {
+                    print_version();
+                    return Translated::Printed;
+                }
+                ("plugins", Ok(true)) => {
+                    print_plugins();
+                    return Translated::Printed;
+                }
+                (_, on) => on.map(|on| flags.switch(name, on)),
+            }
+        } else {
+            Err(format!("flag provided but not defined: {word}; see outlast node --help"))
         };
-        match name {
-            "version" if on => {
-                print_version();
-                return Translated::Printed;
-            }
-            "plugins" if on => {
-                print_plugins();
-                return Translated::Printed;
-            }
-            "quiet" if on => ours.push("--quiet".into()),
-            "version" | "plugins" | "quiet" => {}
-            _ => {
-                return Translated::Wrong(format!(
-                    "flag provided but not defined: {word}; see outlast node --help"
-                ));
-            }
+        if let Err(error) = taken {
+            return Translated::Wrong(error);
         }
     }
-    Translated::Ours(ours)
+    flags.into_ours()
+}
+
+/// Flags that were read.
+#[derive(Default)]
+struct Flags {
+    /// As ours.
+    ours: Vec<OsString>,
+    /// The value of [`COREFILE`].
+    corefile: Option<String>,
+    /// Whether one is node-cache's own.
+    node_cache: bool,
+    /// What has no effect.
+    idle: Vec<String>,
+}
+
+impl Flags {
+    /// Takes a flag with a value.
+    fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
+        self.node_cache |= is_node_cache(name);
+        match name {
+            COREFILE => self.corefile = Some(value.to_owned()),
+            INTERVAL => {
+                let interval = seconds(value).map_err(|e| format!("invalid value for -{INTERVAL}: {e}"))?;
+                self.idle
+                    .push(format!("-{INTERVAL} ({interval:?}) has no effect: there are no rules to look at"));
+            }
+            _ => {
+                let ours = COREDNS.iter().chain(&NODE_CACHE).find(|(theirs, _)| *theirs == name);
+                self.ours.extend(ours.into_iter().flat_map(|(_, ours)| [OsString::from(ours), value.into()]));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a flag that is on or off.
+    fn switch(&mut self, name: &str, on: bool) {
+        self.node_cache |= is_node_cache(name);
+        match name {
+            "quiet" if on => self.ours.push("--quiet".into()),
+            WITH_SIGNAL if on => {
+                self.idle.push(format!(
+                    "-{WITH_SIGNAL} has no effect: what changed is taken over without a signal"
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    fn into_ours(self) -> Translated {
+        let Self { ours, corefile, node_cache, idle } = self;
+        let mut arguments: Vec<OsString> = vec!["outlast".into(), "node".into()];
+        let has = |flag: &str| ours.iter().any(|word| word == flag);
+        let mut add = |flag: &str, value: Option<String>| {
+            if let Some(value) = value.filter(|_| !has(flag)) {
+                arguments.extend([OsString::from(flag), value.into()]);
+            }
+        };
+        add(CONF, corefile);
+        add(BASE, node_cache.then(|| DEFAULT_BASE.to_owned()));
+        add(METRICS, node_cache.then(|| DEFAULT_METRICS.to_owned()));
+        arguments.extend(ours);
+        Translated::Ours { arguments, idle }
+    }
+}
+
+/// node-cache's unit: it multiplies a duration by a second, so that 60 are 60 s and have to be written as `60` or
+/// `60ns`; `60s` is here what it says.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix("ns").unwrap_or(text);
+    match number.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => corefile::parse_duration(text),
+    }
+}
+
+/// Whether a flag that has no value of its own is on.
+fn switch(name: &str, value: Option<&str>) -> Result<bool, String> {
+    match value {
+        None | Some("true" | "1" | "t") => Ok(true),
+        Some("false" | "0" | "f") => Ok(false),
+        Some(other) => Err(format!("invalid boolean value {other:?} for -{name}: write true or false")),
+    }
 }
 
 /// Name and value of a flag in Go's style.
@@ -82,7 +193,16 @@ fn flag(word: &str) -> Option<(&str, Option<&str>)> {
 }
 
 fn is_coredns(name: &str) -> bool {
-    VALUES.iter().any(|(theirs, _)| *theirs == name) || matches!(name, "quiet" | "version" | "plugins")
+    COREDNS.iter().any(|(theirs, _)| *theirs == name) || matches!(name, "quiet" | "version" | "plugins")
+}
+
+fn is_node_cache(name: &str) -> bool {
+    NODE_CACHE.iter().any(|(theirs, _)| *theirs == name) || matches!(name, COREFILE | INTERVAL | WITH_SIGNAL)
+}
+
+fn takes_value(name: &str) -> bool {
+    let valued = COREDNS.iter().chain(&NODE_CACHE).any(|(theirs, _)| *theirs == name);
+    valued || matches!(name, COREFILE | INTERVAL)
 }
 
 fn print_version() {
@@ -104,7 +224,10 @@ mod tests {
     fn translated(words: &[&str]) -> Result<String, String> {
         let arguments: Vec<OsString> = ["outlast"].iter().chain(words).map(OsString::from).collect();
         match translate(&arguments) {
-            Translated::Ours(words) => Ok(words.join(" ".as_ref()).to_string_lossy().into_owned()),
+            Translated::Ours { arguments, idle } => {
+                let words = arguments.join(" ".as_ref()).to_string_lossy().into_owned();
+                Ok(idle.into_iter().fold(words, |words, idle| format!("{words}; {idle}")))
+            }
             Translated::Printed => Ok("printed".to_owned()),
             Translated::Wrong(message) => Err(message),
         }
@@ -130,6 +253,58 @@ mod tests {
         ] {
             let want = want.map(str::to_owned).map_err(str::to_owned);
             assert_eq!(translated(&words), want, "{words:?}");
+        }
+    }
+    #[test]
+    fn flags_of_node_cache() {
+        const TEMPLATE: &str = "outlast node --base-corefile /etc/coredns/Corefile.base";
+        const METRICS: &str = "--extra-metrics-address 0.0.0.0:9353";
+        for (words, want) in [
+            (
+                vec!["-conf", "C", "-upstreamsvc", "S", "-pidfile", "P"],
+                Ok(format!("{TEMPLATE} {METRICS} --conf C --upstream-service S --pidfile P")),
+            ),
+            (
+                vec!["-basecorefile=B", "--kubednscm", "D", "-metrics-listen-address", ":1"],
+                Ok("outlast node --base-corefile B --kube-dns-config D --extra-metrics-address :1".to_owned()),
+            ),
+            (vec!["-corefile", "F"], Ok("outlast node --conf F --base-corefile /etc/coredns/Corefile.base".to_owned() + " " + METRICS)),
+            (vec!["-corefile", "F", "-conf", "C"], Ok(format!("{TEMPLATE} {METRICS} --conf C"))),
+            (
+                vec!["-reloadwithsignal"],
+                Ok(format!(
+                    "{TEMPLATE} {METRICS}; -reloadwithsignal has no effect: what changed is taken over without a signal"
+                )),
+            ),
+            (vec!["-reloadwithsignal=false"], Ok(format!("{TEMPLATE} {METRICS}"))),
+            (
+                vec!["-syncinterval", "60"],
+                Ok(format!("{TEMPLATE} {METRICS}; -syncinterval (60s) has no effect: there are no rules to look at")),
+            ),
+            (
+                vec!["-syncinterval", "x"],
+                Err("invalid value for -syncinterval: invalid duration 'x': write numbers with units, as in 300ms, 5s \
+                     or 1m30s"
+                    .to_owned()),
+            ),
+            (vec!["-upstreamsvc"], Err("flag needs an argument: -upstreamsvc".to_owned())),
+            // Interfaces and rules are not this program's; who counts on them has to hear it.
+            (
+                vec!["-upstreamsvc", "S", "-localip", "169.254.20.10"],
+                Err("flag provided but not defined: -localip; see outlast node --help".to_owned()),
+            ),
+        ] {
+            assert_eq!(translated(&words), want, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn intervals_are_seconds_however_they_are_written() {
+        for (text, want) in [("60", 60), ("60ns", 60), ("60s", 60), ("1m30s", 90), ("0", 0)] {
+            assert_eq!(seconds(text), Ok(Duration::from_secs(want)), "{text}");
+        }
+        for text in ["", "-1", "1.5", "ns", "99999999999999999999"] {
+            assert!(seconds(text).is_err(), "{text}");
         }
     }
 }

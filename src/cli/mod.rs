@@ -1,4 +1,4 @@
-//! The command line: subcommands of our own, and CoreDNS's flags as they are.
+//! The command line: subcommands of our own, and the flags of CoreDNS and node-cache as they are.
 //!
 //! Exit status: 0 for success, 2 for wrong flags or a wrong configuration (nothing was started), 1 for
 //! everything that went wrong later.
@@ -15,6 +15,7 @@ mod drill;
 mod hub;
 mod lookup;
 mod node;
+mod nodecache;
 mod process;
 mod snapshot;
 
@@ -49,7 +50,8 @@ Examples:
   outlast ctl status                             in an outage: what this node knows, and what to do next
   outlast drill standin --kubeconfig kubeconfig  a made-up cluster's API server, to try a node with
 
-CoreDNS's flags -conf, -dns.port, -p, -pidfile, -quiet, -version and -plugins work without a subcommand.";
+CoreDNS's flags -conf, -dns.port, -p, -pidfile, -quiet, -version and -plugins work without a subcommand, and so do
+-basecorefile, -corefile, -kubednscm, -upstreamsvc, -metrics-listen-address, -syncinterval and -reloadwithsignal of node-cache.";
 
 /// The subcommands.
 #[derive(Subcommand)]
@@ -81,7 +83,10 @@ const WRONG: u8 = 2;
 /// Runs the command line; `arguments` begins with the program's name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     let arguments = match coredns::translate(&arguments) {
-        coredns::Translated::Ours(arguments) => arguments,
+        coredns::Translated::Ours { arguments, idle } => {
+            idle.iter().for_each(|idle| eprintln!("outlast: {idle}"));
+            arguments
+        }
         coredns::Translated::Printed => return ExitCode::SUCCESS,
         coredns::Translated::Wrong(message) => {
             eprintln!("outlast: {message}");

@@ -58,8 +58,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
+    let text = match args.config.text(&metrics) {
+        Ok(text) => text,
+        Err(error) => return Ok(super::wrong(&error)),
+    };
     let environment = Arc::new(args.config.environment(metrics));
-    let planned = args.config.load().and_then(|corefile| {
+    let planned = text.start().and_then(|corefile| {
         for warning in &corefile.warnings {
             tracing::warn!("{} - {}", warning.position, warning.text);
         }
@@ -77,7 +81,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Standard output is the log's, and a log of JSON has nothing else in it.
     let silent = args.quiet || args.log_format == LogFormat::Json;
     let banner = if silent { Vec::new() } else { banner(&plan) };
-    let load = args.config.reload();
+    let load = text.reload();
     let debug = telemetry.debug_switch().clone();
     let reloader = Reloader::new(load, &corefile, environment.clone(), Some(debug), Jitter::for_process());
     drop(corefile);

@@ -17,6 +17,7 @@ use super::listen::bind::wildcard;
 use super::listen::tls::Identity;
 use super::plugins::bind::{BindAddress, interfaces};
 use super::plugins::cache;
+use super::plugins::kubernetes::added::{Added, added};
 use super::plugins::kubernetes::options::guard::GuardOverrides;
 use super::plugins::kubernetes::options::hub::HubOverrides;
 use super::plugins::refused::REFUSED;
@@ -56,7 +57,7 @@ pub struct Environment {
     pub carried: Arc<Carried>,
 }
 
-/// Options of `kubernetes` blocks that flags and environment variables override.
+/// What flags and environment variables say: options of `kubernetes` blocks, and what no Corefile has a word for.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `source`
@@ -77,6 +78,12 @@ pub struct Overrides {
     pub persist: Option<cache::Persist>,
     /// `fallback`; empty leaves it to the Corefile.
     pub fallback: Vec<SocketAddr>,
+    /// How often to look for changes, whether or not the Corefile has `reload`; one that looks more often counts.
+    pub look_every: Option<ReloadEvery>,
+    /// A further address of `/metrics`.
+    pub extra_metrics: Option<ListenAddress>,
+    /// The domain whose block gets `kubernetes` where no block has one; `None` leaves all as they are.
+    pub cluster_domain: Option<Box<Labels>>,
 }
 
 /// A store and everything that feeds and keeps it.
@@ -201,6 +208,15 @@ impl Process {
         Ok(store)
     }
 
+    /// What flags say of the process as a whole.
+    fn override_with(&mut self, overrides: &Overrides) {
+        if let Some(address) = &overrides.extra_metrics {
+            self.faces.push((Face::Metrics, address.clone()));
+        }
+        let every = [self.reload, overrides.look_every];
+        self.reload = every.into_iter().flatten().min_by_key(|every| every.interval);
+    }
+
     /// The store that runs and goes on as this one, whatever else is asked of it.
     fn running_store(&self, config: &StoreConfig) -> Option<Arc<Store>> {
         let is_free = |store: &Arc<Store>| self.stores.iter().all(|(_, taken)| !Arc::ptr_eq(taken, store));
@@ -235,6 +251,8 @@ pub struct Context<'a> {
     pub counts_queries: bool,
     /// Where `autopath @kubernetes` stands, until `kubernetes` has taken note of it.
     pub follows_clients: Option<Position>,
+    /// Whether nobody wrote the `kubernetes` that there is: it stands before what was forwarded without it.
+    pub adds_kubernetes: bool,
     /// What is asked of the process.
     pub process: &'a mut Process,
 }
@@ -434,13 +452,18 @@ impl Gathered {
 /// # Errors
 /// The first thing that is wrong, with its file and line.
 pub fn plan(corefile: &Corefile, environment: &Environment) -> Result<Plan, Error> {
-    let mut process = Process { running: environment.carried.stores(), ..Process::default() };
-    let built = corefile
-        .blocks
+    let Added { blocks, any: adds_kubernetes, warnings } = added(&corefile.blocks, &environment.overrides);
+    for Warning { position, text } in &warnings {
+        tracing::warn!("{position} - {text}");
+    }
+    let running = environment.carried.stores();
+    let mut process = Process { running, warnings, ..Process::default() };
+    let built = blocks
         .iter()
-        .map(|block| set_up(block, environment, &mut process))
+        .map(|block| set_up(block, environment, adds_kubernetes, &mut process))
         .collect::<Result<Vec<_>, _>>()?;
     check_duplicates(&built)?;
+    process.override_with(&environment.overrides);
     let mut servers: BTreeMap<String, Gathered> = BTreeMap::new();
     let mut enabled = Vec::new();
     for Built { source, block, bound, listening, counted } in &built {
@@ -486,6 +509,7 @@ pub fn plan(corefile: &Corefile, environment: &Environment) -> Result<Plan, Erro
 fn set_up<'a>(
     block: &'a ServerBlock,
     environment: &Environment,
+    adds_kubernetes: bool,
     process: &mut Process,
 ) -> Result<Built<'a>, Error> {
     for key in &block.keys {
@@ -516,6 +540,7 @@ fn set_up<'a>(
         watches_readiness: false,
         counts_queries: false,
         follows_clients: None,
+        adds_kubernetes,
         process,
     };
     let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
@@ -774,6 +799,29 @@ mod tests {
     }
 
     #[test]
+    fn flags_have_it_look_oftener_and_show_metrics_elsewhere_too() {
+        let every = |interval, jitter| ReloadEvery {
+            interval: Duration::from_secs(interval),
+            jitter: Duration::from_secs(jitter),
+        };
+        for (line, look_every, want) in [
+            ("debug", None, None),
+            ("debug", Some(every(10, 5)), Some(every(10, 5))),
+            ("reload 30s", Some(every(10, 5)), Some(every(10, 5))),
+            ("reload 2s 0", Some(every(10, 5)), Some(every(2, 0))),
+        ] {
+            let overrides = Overrides { look_every, ..Overrides::default() };
+            let plan = Builder::default().overrides(overrides).check(&format!(".:53 {{\n {line}\n}}\n"));
+            assert_eq!(plan.unwrap().process.reload, want, "{line}");
+        }
+        let address = |text: &str| text.parse::<ListenAddress>().unwrap();
+        let overrides = Overrides { extra_metrics: Some(address(":9353")), ..Overrides::default() };
+        let plan = Builder::default().overrides(overrides).check(".:53 {\n prometheus :9253\n}\n").unwrap();
+        let want = [":9253", ":9353"].map(|text| (Face::Metrics, address(text)));
+        assert_eq!(plan.process.faces, want);
+    }
+
+    #[test]
     fn own_addresses_are_given_bound_or_those_of_the_interfaces() {
         let local = |own: Option<IpAddr>, bound: Option<IpAddr>| {
             let environment = Environment {
@@ -795,6 +843,7 @@ mod tests {
                 watches_readiness: false,
                 counts_queries: false,
                 follows_clients: None,
+                adds_kubernetes: false,
                 process: &mut Process::default(),
             };
             cx.local_addresses().unwrap()

@@ -84,6 +84,10 @@ families! {
         Histogram(&BUCKETS_PROGRAMMING),
         "Time from what set a change of endpoints off until it is served, by kind of service.";
 
+    // === node-cache ===
+    NODECACHE_SETUP_ERRORS = "coredns_nodecache_setup_errors_total", Counter,
+        "Errors of a node-local cache's set-up, by what it is about.";
+
     // === acl ===
     ACL_BLOCKED = "coredns_acl_blocked_requests_total", Counter, "Queries that `acl block` refused.";
     ACL_FILTERED = "coredns_acl_filtered_requests_total", Counter, "Queries that `acl filter` answered with nothing.";

@@ -33,6 +33,7 @@ fn read(text: &str) -> ForwardConfig {
         keys: &[],
         listening: Listening::default(),
         follows_clients: None,
+        adds_kubernetes: false,
         root: PathBuf::from("/root"),
         bound: Vec::new(),
         watches_readiness: false,

@@ -1,6 +1,6 @@
 //! `kubernetes`: the cluster's names, from the table.
 //!
-//! * [`options`] reads the block.
+//! * [`options`] reads the block; [`added`] makes one for Corefiles that have none.
 //! * `ruling` decides what becomes of a question: for the general handler, and for the inline lane.
 //! * [`records`] turns what the zone found into records, `inline` writes it into a reply at once.
 //! * [`alias`] follows ExternalName services.
@@ -10,6 +10,7 @@
 //! What a client sees depends on the state of the data; the table of states is in ARCHITECTURE.md, and each
 //! of its cells is one arm of `Kubernetes::rule` or `Kubernetes::mark`.
 
+pub mod added;
 pub mod alias;
 mod client;
 pub mod fallback;
@@ -75,6 +76,8 @@ pub struct Policy {
     pub ttl: u32,
     /// Zones whose missing names go on to the next plugin.
     pub fallthrough: Vec<Labels>,
+    /// Whether the next plugin decides for as long as data is missing.
+    pub forwards_while_empty: bool,
     /// How old data may be.
     pub limits: Limits,
     /// Hash of the node's name, so that not all nodes' clients come back at once.

@@ -133,7 +133,11 @@ impl Kubernetes {
             (_, Answer::NoData) => Ruling::NoData,
             (_, Answer::NxDomain) if self.falls_through(name) => Ruling::PassOn,
             (_, Answer::NxDomain) => Ruling::NxDomain,
-            (_, Answer::NotReady(_)) if self.may_be_upstream(name, zone) => Ruling::Next,
+            (_, Answer::NotReady(_))
+                if self.policy.forwards_while_empty || self.may_be_upstream(name, zone) =>
+            {
+                Ruling::Next
+            }
             (_, Answer::NotReady(missing)) => Ruling::NotReady(missing),
         };
         Some(Ruled { zone, ruling, said })

@@ -141,7 +141,13 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
     let fallback = fallback.map(|config| Fallback::new(config, metrics)).transpose();
     let fallback = fallback.map_err(|e| directive.error(format!("plugin/kubernetes: fallback: {e}")))?;
     let node = node_hash(&cx.environment.node_name);
-    let policy = Policy { ttl: options.ttl, fallthrough: options.fallthrough, limits, node };
+    let policy = Policy {
+        ttl: options.ttl,
+        fallthrough: options.fallthrough,
+        forwards_while_empty: cx.adds_kubernetes,
+        limits,
+        node,
+    };
     let clock = cx.environment.clock.clone();
     let counters = Counters::new(metrics);
     cx.process.selections.push(Selection { zone, rules: rules.clone(), store: store.clone() });
