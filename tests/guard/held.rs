@@ -11,8 +11,8 @@ use outlast::testkit::node::TestNode;
 use outlast::zone::object::Kind;
 
 use super::world::{
-    SERVICES, all_are_answered, alone, asked, cluster, delete, empty_lists, follower, hub, name, put, unseen,
-    until_asked,
+    SERVICES, all_are_answered, alone, asked, cluster, delete, empty_lists, follower, hub, name, put, shown,
+    unseen, until_asked,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -113,7 +113,7 @@ async fn what_turns_up_again_is_held_no_longer() {
     unseen(&server, |_| {});
     node.until("nothing held", |node| node.metric(HOLDS) == Some(0.0)).await;
     all_are_answered(&node, 0..0, "as before").await;
-    assert_eq!(asked(&node, &name(0)).await.1, None);
+    assert_eq!(asked(&node, &name(0)).await.1, None, "{}", shown(&node));
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ pub(crate) async fn until_asked(node: &TestNode, name: &str, want: &str) {
 }
 
 /// What people see of a log.
-fn shown(node: &TestNode) -> String {
+pub(crate) fn shown(node: &TestNode) -> String {
     node.log().lines().filter(|line| !line.starts_with("[DEBUG]")).collect::<Vec<_>>().join("\n")
 }
 

@@ -185,6 +185,7 @@ impl<'a> Apply<'a> {
 
     /// Its end: now it counts.
     pub(super) async fn whole_end(&mut self, end: WholeEnd) -> Result<Ended, Left> {
+        let passed_over = self.passed_over();
         let Some(Whole { kinds, begins, digests }) = self.whole.take() else {
             return Err(Left::garbage("an end of no whole state"));
         };
@@ -200,6 +201,10 @@ impl<'a> Apply<'a> {
         }
         self.send(Update::ListEnd { kinds }).await?;
         self.held = self.held.union(kinds);
+        // A hub that is behind may have yet to see what is held: what waits for it holds on to that.
+        for kind in passed_over.intersection(self.behind(&end.position)).iter() {
+            self.send(Update::Told { kind, version: end.position.version(kind) }).await?;
+        }
         self.tell(&end.position, kinds).await?;
         self.send(Update::Holds(end.holds)).await?;
         self.compare(&end.digests, kinds).await.map(Ended::Taken)

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::transport::{Link, NotDialled};
 use super::*;
 use crate::feed::digests::Digests;
+use crate::feed::entry::Entry;
 use crate::feed::frame::{
     Batch, Frame, Heartbeat, Packet, Plan, Request, State, Subscription, Welcome, WholeBegin, WholeEnd,
 };
@@ -25,6 +26,7 @@ use crate::store::writer::Writer;
 use crate::trust::config::TrustConfig;
 use crate::zone::Table;
 use crate::zone::change::Change;
+use crate::zone::hold::{Held, Hold};
 use crate::zone::object::{Key, Kind, Kinds, Namespace, Object};
 
 type Replies = Sender<Result<wire::FollowReply, Left>>;
@@ -584,6 +586,35 @@ async fn what_a_restore_has_undone_is_asked_for_and_is_no_alarm() {
     stream.whole("u", at(1, 10_000), &["a", "c"]).await;
     world.until("what was restored", |world| world.names() == ["a", "c"]).await;
     assert_eq!(world.metric("outlast_hub_digest_mismatches_total"), 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_behind_and_holds_nothing_ends_no_hold() {
+    let mut world = World::new(2);
+    let (_, stream) = world.in_sync().await;
+    let hold = Hold { id: 7, why: "a list".into(), objects: 1, held_ms: 0, remaining_ms: 5_000 };
+    let held = Held { served: namespace("b"), hold: 7 };
+    let entry = Entry { held: Some(held), ..Entry::from(remove("b")) };
+    let batch = Batch {
+        cluster_uid: "u".to_owned(),
+        position: Some(at(1, 12)),
+        digests: of(&["a"]),
+        entries: vec![entry],
+        holds: Some(vec![hold]),
+    };
+    stream.say(Frame::Batch(batch)).await;
+    world.until("it is held", |world| world.store.current().held.len() == 1).await;
+    drop(stream);
+    let (_, mut stream) = world.stream().await;
+    let _ = stream.subscription().await;
+    stream.welcome("u", 1, Plan::Whole).await;
+    stream.whole("u", at(1, 9), &["a", "b"]).await;
+    world.settle().await;
+    assert_eq!(world.names(), ["a", "b"], "it has yet to see that b is gone");
+    // It has no guard, and says so once it is there.
+    stream.batch("u", at(1, 12), vec![remove("b")], of(&["a"])).await;
+    world.until("believed", |world| world.names() == ["a"]).await;
+    world.until("no hold", |world| world.store.current().holds.is_empty()).await;
 }
 
 #[tokio::test(start_paused = true)]
