@@ -255,6 +255,7 @@ mod tests {
             assert_eq!(translated(&words), want, "{words:?}");
         }
     }
+
     #[test]
     fn flags_of_node_cache() {
         const TEMPLATE: &str = "outlast node --base-corefile /etc/coredns/Corefile.base";
@@ -268,7 +269,10 @@ mod tests {
                 vec!["-basecorefile=B", "--kubednscm", "D", "-metrics-listen-address", ":1"],
                 Ok("outlast node --base-corefile B --kube-dns-config D --extra-metrics-address :1".to_owned()),
             ),
-            (vec!["-corefile", "F"], Ok("outlast node --conf F --base-corefile /etc/coredns/Corefile.base".to_owned() + " " + METRICS)),
+            (
+                vec!["-corefile", "F"],
+                Ok(format!("outlast node --conf F --base-corefile /etc/coredns/Corefile.base {METRICS}")),
+            ),
             (vec!["-corefile", "F", "-conf", "C"], Ok(format!("{TEMPLATE} {METRICS} --conf C"))),
             (
                 vec!["-reloadwithsignal"],

@@ -202,9 +202,7 @@ impl<'a> Apply<'a> {
         self.send(Update::ListEnd { kinds }).await?;
         self.held = self.held.union(kinds);
         // A hub that is behind may have yet to see what is held: what waits for it holds on to that.
-        for kind in passed_over.intersection(self.behind(&end.position)).iter() {
-            self.send(Update::Told { kind, version: end.position.version(kind) }).await?;
-        }
+        self.tell_behind(&end.position, passed_over).await?;
         self.tell(&end.position, kinds).await?;
         self.send(Update::Holds(end.holds)).await?;
         self.compare(&end.digests, kinds).await.map(Ended::Taken)
@@ -236,9 +234,7 @@ impl<'a> Apply<'a> {
         let uid = if batch.cluster_uid.is_empty() { self.uid.clone() } else { batch.cluster_uid };
         self.begin_lineage(uid, position.epoch).await?;
         // Ahead of the changes that it is about, so that they wait.
-        for kind in self.behind(&position).iter() {
-            self.send(Update::Told { kind, version: position.version(kind) }).await?;
-        }
+        self.tell_behind(&position, self.kinds()).await?;
         let events = std::mem::take(&mut self.waiting);
         if !events.is_empty() {
             self.send(Update::Changes(events)).await?;
@@ -300,6 +296,14 @@ impl<'a> Apply<'a> {
         self.told = Position { epoch, ..Position::UNKNOWN };
         self.said = Default::default();
         self.send(Update::Lineage { cluster_uid: uid, epoch }).await
+    }
+
+    /// Those of `kinds` that `position` is behind in go on from there: what is told of them waits.
+    async fn tell_behind(&self, position: &Position, kinds: Kinds) -> Result<(), Left> {
+        for kind in self.behind(position).intersection(kinds).iter() {
+            self.send(Update::Told { kind, version: position.version(kind) }).await?;
+        }
+        Ok(())
     }
 
     /// Everything of `kinds` up to `position` was told.
