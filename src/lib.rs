@@ -35,7 +35,8 @@
 //! 6. [`source`]: where objects come from.
 //! 7. [`hub`]: one that watches for all nodes.
 //! 8. [`corefile`], [`forward`], [`ops`], [`cli`]: configuration, other names, operation, the command.
-//! 9. [`drill`]: an API server that can be told to fail, for drills and tests.
+//! 9. [`net`]: how queries for the cluster's DNS come to a node, and leave it when it does not answer.
+//! 10. [`drill`]: an API server that can be told to fail, for drills and tests.
 //!
 //! Dependencies point one way: `zone` imports no other module; `feed` and `snapshot` import `zone`; `source`
 //! and `node` import those. `tests/architecture.rs` checks it.
@@ -46,6 +47,7 @@ pub mod drill;
 pub mod feed;
 pub mod forward;
 pub mod hub;
+pub mod net;
 pub mod node;
 pub mod ops;
 pub mod snapshot;

@@ -5,6 +5,9 @@
 
 #[path = "options/http.rs"]
 mod http;
+#[path = "common/machine.rs"]
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod machine;
 #[path = "common/process.rs"]
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod process;

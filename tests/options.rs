@@ -27,11 +27,22 @@ mod hub;
 mod hub_flags;
 #[path = "options/kubernetes.rs"]
 mod kubernetes;
+#[path = "common/machine.rs"]
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod machine;
+#[path = "options/net.rs"]
+mod net;
 #[path = "options/nodecache.rs"]
 mod nodecache;
+#[path = "net/old_rules.rs"]
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod old_rules;
 #[path = "common/process.rs"]
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod process;
+#[path = "common/programs.rs"]
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod programs;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -22,6 +22,8 @@ mod place;
 #[path = "common/process.rs"]
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod process;
+#[path = "restart/selfcheck.rs"]
+mod selfcheck;
 #[path = "restart/standin.rs"]
 mod standin;
 #[path = "restart/stops.rs"]

@@ -20,6 +20,7 @@ use outlast::node::setup::{Environment, Overrides, ServerPlan, StoreConfig, plan
 use outlast::ops::clock::WallClock;
 use outlast::ops::dns_metrics::ServerMetrics;
 use outlast::ops::metrics::Metrics;
+use outlast::ops::ownership::Ownership;
 use outlast::source::{Listed, UPDATE_QUEUE, Update};
 use outlast::store::Store;
 use outlast::store::keeper::Keeper;
@@ -70,6 +71,7 @@ impl Server {
             own_addresses: Some(vec![IpAddr::from([10, 0, 0, 1])]),
             in_cluster: false,
             carried: Arc::default(),
+            ownership: Ownership::always(),
         };
         let text = format!("{zones} {{\n{others}\n{KUBERNETES}\n}}\n");
         let corefile = corefile::parse(&text, "Corefile", &LoadOptions::default()).expect("a Corefile");

@@ -28,7 +28,7 @@ pub(super) struct Args {
 /// Exit status 0 if a node would start with this Corefile, else 2.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new());
-    let text = match args.config.text(&metrics) {
+    let text = match args.config.text(&[], &metrics) {
         Ok(text) => text,
         Err(error) => return Ok(super::wrong(&error)),
     };

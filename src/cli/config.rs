@@ -17,6 +17,7 @@ use crate::node::setup::{Environment, Overrides, directive_names};
 use crate::ops::admin::ListenAddress;
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
+use crate::ops::ownership::Ownership;
 use crate::source::apiserver::access::is_in_cluster;
 use crate::source::choice::SourceChoice;
 use crate::source::hub::access;
@@ -38,7 +39,7 @@ pub(super) struct ConfigArgs {
     template: TemplateArgs,
     /// Port of server blocks that name none
     #[arg(long, default_value_t = 53, value_name = "PORT")]
-    dns_port: u16,
+    pub(super) dns_port: u16,
     /// Where the cluster's objects come from: auto, hub, apiserver or file:PATH [default: auto, hubs if any are named,
     /// else the API server]
     #[arg(long, env = "OUTLAST_SOURCE", value_name = "SOURCE")]
@@ -85,7 +86,7 @@ pub(super) struct ConfigArgs {
 #[derive(clap::Args)]
 pub(super) struct HubArgs {
     /// Hubs to follow instead of the API server: IP or IP:PORT, with commas between, never names
-    #[arg(long, env = "OUTLAST_HUB", value_name = "ADDRESS", value_delimiter = ',', value_parser = access::address)]
+    #[arg(long, env = "OUTLAST_HUB", value_name = "ADDRESS", value_delimiter = ',', value_parser = hub_address)]
     hub: Vec<SocketAddr>,
     /// Certificates of the authority that hubs are believed by, PEM
     #[arg(long, env = "OUTLAST_HUB_TLS_CA", value_name = "FILE")]
@@ -179,12 +180,18 @@ impl Text {
 }
 
 impl ConfigArgs {
-    /// Where the configuration comes from. Reads nothing yet.
+    /// The Service that is the cluster's own DNS, if one is named.
+    pub(super) fn upstream_service(&self) -> Option<&str> {
+        self.template.upstream_service()
+    }
+
+    /// Where the configuration comes from. Reads nothing yet. Pods ask the `local` addresses.
     ///
     /// # Errors
     /// Flags that do not go together.
-    pub(super) fn text(&self, metrics: &Metrics) -> Result<Text, String> {
-        if let Some(template) = self.template.template(self.conf.as_deref(), self.dns_port, metrics)? {
+    pub(super) fn text(&self, local: &[IpAddr], metrics: &Metrics) -> Result<Text, String> {
+        let conf = self.conf.as_deref();
+        if let Some(template) = self.template.template(conf, self.dns_port, local, metrics)? {
             return Ok(Text::Template(Arc::new(template)));
         }
         let path = self.conf.clone().unwrap_or_else(|| COREFILE.into());
@@ -206,8 +213,32 @@ impl ConfigArgs {
             look_every: self.template.any().then_some(LOOK_EVERY),
             extra_metrics: self.extra_metrics_address.clone(),
             cluster_domain: Some(Box::new(self.cluster_domain.clone())),
+            bind: Vec::new(),
         };
         environment(metrics, overrides, self.node_name.clone())
+    }
+}
+
+/// What is wrong with the address of a Service that Kubernetes was to fill in, and did not: it leaves `$(NAME)` as it is
+/// where a pod's environment has no such variable. `None` for all other texts.
+pub(super) fn unfilled(text: &str) -> Option<String> {
+    let name = text.strip_prefix("$(")?.split(')').next().unwrap_or_default();
+    let why = match name.strip_suffix("_SERVICE_HOST") {
+        Some(service) => {
+            let service = service.to_lowercase().replace('_', "-");
+            format!(
+                "there is no Service {service} in this namespace, or there was none when the pod was made"
+            )
+        }
+        None => format!("the environment has no {name}"),
+    };
+    Some(format!("nobody has filled it in: {why}"))
+}
+
+fn hub_address(text: &str) -> Result<SocketAddr, String> {
+    match unfilled(text) {
+        Some(why) => Err(why),
+        None => access::address(text).map_err(|e| e.to_string()),
     }
 }
 
@@ -249,7 +280,7 @@ fn cert_grace(text: &str) -> Result<Duration, String> {
     check_grace(duration(text)?).map_err(|e| e.to_string())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     corefile::parse_duration(text)
 }
 
@@ -275,6 +306,7 @@ pub(super) fn environment(
         own_addresses: None,
         in_cluster: is_in_cluster(|name| std::env::var(name).ok()),
         carried: Arc::default(),
+        ownership: Ownership::always(),
     }
 }
 
@@ -294,6 +326,24 @@ mod tests {
         /// The arguments.
         #[command(flatten)]
         config: ConfigArgs,
+    }
+
+    #[test]
+    fn what_kubernetes_has_not_filled_in_is_named() {
+        for (text, want) in [
+            ("$(OUTLAST_HUB_SERVICE_HOST)", Some("there is no Service outlast-hub in this namespace")),
+            ("$(KUBE_DNS_SERVICE_HOST):53", Some("there is no Service kube-dns in this namespace")),
+            ("$(NODE_IP)", Some("the environment has no NODE_IP")),
+            ("10.96.0.10", None),
+            ("$", None),
+        ] {
+            let why = unfilled(text);
+            assert_eq!(why.is_some(), want.is_some(), "{text}");
+            assert!(why.is_none_or(|why| why.contains(want.unwrap_or_default())), "{text}");
+        }
+        let error = hub_address("$(OUTLAST_HUB_SERVICE_HOST)").expect_err("it is no address");
+        assert!(error.contains("there is no Service outlast-hub"), "{error}");
+        assert!(hub_address("hub.example").is_err());
     }
 
     #[test]
@@ -335,6 +385,7 @@ mod tests {
             look_every,
             extra_metrics,
             cluster_domain,
+            bind: _,
         } = environment.overrides;
         let file = |name: &str| Some(PathBuf::from(name));
         assert_eq!(

@@ -2,7 +2,7 @@
 //! swap needs no new arguments.
 //!
 //! node-cache has CoreDNS's flags and its own. One of its own tells the two apart: a template is filled in then, and
-//! metrics are shown where its wrapper showed them. Its flags that set up interfaces and rules are not known here.
+//! metrics are shown where its wrapper showed them.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -17,9 +17,12 @@ const COREDNS: [(&str, &str); 4] =
     [("conf", CONF), ("dns.port", "--dns-port"), ("p", "--dns-port"), ("pidfile", "--pidfile")];
 
 /// Flags of node-cache with a value: its name and ours.
-const NODE_CACHE: [(&str, &str); 4] = [
+const NODE_CACHE: [(&str, &str); 7] = [
     ("basecorefile", BASE),
+    ("health-port", "--health-port"),
+    ("interfacename", "--interface"),
     ("kubednscm", "--kube-dns-config"),
+    ("localip", "--local-ip"),
     ("upstreamsvc", "--upstream-service"),
     ("metrics-listen-address", METRICS),
 ];
@@ -33,8 +36,16 @@ const INTERVAL: &str = "syncinterval";
 /// Whether node-cache tells itself of a changed template by a signal.
 const WITH_SIGNAL: &str = "reloadwithsignal";
 
-/// Flags that are on or off.
-const SWITCHES: [&str; 4] = ["quiet", "version", "plugins", WITH_SIGNAL];
+/// Flags of node-cache that are on or off: its name, and ours for on and for off.
+const NODE_CACHE_SWITCHES: [(&str, [&str; 2]); 4] = [
+    ("setupinterface", ["--setup-interface=on", "--setup-interface=off"]),
+    ("setupiptables", ["--rules=auto", "--rules=off"]),
+    ("skipteardown", ["--skip-teardown", ""]),
+    (WITH_SIGNAL, ["", ""]),
+];
+
+/// Flags of CoreDNS that are on or off.
+const COREDNS_SWITCHES: [&str; 3] = ["quiet", "version", "plugins"];
 
 /// Our flags that are looked for.
 const CONF: &str = "--conf";
@@ -79,7 +90,7 @@ pub(super) fn translate(arguments: &[OsString]) -> Translated {
                 Some(value) => flags.take(name, value),
                 None => Err(format!("flag needs an argument: -{name}")),
             }
-        } else if SWITCHES.contains(&name) {
+        } else if is_switch(name) {
             match (name, switch(name, value)) {
                 ("version", Ok(true)) => {
                     print_version();
@@ -122,8 +133,7 @@ impl Flags {
             COREFILE => self.corefile = Some(value.to_owned()),
             INTERVAL => {
                 let interval = seconds(value).map_err(|e| format!("invalid value for -{INTERVAL}: {e}"))?;
-                self.idle
-                    .push(format!("-{INTERVAL} ({interval:?}) has no effect: there are no rules to look at"));
+                self.ours.extend(["--look-every".into(), format!("{}s", interval.as_secs()).into()]);
             }
             _ => {
                 let ours = COREDNS.iter().chain(&NODE_CACHE).find(|(theirs, _)| *theirs == name);
@@ -143,7 +153,11 @@ impl Flags {
                     "-{WITH_SIGNAL} has no effect: what changed is taken over without a signal"
                 ));
             }
-            _ => {}
+            _ => {
+                let ours = NODE_CACHE_SWITCHES.iter().find(|(theirs, _)| *theirs == name);
+                let ours = ours.map_or("", |(_, [yes, no])| if on { *yes } else { *no });
+                self.ours.extend((!ours.is_empty()).then(|| OsString::from(ours)));
+            }
         }
     }
 
@@ -193,11 +207,16 @@ fn flag(word: &str) -> Option<(&str, Option<&str>)> {
 }
 
 fn is_coredns(name: &str) -> bool {
-    COREDNS.iter().any(|(theirs, _)| *theirs == name) || matches!(name, "quiet" | "version" | "plugins")
+    COREDNS.iter().any(|(theirs, _)| *theirs == name) || COREDNS_SWITCHES.contains(&name)
+}
+
+fn is_switch(name: &str) -> bool {
+    COREDNS_SWITCHES.contains(&name) || NODE_CACHE_SWITCHES.iter().any(|(theirs, _)| *theirs == name)
 }
 
 fn is_node_cache(name: &str) -> bool {
-    NODE_CACHE.iter().any(|(theirs, _)| *theirs == name) || matches!(name, COREFILE | INTERVAL | WITH_SIGNAL)
+    let valued = NODE_CACHE.iter().any(|(theirs, _)| *theirs == name) || matches!(name, COREFILE | INTERVAL);
+    valued || NODE_CACHE_SWITCHES.iter().any(|(theirs, _)| *theirs == name)
 }
 
 fn takes_value(name: &str) -> bool {
@@ -282,8 +301,8 @@ mod tests {
             ),
             (vec!["-reloadwithsignal=false"], Ok(format!("{TEMPLATE} {METRICS}"))),
             (
-                vec!["-syncinterval", "60"],
-                Ok(format!("{TEMPLATE} {METRICS}; -syncinterval (60s) has no effect: there are no rules to look at")),
+                vec!["-syncinterval", "60ns"],
+                Ok(format!("{TEMPLATE} {METRICS} --look-every 60s")),
             ),
             (
                 vec!["-syncinterval", "x"],
@@ -292,10 +311,26 @@ mod tests {
                     .to_owned()),
             ),
             (vec!["-upstreamsvc"], Err("flag needs an argument: -upstreamsvc".to_owned())),
-            // Interfaces and rules are not this program's; who counts on them has to hear it.
+            // As the addon's DaemonSet has it.
             (
-                vec!["-upstreamsvc", "S", "-localip", "169.254.20.10"],
-                Err("flag provided but not defined: -localip; see outlast node --help".to_owned()),
+                vec!["-localip", "169.254.20.10,10.96.0.10", "-conf", "C", "-upstreamsvc", "S"],
+                Ok(format!(
+                    "{TEMPLATE} {METRICS} --local-ip 169.254.20.10,10.96.0.10 --conf C --upstream-service S"
+                )),
+            ),
+            (
+                vec!["-interfacename=x", "-health-port=81", "-setupinterface", "-setupiptables=true", "-skipteardown"],
+                Ok(format!(
+                    "{TEMPLATE} {METRICS} --interface x --health-port 81 --setup-interface=on --rules=auto --skip-teardown"
+                )),
+            ),
+            (
+                vec!["-setupinterface=false", "-setupiptables=0", "-skipteardown=f"],
+                Ok(format!("{TEMPLATE} {METRICS} --setup-interface=off --rules=off")),
+            ),
+            (
+                vec!["-setupiptables=no"],
+                Err("invalid boolean value \"no\" for -setupiptables: write true or false".to_owned()),
             ),
         ] {
             assert_eq!(translated(&words), want, "{words:?}");

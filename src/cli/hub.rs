@@ -14,6 +14,7 @@ use crate::hub::running;
 use crate::ops::clock::WallClock;
 use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
 use crate::ops::metrics::{BuildInfo, Metrics};
+use crate::ops::notify::Notify;
 use crate::ops::telemetry::{self, InitError};
 
 pub(super) use self::args::Args;
@@ -28,16 +29,20 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(error) => return Ok(super::wrong(&error)),
     };
+    let notify = match Notify::from_environment() {
+        Ok(notify) => notify,
+        Err(error) => return Ok(super::wrong(&error)),
+    };
     let telemetry = match telemetry::init(format) {
         Err(error @ InitError::Filter { .. }) => return Ok(super::wrong(&error)),
         other => other?,
     };
-    let result = serve(config, &at);
+    let result = serve(config, &at, notify);
     telemetry.flush(LAST_LINES);
     result
 }
 
-fn serve(config: HubConfig, at: &ControlAt) -> anyhow::Result<ExitCode> {
+fn serve(config: HubConfig, at: &ControlAt, notify: Notify) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
     let clock = Arc::new(WallClock::new(0));
@@ -57,6 +62,8 @@ fn serve(config: HubConfig, at: &ControlAt) -> anyhow::Result<ExitCode> {
         let lameduck = config.move_within;
         let running = running::start(config, &metrics, &clock, &drain, control.handle())?;
         running.report();
+        // By the threads that serve followers: when they are stuck, nothing is told any more.
+        tokio::spawn(notify.follow("serving followers".to_owned(), || true, drain.draining().clone()));
         let stop = drain.closing().clone();
         let socket = at.serve(running.control.clone(), &metrics, stop, control.handle());
         let ended = drain.run(signals, || Limits::with_lameduck(lameduck)).await;

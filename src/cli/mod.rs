@@ -14,6 +14,7 @@ mod ctl;
 mod drill;
 mod hub;
 mod lookup;
+mod net;
 mod node;
 mod nodecache;
 mod process;
@@ -24,7 +25,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::ops::metrics::BuildInfo;
 
@@ -51,7 +52,8 @@ Examples:
   outlast drill standin --kubeconfig kubeconfig  a made-up cluster's API server, to try a node with
 
 CoreDNS's flags -conf, -dns.port, -p, -pidfile, -quiet, -version and -plugins work without a subcommand, and so do
--basecorefile, -corefile, -kubednscm, -upstreamsvc, -metrics-listen-address, -syncinterval and -reloadwithsignal of node-cache.";
+all of node-cache: -localip, -interfacename, -setupinterface, -setupiptables, -skipteardown, -health-port, -basecorefile,
+-corefile, -kubednscm, -upstreamsvc, -metrics-listen-address, -syncinterval and -reloadwithsignal.";
 
 /// The subcommands.
 #[derive(Subcommand)]
@@ -79,6 +81,11 @@ enum Command {
 
 /// Exit status of wrong flags and wrong configurations.
 const WRONG: u8 = 2;
+
+/// Every subcommand, flag and environment variable, for those who check what is written of them elsewhere.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Runs the command line; `arguments` begins with the program's name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {

@@ -3,25 +3,35 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::config::ConfigArgs;
 use super::control::ControlAt;
+use super::net::NetArgs;
 use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, Standing, raise_descriptors};
+use crate::net::start::{Prepared, prepare, usable};
+use crate::node::listen::bind::BindError;
 use crate::node::reload::Reloader;
 use crate::node::running;
 use crate::node::setup::{Environment, Plan, plan};
 use crate::ops::control::NODE_SOCKET;
+use crate::ops::control::section::Tells;
 use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::{BuildInfo, Metrics};
+use crate::ops::notify::Notify;
+use crate::ops::pulse::STUCK;
 use crate::ops::telemetry::{self, InitError, LogFormat, Telemetry};
 use crate::snapshot::atomic;
 use crate::snapshot::disk::{DiskError, RealDisk};
 
 /// Most threads that answer queries: a node's DNS must leave the node to its pods.
 const MAX_THREADS: usize = 4;
+
+/// How long addresses and rules may take to go at a clean stop: a few messages to the kernel.
+const LAST_RULES: Duration = Duration::from_secs(2);
 
 /// Arguments of `outlast node`.
 #[derive(clap::Args)]
@@ -36,6 +46,9 @@ pub(super) struct Args {
     /// What to serve.
     #[command(flatten)]
     config: ConfigArgs,
+    /// Which queries to answer instead of the cluster's DNS.
+    #[command(flatten)]
+    net: NetArgs,
     /// Form of the log: text or json
     #[arg(long, env = "OUTLAST_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     log_format: LogFormat,
@@ -56,13 +69,25 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error @ InitError::Filter { .. }) => return Ok(super::wrong(&error)),
         other => other?,
     };
+    let notify = match Notify::from_environment() {
+        Ok(notify) => notify,
+        Err(error) => return Ok(super::wrong(&error)),
+    };
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
-    let text = match args.config.text(&metrics) {
+    let text = match args.config.text(args.net.local_ips(), &metrics) {
         Ok(text) => text,
         Err(error) => return Ok(super::wrong(&error)),
     };
-    let environment = Arc::new(args.config.environment(metrics));
+    let net = args.net.config(args.config.dns_port, args.config.upstream_service());
+    let mut environment = args.config.environment(metrics);
+    environment.overrides.bind = match net.as_ref().map(usable).transpose() {
+        Ok(addresses) => addresses.unwrap_or_default(),
+        Err(error) => {
+            telemetry.flush(LAST_LINES);
+            return Ok(super::wrong(&error));
+        }
+    };
     let planned = text.start().and_then(|corefile| {
         for warning in &corefile.warnings {
             tracing::warn!("{} - {}", warning.position, warning.text);
@@ -81,13 +106,34 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Standard output is the log's, and a log of JSON has nothing else in it.
     let silent = args.quiet || args.log_format == LogFormat::Json;
     let banner = if silent { Vec::new() } else { banner(&plan) };
+    let told = Told { telemetry: &telemetry, banner, notify };
+    // Before sockets are bound to its addresses.
+    let net = net.map(|config| config.with_idle(plan.longest_idle()));
+    let prepared = match net.map(|config| prepare(config, &environment.metrics)).transpose() {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            telemetry.flush(LAST_LINES);
+            return Ok(super::wrong(&error));
+        }
+    };
+    if let Some(prepared) = &prepared {
+        environment.ownership = prepared.ownership();
+    }
+    let (environment, intercepts) = (Arc::new(environment), prepared.is_some());
     let load = text.reload();
     let debug = telemetry.debug_switch().clone();
     let reloader = Reloader::new(load, &corefile, environment.clone(), Some(debug), Jitter::for_process());
     drop(corefile);
-    let result = serve(plan, &environment, reloader, &telemetry, &banner, &args);
+    let result = serve(plan, &environment, reloader, prepared, told, &args);
     telemetry.flush(LAST_LINES);
-    result
+    match result {
+        // Addresses that only this process has put there are somebody else's already: it is told the wrong ones, or
+        // runs as another user than the one that it is to follow.
+        Err(error) if intercepts && error.downcast_ref().is_some_and(BindError::is_in_use) => {
+            Ok(super::wrong(&format_args!("{error:#}")))
+        }
+        result => result,
+    }
 }
 
 /// What CoreDNS prints at start.
@@ -96,12 +142,22 @@ fn banner(plan: &Plan) -> Vec<String> {
     listeners.chain([format!("outlast-{}", BuildInfo::CURRENT.version), super::platform()]).collect()
 }
 
+/// What others are told by.
+struct Told<'a> {
+    /// The log.
+    telemetry: &'a Telemetry,
+    /// The first lines on standard output.
+    banner: Vec<String>,
+    /// Whoever supervises the process.
+    notify: Notify,
+}
+
 fn serve(
     plan: Plan,
     environment: &Environment,
     reloader: Reloader,
-    telemetry: &Telemetry,
-    banner: &[String],
+    prepared: Option<Prepared>,
+    told: Told<'_>,
     args: &Args,
 ) -> anyhow::Result<ExitCode> {
     raise_descriptors();
@@ -118,21 +174,34 @@ fn serve(
         let signals = listen_for_signals().context("listening for signals")?;
         let drain = Drain::new();
         let mut running = running::start(plan, environment, &drain, control.handle())?;
-        for line in banner {
+        for line in &told.banner {
             super::say(line);
         }
         running.report(&[], &[]);
         let _pidfile = args.pidfile.as_deref().map(Pidfile::write).transpose()?;
-        let handler = Arc::new(running.control());
+        let begin = |prepared| args.net.begin(prepared, &running, &drain, control.handle());
+        let net = prepared.map(begin).transpose()?;
+        let tells = net.iter().map(|net| net.report() as Arc<dyn Tells>);
+        let handler = Arc::new(running.control().telling(tells));
         let stop = drain.closing().clone();
         let socket = args.control.serve(handler, &environment.metrics, stop, control.handle());
         let lameduck = running.lameduck();
         let limits = || Limits::with_lameduck(lameduck.get());
+        let pulses = running.pulses().clone();
+        let status = format!("answering at {} addresses", running.dns.len());
+        let alive = move || pulses.silent(STUCK).is_none();
+        tokio::spawn(told.notify.follow(status, alive, drain.draining().clone()));
         // The second ends when the first begins to.
         let (ended, ()) = tokio::join!(drain.run(signals, limits), reloader.run(&mut running, &drain));
+        let claim = match net {
+            Some(net) => net.finish(LAST_RULES).await,
+            None => None,
+        };
         if tokio::time::timeout(LAST_SNAPSHOT, running.stop()).await.is_err() {
             tracing::warn!(limit = ?LAST_SNAPSHOT, "last snapshot not written in time");
         }
+        // Nothing that processes of the node share is written any more.
+        drop(claim);
         // What it could not do in time, the next process puts right.
         let _ = tokio::time::timeout(LAST_LINES, socket).await;
         anyhow::Ok(ended)
@@ -140,7 +209,7 @@ fn serve(
     // Tasks that still wait for an upstream or a client are not waited for.
     data.shutdown_background();
     drop(control);
-    let dropped = telemetry.dropped_lines();
+    let dropped = told.telemetry.dropped_lines();
     if dropped > 0 {
         tracing::warn!(dropped, "log lines were dropped");
     }

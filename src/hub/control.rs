@@ -9,19 +9,14 @@ use serde_json::Value;
 
 use super::siblings::Family;
 use crate::ops::clock::WallClock;
+use crate::ops::control::section::Tells;
 use crate::ops::control::{Command, Handler, Refusal, RefusalKind, value};
 use crate::ops::metrics::BuildInfo;
 use crate::ops::readiness::Readiness;
 use crate::store::orders::{self, Ordered};
-use crate::store::status::{Certificate, Role, Section, Status};
+use crate::store::status::{Alive, Certificate, Ready, Role, Status};
 use crate::trust::config::TrustConfig;
 use crate::trust::validity::{self, Validity};
-
-/// A part of a hub that has something to say to operators: followers, siblings, the API server's health.
-pub trait Tells: Send + Sync + 'static {
-    /// What it says now; from memory, at once.
-    fn section(&self) -> Section;
-}
 
 /// Carries out what is asked of a hub.
 pub struct HubControl {
@@ -74,7 +69,9 @@ impl Handler for HubControl {
     async fn handle(&self, command: Command) -> Result<Value, Refusal> {
         match command {
             Command::Status => value(&self.status().await),
-            Command::Ready => value(&crate::store::status::Ready::from(self.readiness.state())),
+            Command::Ready => value(&Ready::from(self.readiness.state())),
+            // Followers are served by tasks that share its threads: one that can say so much is alive.
+            Command::Alive => value(&Alive::from(None)),
             Command::Lookup { .. } => {
                 Err(Refusal::new(RefusalKind::Unknown, "a hub answers no names: ask a node"))
             }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, Last};
 use super::config::HubConfig;
-use super::control::{HubControl, Tells};
+use super::control::HubControl;
 use super::following::{Following, LookAgain};
 use super::gate::Gate;
 use super::index::Index;
@@ -24,6 +24,7 @@ use super::serve::{Listener, Parts, Serving, ServingConfig, bind};
 use super::siblings::{Family, Rounds};
 use crate::ops::admin::{Admin, Face};
 use crate::ops::clock::WallClock;
+use crate::ops::control::section::Tells;
 use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;

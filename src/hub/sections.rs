@@ -5,13 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::audit::Last;
-use super::control::Tells;
 use super::metrics::Counts;
 use super::probe::Seen;
 use super::siblings::{Family, Shown};
 use crate::feed::frame::State;
 use crate::ops::age::Age;
-use crate::store::status::{Advice, Level, Row, Section};
+use crate::ops::control::section::{Advice, Level, Row, Section, Tells};
 
 /// Answers from `/readyz` that take longer than this are worth a look: a healthy one takes some milliseconds.
 const SLOW: Duration = Duration::from_secs(1);

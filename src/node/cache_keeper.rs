@@ -7,6 +7,7 @@
 //! * Over time no more than [`WRITE_RATE`] is written, whatever is asked: a cache changes with every miss, and disks
 //!   of flash cells wear.
 //! * A folder that cannot be written is said once, and tried again.
+//! * A folder that processes of a node share is written by the one that owns it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::forward::cache::{Class, Persisted, Store};
 use crate::ops::clock::WallClock;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
+use crate::ops::ownership::Ownership;
 use crate::snapshot::cache::{CachedReply, Says};
 use crate::snapshot::disk::Disk;
 use crate::snapshot::folder::{Access, Folder};
@@ -63,6 +65,8 @@ pub struct CacheKeeper {
     jitter: Jitter,
     /// Whether the last write failed: failures are logged once.
     failing: bool,
+    /// Whether the folder is ours to write to.
+    ownership: Ownership,
     /// What is measured.
     gauges: Gauges,
 }
@@ -122,7 +126,15 @@ impl CacheKeeper {
             }
         };
         let (gauges, schedule) = (Gauges::new(metrics, &config.cache), Schedule::new(config.interval));
-        Self { config, store, folder: Some(folder), schedule, seen: 0, clock, jitter, failing, gauges }
+        let (folder, ownership) = (Some(folder), Ownership::always());
+        Self { config, store, folder, schedule, seen: 0, clock, jitter, failing, ownership, gauges }
+    }
+
+    /// Writes only while the folder is this process's among those of the node.
+    #[must_use]
+    pub fn sharing(mut self, ownership: Ownership) -> Self {
+        self.ownership = ownership;
+        self
     }
 
     /// What it was made for.
@@ -194,6 +206,10 @@ impl CacheKeeper {
 
     /// Writes all replies, off the runtime.
     async fn write(&mut self) {
+        // Invariant: one writer. It stays due, and is looked at again in a second.
+        if !self.ownership.is_ours() {
+            return;
+        }
         let Some(mut folder) = self.folder.take() else { return };
         self.schedule.started();
         let (store, cache, written) =
@@ -386,6 +402,27 @@ mod tests {
             assert_eq!((&before.reply, before.ttl), (&after.reply, after.ttl));
             assert_eq!(before.remaining(first.now()), after.remaining(second.now()));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_of_several_processes_is_written_by_the_one_that_owns_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, stop) = (store(), CancellationToken::new());
+        let (say, owned) = tokio::sync::watch::channel(false);
+        let keeper = keeper(dir.path(), &store).sharing(Ownership::of(owned));
+        let running = tokio::spawn(keeper.run(stop.clone()));
+        keep(&store, b"\x01a\0", 1);
+        pass(100).await;
+        assert_eq!(files(dir.path()), 0, "it is another process's");
+        say.send(true).unwrap();
+        pass(2).await;
+        assert_eq!(files(dir.path()), 1, "it was due all the while");
+        keep(&store, b"\x01b\0", 1);
+        pass(10).await;
+        say.send(false).unwrap();
+        stop.cancel();
+        running.await.unwrap();
+        assert_eq!(files(dir.path()), 1, "who has handed over writes no last one");
     }
 
     #[tokio::test(start_paused = true)]

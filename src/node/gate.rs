@@ -50,19 +50,20 @@ pub fn judge(
     router: &Arc<Router>,
 ) -> Gate {
     let Some(header) = query_header(bytes) else { return Gate::Silence };
-    let opcode = header[2] >> 3 & 0x0f;
-    if opcode != QUERY && opcode != NOTIFY {
-        return Gate::Reply(bare_reply(header, opcode, NOTIMP));
+    if let Some(reply) = not_implemented(header) {
+        return Gate::Reply(reply.to_vec());
     }
     let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     // A query has one question, and at most an OPT and a TSIG record.
     if count(4) != 1 || count(6) > 1 || count(8) > 1 || count(10) > 2 {
-        return Gate::Reply(bare_reply(header, QUERY, FORMERR));
+        return Gate::Reply(bare_reply(header, QUERY, FORMERR).to_vec());
     }
     let query = Request::from_bytes(bytes.to_vec(), source, protocol)
         .ok()
         .and_then(|request| Query::new(request, router.clone(), local).ok());
-    let Some(query) = query else { return Gate::Reply(bare_reply(header, QUERY, FORMERR)) };
+    let Some(query) = query else {
+        return Gate::Reply(bare_reply(header, QUERY, FORMERR).to_vec());
+    };
     if query.class() != DNSClass::IN && !router.takes_other_classes() {
         return Gate::Refuse(Arc::new(query));
     }
@@ -74,7 +75,15 @@ pub fn judge(
 
 /// SERVFAIL to a packet whose handling broke down. `None` for what is no query.
 pub fn failure(bytes: &[u8]) -> Option<Vec<u8>> {
-    query_header(bytes).map(|header| bare_reply(header, QUERY, SERVFAIL))
+    query_header(bytes).map(|header| bare_reply(header, QUERY, SERVFAIL).to_vec())
+}
+
+/// NOTIMP to a message that is neither a query nor a notification (RFC 1035 §4.1.1): that needs no room, no plugin and
+/// no parser, so that whoever only asks whether somebody is there hears it under any load. `None` for all others.
+pub fn not_implemented(bytes: &[u8]) -> Option<[u8; HEADER]> {
+    let header = query_header(bytes)?;
+    let opcode = header[2] >> 3 & 0x0f;
+    (opcode != QUERY && opcode != NOTIFY).then(|| bare_reply(header, opcode, NOTIMP))
 }
 
 /// Whether something is said to a packet, in whatever way: others are no queries at all.
@@ -88,8 +97,8 @@ fn query_header(bytes: &[u8]) -> Option<&[u8; HEADER]> {
 }
 
 /// A reply of a header alone.
-fn bare_reply(query: &[u8; HEADER], opcode: u8, rcode: u8) -> Vec<u8> {
-    let mut reply = vec![0; HEADER];
+fn bare_reply(query: &[u8; HEADER], opcode: u8, rcode: u8) -> [u8; HEADER] {
+    let mut reply = [0; HEADER];
     reply[..2].copy_from_slice(&query[..2]);
     let recursion_desired = query[2] & 0x01;
     reply[2] = RESPONSE | opcode << 3 | recursion_desired;

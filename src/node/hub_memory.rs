@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::ops::ownership::Ownership;
 use crate::snapshot::atomic;
 use crate::snapshot::disk::{Disk, DiskError};
 use crate::source::hub::known::Memory;
@@ -21,16 +22,22 @@ pub struct HubMemory {
     path: PathBuf,
     /// Where it is.
     disk: Arc<dyn Disk>,
+    /// Whether it is ours to write.
+    ownership: Ownership,
 }
 
 impl HubMemory {
-    /// The list in the folder of a store.
-    pub fn new(folder: &Path, disk: Arc<dyn Disk>) -> Self {
-        Self { path: folder.join(FILE), disk }
+    /// The list in the folder of a store, which the process that owns it writes.
+    pub fn new(folder: &Path, disk: Arc<dyn Disk>, ownership: Ownership) -> Self {
+        Self { path: folder.join(FILE), disk, ownership }
     }
 }
 
 impl Memory for HubMemory {
+    fn is_ours(&self) -> bool {
+        self.ownership.is_ours()
+    }
+
     fn load(&self) -> Option<Vec<u8>> {
         match self.disk.read(&self.path, MAX_BYTES) {
             Ok(bytes) => Some(bytes),
@@ -58,12 +65,12 @@ mod tests {
     #[test]
     fn what_was_saved_is_there_for_the_next_process() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let memory = || HubMemory::new(folder.path(), Arc::new(RealDisk));
+        let memory = || HubMemory::new(folder.path(), Arc::new(RealDisk), Ownership::always());
         assert_eq!(memory().load(), None);
         memory().save(b"one").expect("the folder can be written");
         memory().save(b"two").expect("the folder can be written");
         assert_eq!(memory().load().as_deref(), Some(&b"two"[..]));
-        let gone = HubMemory::new(&folder.path().join("gone"), Arc::new(RealDisk));
+        let gone = HubMemory::new(&folder.path().join("gone"), Arc::new(RealDisk), Ownership::always());
         let error = gone.save(b"one").expect_err("no such folder");
         assert!(error.starts_with("creating ") && error.contains(FILE), "{error}");
     }

@@ -19,6 +19,7 @@
 pub mod cache_keeper;
 pub mod carried;
 pub mod chain;
+pub mod cluster_dns;
 pub mod control;
 pub mod facts;
 pub mod gate;
@@ -33,6 +34,7 @@ pub mod reload;
 pub mod reply;
 pub mod router;
 pub mod running;
+mod selfcheck;
 pub mod setup;
 pub mod task;
 

@@ -7,13 +7,16 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use metrics::Counter;
 
-use super::chain::{Chain, Next, Outcome};
+use super::chain::{Chain, Next, Outcome, Plugin};
 use super::lane::Lane;
 use super::plugins::prometheus::observation;
 use super::query::Query;
 use super::reply::Reply;
 use crate::ops::dns_metrics::ServerMetrics;
 use crate::zone::name::Labels;
+
+/// Plugins that only see and say what others answer.
+const OBSERVERS: [&str; 3] = ["prometheus", "log", "errors"];
 
 /// The server blocks that share an address, and what is said in their name.
 pub struct Router {
@@ -112,6 +115,20 @@ impl Router {
                 Some(Reply::new(ResponseCode::ServFail, ""))
             }
         }
+    }
+
+    /// Whether the block for `query` has a plugin of this name.
+    pub fn has(&self, query: &Query, plugin: &str) -> bool {
+        self.block(query).is_some_and(|block| block.plugins.iter().any(|of| of.name() == plugin))
+    }
+
+    /// What [`answer`](Self::answer) would be, without a line of a log and without a count: nobody asked.
+    pub async fn rehearse(&self, query: &Query) -> Option<Reply> {
+        let unseen = |plugin: &&Arc<dyn Plugin>| !OBSERVERS.contains(&plugin.name());
+        let block = self.block(query)?;
+        let plugins: Chain = block.plugins.iter().filter(unseen).cloned().collect();
+        let chain = Next::all(&plugins).run(query);
+        std::panic::AssertUnwindSafe(chain).catch_unwind().await.ok()?.into_reply()
     }
 
     /// The answer to a question that arose within this server.

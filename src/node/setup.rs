@@ -15,7 +15,7 @@ use super::chain::Plugin;
 use super::listen::Timeouts;
 use super::listen::bind::wildcard;
 use super::listen::tls::Identity;
-use super::plugins::bind::{BindAddress, interfaces};
+use super::plugins::bind::{self, BindAddress, interfaces};
 use super::plugins::cache;
 use super::plugins::kubernetes::added::{Added, added};
 use super::plugins::kubernetes::options::guard::GuardOverrides;
@@ -31,6 +31,7 @@ use crate::corefile::{
 use crate::ops::admin::{Face, ListenAddress};
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
+use crate::ops::ownership::Ownership;
 use crate::ops::readiness::Monitor;
 use crate::source::choice::SourceChoice;
 use crate::source::{SourceConfig, Wanted};
@@ -55,6 +56,8 @@ pub struct Environment {
     pub in_cluster: bool,
     /// What outlives a configuration.
     pub carried: Arc<Carried>,
+    /// Whether folders that processes of a node share are this one's to write to.
+    pub ownership: Ownership,
 }
 
 /// What flags and environment variables say: options of `kubernetes` blocks, and what no Corefile has a word for.
@@ -84,6 +87,10 @@ pub struct Overrides {
     pub extra_metrics: Option<ListenAddress>,
     /// The domain whose block gets `kubernetes` where no block has one; `None` leaves all as they are.
     pub cluster_domain: Option<Box<Labels>>,
+    /// The addresses that queries are led to this process by, in place of the cluster's DNS; empty where none are. Blocks
+    /// without `bind` listen there and not at every address, so that port 53 of the node's others is left alone; and
+    /// every store is waited for.
+    pub bind: Vec<IpAddr>,
 }
 
 /// A store and everything that feeds and keeps it.
@@ -162,6 +169,13 @@ pub struct Process {
     pub tasks: Vec<Start>,
     /// What is right, and probably not what is meant; logged already.
     pub warnings: Vec<Warning>,
+}
+
+impl Plan {
+    /// For how long a listener keeps a connection that is idle, at most.
+    pub fn longest_idle(&self) -> Duration {
+        self.servers.iter().map(|server| server.timeouts.idle).max().unwrap_or_default()
+    }
 }
 
 impl Process {
@@ -530,14 +544,17 @@ fn set_up<'a>(
         }
     }
     let parse = |zone: &String| Labels::parse(zone).map_err(|e| Error::new(&block.position, e.to_string()));
+    let binds = block.all(bind::NAME).next().is_some();
+    let default = if binds { &[][..] } else { &environment.overrides.bind };
     let mut cx = Context {
         environment,
         zones: block.zones().iter().map(parse).collect::<Result<_, _>>()?,
         keys: &block.keys,
         root: PathBuf::new(),
-        bound: Vec::new(),
+        bound: default.iter().map(|ip| BindAddress { ip: *ip, scope: 0 }).collect(),
         listening: Listening::default(),
-        watches_readiness: false,
+        // Who answers in place of the cluster's DNS has to have something to answer first, `ready` or not.
+        watches_readiness: !environment.overrides.bind.is_empty(),
         counts_queries: false,
         follows_clients: None,
         adds_kubernetes,
@@ -663,6 +680,35 @@ mod tests {
                 case.want.iter().map(|(i, b)| (*i, b.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>()));
             assert_eq!(got, want.collect::<Vec<_>>(), "{}", case.name);
         }
+    }
+
+    #[test]
+    fn blocks_without_bind_listen_where_flags_say_it() {
+        let bind = ["169.254.20.10", "fd00:20::10"].map(|ip| ip.parse().unwrap()).to_vec();
+        let builder = Builder::default().overrides(Overrides { bind, ..Overrides::default() });
+        let plan = builder
+            .check(".:53 {\n debug\n}\na:53 {\n bind 127.0.0.1\n}\n")
+            .unwrap_or_else(|e| panic!("{e}"));
+        let listeners: Vec<_> = plan.servers.iter().map(|server| server.identity.as_str()).collect();
+        assert_eq!(listeners, ["dns://127.0.0.1:53", "dns://169.254.20.10:53", "dns://[fd00:20::10]:53"]);
+        assert_eq!(plan.servers[1].banner, [".:53 on 169.254.20.10"]);
+    }
+
+    #[test]
+    fn who_answers_in_place_of_the_cluster_s_dns_waits_for_its_data() {
+        for (bind, want) in [(Vec::new(), false), (vec![IpAddr::from([169, 254, 20, 10])], true)] {
+            let builder = Builder::default().overrides(Overrides { bind, ..Overrides::default() });
+            let text = ".:53 {\n kubernetes cluster.local {\n source file b.yaml\n }\n}\n";
+            let plan = builder.check(text).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(plan.process.stores[0].0.watched, want);
+        }
+    }
+
+    #[test]
+    fn the_longest_idle_time_of_all_listeners_counts() {
+        let text = ".:53 {\n debug\n}\na:54 {\n timeouts {\n idle 45s\n }\n}\n";
+        assert_eq!(check(text).longest_idle(), Duration::from_secs(45));
+        assert_eq!(check(".:53 {\n debug\n}\n").longest_idle(), Timeouts::default().idle);
     }
 
     /// Whoever is responsible for a line is named, wherever the line was found to be wrong.
@@ -832,6 +878,7 @@ mod tests {
                 own_addresses: own.map(|ip| vec![ip]),
                 in_cluster: false,
                 carried: Arc::default(),
+                ownership: Ownership::always(),
             };
             let cx = Context {
                 environment: &environment,

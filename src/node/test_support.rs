@@ -25,6 +25,7 @@ use crate::corefile::{self, Error, LoadOptions};
 use crate::ops::clock::WallClock;
 use crate::ops::dns_metrics::ServerMetrics;
 use crate::ops::metrics::Metrics;
+use crate::ops::ownership::Ownership;
 use crate::ops::telemetry::{self, LogFormat, Telemetry};
 use crate::store::Store;
 use crate::zone::name::Labels;
@@ -112,6 +113,7 @@ pub(crate) fn environment() -> Environment {
         own_addresses: None,
         in_cluster: false,
         carried: Arc::default(),
+        ownership: Ownership::always(),
     }
 }
 

@@ -52,6 +52,8 @@ struct Shared {
 struct Part {
     /// What `/ready` prints.
     name: &'static str,
+    /// Whether it is one of what answers, and not put off.
+    used: AtomicBool,
     /// Whether `/ready` waits for it.
     counted: AtomicBool,
     /// As its handle says.
@@ -81,6 +83,7 @@ impl Readiness {
     pub fn register(&self, name: &'static str) -> Handle {
         let part = Arc::new(Part {
             name,
+            used: AtomicBool::new(true),
             counted: AtomicBool::new(true),
             ready: AtomicBool::new(false),
             once: AtomicBool::new(false),
@@ -101,6 +104,12 @@ impl Readiness {
             .map(|part| part.name)
             .collect();
         if pending.is_empty() { State::Ready } else { State::Pending(pending.into_iter().collect()) }
+    }
+
+    /// Whether all that answers can do so, apart from parts of the name `but`: also parts that `/ready` does not wait
+    /// for, of blocks without the plugin `ready`. Says nothing of a shutdown.
+    pub fn can_answer(&self, but: &str) -> bool {
+        self.parts().iter().all(|part| !part.is_used() || part.name == but || self.is_ready(part))
     }
 
     /// From now on the process is not ready, whatever its parts say.
@@ -154,9 +163,15 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Says whether `/ready` waits for the part.
+    /// The part answers nothing yet: nobody waits for it until [`Self::count`] says who does.
+    pub fn put_off(&self) {
+        self.part.used.store(false, Ordering::Release);
+    }
+
+    /// The part answers; whether `/ready` waits for it.
     pub fn count(&self, counted: bool) {
         self.part.counted.store(counted, Ordering::Release);
+        self.part.used.store(true, Ordering::Release);
     }
 
     /// Takes the part off the list: it was configured away, nobody waits for it any more.
@@ -166,8 +181,12 @@ impl Membership {
 }
 
 impl Part {
+    fn is_used(&self) -> bool {
+        self.used.load(Ordering::Acquire)
+    }
+
     fn is_counted(&self) -> bool {
-        self.counted.load(Ordering::Acquire)
+        self.is_used() && self.counted.load(Ordering::Acquire)
     }
 }
 
@@ -188,11 +207,12 @@ mod tests {
         Set(usize, bool),
         Drop(usize),
         Withdraw(usize),
+        PutOff(usize),
         Count(usize, bool),
         Become(Monitor),
         ShutDown,
     }
-    use Step::{Become, Count, Drop, Register, Set, ShutDown, Withdraw};
+    use Step::{Become, Count, Drop, PutOff, Register, Set, ShutDown, Withdraw};
 
     #[test]
     fn state_follows_the_parts() {
@@ -277,6 +297,18 @@ mod tests {
                 want: pending(&["kubernetes"]),
             },
             Case {
+                name: "one that is put off is not waited for",
+                monitor: Monitor::UntilReady,
+                steps: &[Register("kubernetes"), PutOff(0)],
+                want: State::Ready,
+            },
+            Case {
+                name: "until it is taken up",
+                monitor: Monitor::UntilReady,
+                steps: &[Register("kubernetes"), PutOff(0), Count(0, true)],
+                want: pending(&["kubernetes"]),
+            },
+            Case {
                 name: "the monitor may change",
                 monitor: Monitor::UntilReady,
                 steps: &[Register("kubernetes"), Set(0, true), Set(0, false), Become(Monitor::Continuously)],
@@ -304,6 +336,7 @@ mod tests {
                     Set(i, ready) => handles[i].as_ref().unwrap().set(ready),
                     Drop(i) => drop(handles[i].take()),
                     Withdraw(i) => handles[i].take().unwrap().membership().withdraw(),
+                    PutOff(i) => handles[i].as_ref().unwrap().membership().put_off(),
                     Count(i, counted) => handles[i].as_ref().unwrap().membership().count(counted),
                     Become(monitor) => readiness.set_monitor(monitor),
                     ShutDown => readiness.shut_down(),
@@ -311,5 +344,20 @@ mod tests {
             }
             assert_eq!(readiness.state(), want, "{name}");
         }
+    }
+    #[test]
+    fn what_answers_has_to_be_able_to_whether_or_not_ready_waits_for_it() {
+        let readiness = Readiness::new(Monitor::UntilReady);
+        assert!(readiness.can_answer("interception"), "there is nothing to wait for");
+        let (data, _own) = (readiness.register("kubernetes"), readiness.register("interception"));
+        data.membership().put_off();
+        assert!(readiness.can_answer("interception"), "it is not what answers yet");
+        data.membership().count(false);
+        assert!(!readiness.can_answer("interception"), "/ready does not wait for it, and it has no data");
+        data.set(true);
+        assert!(readiness.can_answer("interception"));
+        assert!(!readiness.can_answer("kubernetes"), "every other part is asked");
+        data.set(false);
+        assert!(readiness.can_answer("interception"), "what was ready once goes on");
     }
 }

@@ -94,7 +94,7 @@ pub async fn carry_out(stores: &[Ordered], command: Command) -> Result<Done, Ref
             }
             return Ok(Done { reply: value(&all)?, accepted });
         }
-        Command::Status | Command::Ready | Command::Lookup { .. } => {
+        Command::Status | Command::Ready | Command::Alive | Command::Lookup { .. } => {
             let text = format!("{} is not for this process", command.name());
             return Err(Refusal::new(RefusalKind::Unknown, text));
         }

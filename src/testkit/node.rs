@@ -18,6 +18,8 @@ use crate::ops::admin::Face;
 use crate::ops::clock::WallClock;
 use crate::ops::drain::Drain;
 use crate::ops::metrics::Metrics;
+use crate::ops::ownership::Ownership;
+use crate::ops::pulse::Pulses;
 use crate::ops::telemetry::{self, LogFormat};
 
 /// How long a test waits for something that a node does by itself.
@@ -55,6 +57,7 @@ impl Default for Builder {
             own_addresses: None,
             in_cluster: false,
             carried: Arc::default(),
+            ownership: Ownership::always(),
         };
         Self { environment }
     }
@@ -80,6 +83,13 @@ impl Builder {
     #[must_use]
     pub fn in_cluster(mut self) -> Self {
         self.environment.in_cluster = true;
+        self
+    }
+
+    /// Beside other processes of the node.
+    #[must_use]
+    pub fn ownership(mut self, ownership: Ownership) -> Self {
+        self.environment.ownership = ownership;
         self
     }
 
@@ -121,6 +131,14 @@ impl TestNode {
     /// Starts a node with nothing but a Corefile; see [`Builder::start`].
     pub fn start(text: &str) -> Self {
         Builder::default().start(text)
+    }
+
+    /// Signs of life of its listeners.
+    ///
+    /// # Panics
+    /// When it was stopped.
+    pub fn pulses(&self) -> &Pulses {
+        self.running.as_ref().expect("it runs").pulses()
     }
 
     /// A client of its first address.

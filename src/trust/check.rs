@@ -4,11 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, CertificateError, RootCertStore};
 
 use super::name::Role;
 use super::verify::Chains;
+
+/// Whether a key is the one of a chain's first certificate.
+///
+/// # Errors
+/// Why not.
+pub fn key_fits(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<(), rustls::Error> {
+    CertifiedKey::from_der(chain, key, &ring::default_provider()).map(drop)
+}
 
 /// Whether the others would believe a chain, its holder's certificate first, to be this role's at `now` (Unix seconds),
 /// were there no grace.

@@ -9,10 +9,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SerialNumber,
 };
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::sign::CertifiedKey;
 use x509_parser::time::ASN1Time;
 
+use super::check::key_fits;
 use super::facts::Facts;
 use super::name::Role;
 use super::pem::{self, PemError};
@@ -119,7 +118,7 @@ impl Authority {
         let der_key = pem::private_key(key_path, key_text)?;
         let pair =
             KeyPair::try_from(&der_key).map_err(|error| wrong(key_path, "private key", error.to_string()))?;
-        CertifiedKey::from_der(vec![der.clone()], der_key, &ring::default_provider())
+        key_fits(vec![der.clone()], der_key)
             .map_err(|source| PemError::Mismatch { path: cert_path.to_owned(), source })?;
         Ok(Self { issuer: Issuer::from_ca_cert_der(&der, pair)?, not_after: facts.not_after })
     }

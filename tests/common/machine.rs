@@ -85,14 +85,19 @@ impl Machine {
 
     /// Connects it with another machine, which becomes its way to everywhere, and it that one's.
     pub(crate) fn connect(&self, other: &Self, own: IpAddr, others: IpAddr) {
-        let to = other.holder.id().to_string();
-        self.ip(&["link", "add", "wan", "type", "veth", "peer", "name", "wan", "netns", &to]);
+        self.wire(other, ["wan", "wan"]);
         for (machine, address, way) in [(self, own, others), (other, others, own)] {
             let address = format!("{address}/30");
             machine.ip(&["addr", "add", &address, "dev", "wan"]);
             machine.ip(&["link", "set", "wan", "up"]);
             machine.ip(&["route", "add", "default", "via", &way.to_string()]);
         }
+    }
+
+    /// Lays a cable to another machine: an interface of the first name here, and of the second one there.
+    pub(crate) fn wire(&self, other: &Self, [here, there]: [&str; 2]) {
+        let to = other.holder.id().to_string();
+        self.ip(&["link", "add", here, "type", "veth", "peer", "name", there, "netns", &to]);
     }
 
     fn ip(&self, arguments: &[&str]) {

@@ -22,8 +22,9 @@ const FOLDERS: [&str; 5] = [
 ];
 
 /// Programs, and files of libraries, with the packages of Debian that have them.
-const PACKAGES: [(&str, &str); 22] = [
+const PACKAGES: [(&str, &str); 34] = [
     ("/usr/include/ares.h", "libc-ares-dev"),
+    ("buildah", "buildah"),
     ("cc", "gcc"),
     ("dbus-daemon", "dbus-daemon"),
     ("delv", "bind9-dnsutils"),
@@ -33,15 +34,26 @@ const PACKAGES: [(&str, &str); 22] = [
     ("dnssec-signzone", "bind9-utils"),
     ("getent", "libc-bin"),
     ("ip", "iproute2"),
+    ("ip6tables-legacy", "iptables"),
+    ("ip6tables-nft", "iptables"),
+    ("iptables-legacy", "iptables"),
+    ("iptables-nft", "iptables"),
     ("kdig", "knot-dnsutils"),
+    ("kubectl", "kubernetes-client"),
     ("mount", "mount"),
     ("musl-gcc", "musl-tools"),
+    ("nft", "nftables"),
     ("nsd", "nsd"),
     ("nsenter", "util-linux"),
+    ("prlimit", "util-linux"),
     ("promtool", "prometheus"),
     ("resolvectl", "systemd-resolved"),
+    ("runc", "runc"),
+    ("setpriv", "util-linux"),
     ("sh", "dash"),
     ("sleep", "coreutils"),
+    ("strace", "strace"),
+    ("systemd-analyze", "systemd"),
     ("systemd-resolved", "systemd-resolved"),
     ("unbound", "unbound"),
     ("unshare", "util-linux"),

@@ -7,6 +7,7 @@ use outlast::node::setup::{Environment, Overrides, Plan, StoreConfig, directive_
 use outlast::ops::clock::WallClock;
 use outlast::ops::jitter::Jitter;
 use outlast::ops::metrics::Metrics;
+use outlast::ops::ownership::Ownership;
 use outlast::snapshot::disk::RealDisk;
 use outlast::store::Store;
 use outlast::store::guard::Guard;
@@ -33,6 +34,7 @@ pub(crate) fn environment(origin: Instant) -> Environment {
         own_addresses: Some(vec!["10.96.0.10".parse().unwrap()]),
         in_cluster: false,
         carried: Arc::default(),
+        ownership: Ownership::always(),
     }
 }
 

@@ -1,10 +1,14 @@
 //! node-cache's flags where its DaemonSet gives them: on a node with its addresses, its files and its environment.
 
+use std::net::UdpSocket;
+
+use nix::sys::signal::Signal;
 use outlast::testkit::client::Query;
 
 use super::http::get;
 use super::machine::{Machine, possible};
-use super::process::{Process, ask, run};
+use super::process::{PATIENCE, Process, ask, run};
+use super::programs::there;
 
 /// The addon's template.
 const BASE: &str = include_str!("addon.base");
@@ -80,17 +84,101 @@ fn flags_of_its_daemon_set() {
         rendered.contains("    forward . 10.96.87.4 {\n") && rendered.contains("\ncorp.example:53 {\n"),
         "{rendered}"
     );
-    for flag in ["-syncinterval (60s) has no effect", "-reloadwithsignal has no effect"] {
-        assert!(node.errors().contains(flag), "{}", node.errors());
-    }
+    assert!(node.errors().contains("-reloadwithsignal has no effect"), "{}", node.errors());
 }
 
-/// Interfaces and rules are not set up: who asks for them hears it, and nothing starts.
+/// The addon's arguments as they are: interface and rules as well, and nothing of them left at the end.
 #[test]
-fn flags_of_interfaces_and_rules_are_refused() {
-    for flag in ["-localip=169.254.20.10", "-setupiptables=false", "-interfacename=x", "-skipteardown"] {
-        let (code, out, error) = run(super::process::outlast().args(["-conf", "Corefile", flag]));
+fn its_whole_daemon_set() {
+    if !possible() || !there(&["nft"]) {
+        return;
+    }
+    let machine = Machine::new(&[]);
+    let base = BASE.replace("__PILLAR__DNS__DOMAIN__", "cluster.local");
+    machine.write("etc/coredns/Corefile.base", &base);
+    machine.write("etc/resolv.conf", "nameserver 192.0.2.53\n");
+    let said = |program: &str, words: &[&str]| {
+        let (code, text, error) = run(machine.command(program).args(words));
+        assert_eq!(code, 0, "{program} {words:?}: {error}");
+        text
+    };
+    let before = said("ip", &["-o", "addr"]);
+    let mut command = machine.outlast();
+    command.args(["-localip", "169.254.20.10,10.96.0.10", "-conf", "/etc/Corefile"]);
+    command.args(["-upstreamsvc", "kube-dns-upstream", "-pidfile", "/run/node-cache.pid"]);
+    command.args([
+        "-interfacename=nodelocaldns",
+        "-setupinterface=true",
+        "-setupiptables=true",
+        "-health-port=8080",
+    ]);
+    command.args(["-syncinterval=60ns", "-metrics-listen-address=0.0.0.0:9353"]);
+    command.env("KUBE_DNS_UPSTREAM_SERVICE_HOST", CLUSTER_DNS).env("KUBE_DNS_SERVICE_HOST", LOCAL[1]);
+    let mut node = Process::start(&mut command);
+    node.wait_for("interception", |p| p.output().contains("queries are led here").then_some(()));
+    let addresses = said("ip", &["-o", "addr"]);
+    assert!(LOCAL.iter().all(|address| addresses.contains(&format!(" {address}/32 "))), "{addresses}");
+    // The placeholder that an installer has left is every address; the one of the Service is no other than that.
+    let rendered = std::fs::read_to_string(machine.path("etc/Corefile")).unwrap();
+    assert!(rendered.contains("bind 169.254.20.10 10.96.0.10 \n"), "{rendered}");
+    assert!(rendered.contains("health 169.254.20.10:8080\n"), "{rendered}");
+    assert_eq!(machine.inside(|| get("169.254.20.10:8080".parse().unwrap(), "/health").0), 200);
+    let tables = said("nft", &["list", "ruleset"]);
+    assert!(tables.contains("table ip outlast"), "{tables}");
+    let local = said("nft", &["list", "set", "ip", "outlast", "local"]);
+    assert!(
+        local.contains(LOCAL[0]) && !local.contains(LOCAL[1]),
+        "the environment knows a Service: {local}"
+    );
+    let scraped = machine.inside(|| get("127.0.0.1:9353".parse().unwrap(), "/metrics").1);
+    for address in LOCAL {
+        assert!(
+            scraped.contains(&format!("outlast_interception_live{{address=\"{address}\"}} 1\n")),
+            "{scraped}"
+        );
+    }
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.wait_until_ended(), 0, "{}", node.output());
+    assert_eq!(said("ip", &["-o", "addr"]), before);
+    assert_eq!(said("nft", &["list", "ruleset"]), "");
+}
+
+/// Port 53 of the node's other addresses stays free for who has it.
+#[test]
+fn blocks_without_bind_leave_other_addresses_alone() {
+    if !possible() || !there(&["nft"]) {
+        return;
+    }
+    let machine = Machine::new(&["192.168.7.1/32"]);
+    let other = machine.inside(|| UdpSocket::bind("192.168.7.1:53")).unwrap();
+    machine.write("etc/Corefile", ".:53 {\n whoami\n}\n");
+    let mut command = machine.outlast();
+    let node = Process::start(command.args(["node", "--conf", "/etc/Corefile", "--local-ip=169.254.20.10"]))
+        .serving();
+    node.wait_for("interception", |p| p.output().contains("queries are led here").then_some(()));
+    let at = |address: &str| format!("{address}:53").parse().unwrap();
+    assert!(machine.inside(|| ask(at("169.254.20.10"), &Query::a("a.example."))).is_some());
+    machine.inside(|| {
+        let client = UdpSocket::bind("0.0.0.0:0").unwrap();
+        client.send_to(b"to the other one", at("192.168.7.1")).unwrap();
+    });
+    other.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 64];
+    let len = other.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..len], b"to the other one");
+}
+
+#[test]
+fn addresses_that_kubernetes_has_not_filled_in_are_named() {
+    for (flag, want) in [
+        (
+            "--local-ip=169.254.20.10,$(KUBE_DNS_SERVICE_HOST)",
+            "there is no Service kube-dns in this namespace",
+        ),
+        ("--hub=$(OUTLAST_HUB_SERVICE_HOST)", "there is no Service outlast-hub in this namespace"),
+    ] {
+        let (code, out, error) = run(super::process::outlast().args(["node", "--conf", "Corefile", flag]));
         assert_eq!((code, out.as_str()), (2, ""), "{flag}");
-        assert!(error.contains(&format!("flag provided but not defined: {flag}")), "{flag}: {error}");
+        assert!(error.contains(want), "{flag}: {error}");
     }
 }

@@ -72,6 +72,11 @@ impl Node {
         self.process.wait()
     }
 
+    /// Has it read its Corefile again.
+    pub(super) fn reload(&self) {
+        self.process.signal(Signal::SIGUSR1);
+    }
+
     /// What it has said so far.
     pub(super) fn log(&self) -> String {
         self.process.output()

@@ -14,7 +14,7 @@ use crate::trust::name::Role;
 use crate::trust::pem;
 
 /// The share of its life after which a certificate is renewed: twice as much is left to notice that it failed.
-const RENEW_AFTER: f64 = 1.0 / 3.0;
+pub(super) const RENEW_AFTER: f64 = 1.0 / 3.0;
 
 /// Makes an authority.
 pub(super) fn init(args: &InitArgs, now: i64) -> anyhow::Result<ExitCode> {

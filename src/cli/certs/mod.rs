@@ -5,6 +5,7 @@
 
 mod files;
 mod make;
+mod secrets;
 mod show;
 
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ Examples:
   outlast certs issue --ca ca --out hub hub      for hubs: hub/ca.crt, hub/tls.crt, hub/tls.key
   outlast certs issue --ca ca --out node node    for nodes, the same files
   outlast certs renew --ca ca --out node         anew if a third of its life is over
+  outlast certs secrets --kubeconfig ~/.kube/config  all of it as Secrets of a cluster
   outlast certs show node/tls.crt --ca ca/ca.crt who, until when, and whether it would be believed")]
 pub(super) enum Command {
     /// Make an authority
@@ -50,6 +52,8 @@ pub(super) enum Command {
     Issue(IssueArgs),
     /// Make a certificate anew when a third of its life is over
     Renew(RenewArgs),
+    /// Keep authority and certificates as Secrets of a cluster: make what is missing, renew what is due
+    Secrets(SecretsArgs),
     /// Say whose certificates these are and until when; exit status 1 if one would not be believed
     Show(ShowArgs),
 }
@@ -118,6 +122,55 @@ pub(super) struct RenewArgs {
     force: bool,
 }
 
+/// Of `secrets`.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Makes what is missing, and renews a certificate when a third of its life is over, when the authority is
+another one, or when it would not be believed. Fit for a Job: it may run again, and twice at once.
+
+The API server is that of the pod, unless --kubeconfig says otherwise. What it needs there: create on secrets, get and
+update on these three.
+
+Examples:
+  outlast certs secrets
+  outlast certs secrets --kubeconfig ~/.kube/config --namespace dns"
+)]
+pub(super) struct SecretsArgs {
+    /// The namespace of the Secrets
+    #[arg(long, value_name = "NAMESPACE", default_value = "kube-system", value_parser = object_name)]
+    namespace: String,
+    /// The Secret with the authority, ca.crt and ca.key: for nobody else's eyes
+    #[arg(long, value_name = "SECRET", default_value = "outlast-ca", value_parser = object_name)]
+    ca: String,
+    /// The Secret for hubs: ca.crt, tls.crt and tls.key
+    #[arg(long, value_name = "SECRET", default_value = "outlast-hub-tls", value_parser = object_name)]
+    hub: String,
+    /// The Secret for nodes, the same
+    #[arg(long, value_name = "SECRET", default_value = "outlast-node-tls", value_parser = object_name)]
+    node: String,
+    /// For how long certificates last
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=MAX_DAYS))]
+    days: u64,
+    /// For how long a new authority lasts
+    #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u64).range(1..=MAX_DAYS))]
+    ca_days: u64,
+    /// How the API server is reached, as kubectl has it
+    #[arg(long, env = "OUTLAST_CERTS_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+/// A name as Kubernetes has it (RFC 1123 subdomain): it becomes a part of a path.
+fn object_name(text: &str) -> Result<String, String> {
+    let fits = |label: &str| {
+        let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    match text.len() <= 253 && text.split('.').all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("write a name as Kubernetes has them: small letters, digits, '-' and '.'".to_owned()),
+    }
+}
+
 /// Of `show`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -157,6 +210,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Init(args) => make::init(&args, now),
         Command::Issue(args) => make::issue(&args, now),
         Command::Renew(args) => make::renew(&args, now),
+        Command::Secrets(args) => secrets::run(args, now),
         Command::Show(args) => show::show(&args, now),
     }
 }

@@ -25,6 +25,7 @@ use crate::ops::control::{self, AskError, Command as Order, HUB_SOCKET, NODE_SOC
   outlast ctl status                    what this process knows, how old it is, and what to do next
   outlast ctl status --json             the same for scripts
   outlast ctl ready && echo yes         exit status 0 or 1
+  outlast ctl alive                     the same, for what restarts a process that is stuck
   outlast ctl lookup web.shop.svc.cluster.local AAAA
   outlast ctl accept                    what the guard holds back is meant: at a hub for all its nodes
   outlast ctl freeze --for 2h           go on serving what is served now, whatever comes
@@ -34,7 +35,7 @@ use crate::ops::control::{self, AskError, Command as Order, HUB_SOCKET, NODE_SOC
   kubectl exec -n kube-system outlast-x7k2p -- outlast ctl status
 
 It needs neither the API server nor a network, only the process. It has to be run as root, or as the user that the
-process runs as. Exit status: 0 for success, 1 if the process is not ready, does not answer or cannot do it, 2 for
+process runs as. Exit status: 0 for success, 1 if the process is not ready or alive, does not answer or cannot do it, 2 for
 wrong usage.")]
 pub(super) struct Args {
     /// The socket [default: /run/outlast/node.sock or /run/outlast/hub.sock, whichever answers]
@@ -55,6 +56,8 @@ enum Command {
     Status,
     /// Whether it is ready; exit status 1 if it is not
     Ready,
+    /// Whether whoever answers gives signs of life, ready or not; exit status 1 if somebody does not
+    Alive,
     /// How it answers a question; exit status 1 for a failure such as SERVFAIL
     Lookup {
         /// The name
@@ -106,6 +109,7 @@ impl Command {
         match self {
             Self::Status => Order::Status,
             Self::Ready => Order::Ready,
+            Self::Alive => Order::Alive,
             Self::Lookup { name, kind } => Order::Lookup { name: name.clone(), kind: kind.clone() },
             Self::Accept(which) => Order::Accept { zone: zone(which) },
             Self::Freeze { for_, which } => Order::Freeze { for_s: seconds(for_), zone: zone(which) },
@@ -155,6 +159,7 @@ fn answered(args: &Args, reply: Value) -> anyhow::Result<ExitCode> {
     let (text, fine) = match &args.command {
         Command::Status => print::status(&read(reply)?),
         Command::Ready => print::ready(&read(reply)?),
+        Command::Alive => print::alive(&read(reply)?),
         Command::Lookup { .. } => print::lookup(&read(reply)?),
         Command::Generations(_) => print::generations(&read::<Vec<_>>(reply)?),
         Command::Accept(_) | Command::Freeze { .. } | Command::Thaw(_) | Command::Rollback { .. } => {

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use super::{advice, screen, words};
 use crate::cli::lookup;
 use crate::store::status::outcome::{GenerationStatus, LookupStatus, StoreOutcome};
-use crate::store::status::{Ready, Status};
+use crate::store::status::{Alive, Ready, Status};
 
 /// The status on one screen.
 pub(super) fn status(status: &Status) -> (String, bool) {
@@ -22,6 +22,16 @@ pub(super) fn ready(ready: &Ready) -> (String, bool) {
         Ready { pending, .. } => words::plain(&format!("not ready: waiting for {}", pending.join(", "))),
     };
     (text, ready.ready)
+}
+
+/// Alive or not.
+pub(super) fn alive(alive: &Alive) -> (String, bool) {
+    let text = match &alive.silent {
+        _ if alive.alive => "alive".to_owned(),
+        Some(silent) => words::plain(&format!("not alive: {silent}")),
+        None => "not alive".to_owned(),
+    };
+    (text, alive.alive)
 }
 
 /// An answer as dig prints it, and how old the data is that it is from.
@@ -123,6 +133,17 @@ web.shop.svc.cluster.local.\t30\tIN\tA\t10.0.0.1
             (Ready { shutting_down: true, ..Ready::default() }, "not ready: shutting down"),
         ] {
             assert_eq!(ready(&given), (text.to_owned(), given.ready));
+        }
+    }
+
+    #[test]
+    fn signs_of_life() {
+        let silent = "udp at 10.96.0.10:53 gives no sign of life for 5100 ms";
+        for (given, text) in [
+            (Alive { alive: true, silent: None }, "alive"),
+            (Alive { alive: false, silent: Some(silent.to_owned()) }, &format!("not alive: {silent}")),
+        ] {
+            assert_eq!(alive(&given), (text.to_owned(), given.alive));
         }
     }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::Counter;
 
+use super::host_variable;
 use super::kube_dns::{self, Broken, Found, KubeDns};
 use super::template::{self, Values};
 use crate::corefile::{self, Corefile, Error, LoadOptions, Position, ServerBlock, Warning};
@@ -42,6 +43,8 @@ pub(super) struct Place {
     pub(super) rendered: Option<PathBuf>,
     /// Port of blocks that name none, and of stub domains.
     pub(super) port: u16,
+    /// The addresses that pods ask, if they are known.
+    pub(super) local: Vec<IpAddr>,
 }
 
 /// A template and what it was rendered to.
@@ -141,7 +144,7 @@ impl Template {
 
     /// The configuration, and the text of it.
     fn render(&self, found: &Found) -> Result<(Corefile, String), Error> {
-        let Place { base, service, port, .. } = &self.place;
+        let Place { base, service, port, local, .. } = &self.place;
         let wrong = |line, why: String| Error::new(&position(base, line), why);
         let text = kube_dns::read_text(base).map_err(|e| wrong(0, format!("reading the template: {e}")))?;
         let text =
@@ -149,6 +152,7 @@ impl Template {
         let values = Values {
             cluster_dns: cluster_dns(service, |name| std::env::var(name).ok()),
             kube_dns: &found.kube_dns,
+            local,
         };
         let mut text = template::render(&text, &values).map_err(|e| wrong(e.line, e.why))?;
         let names = directive_names();
@@ -200,7 +204,7 @@ fn outside(blocks: &[ServerBlock], port: u16) -> Option<&ServerBlock> {
 
 /// The address of a service, as Kubernetes tells it the pods of its namespace; or why it is not known.
 fn cluster_dns(service: &str, env: impl Fn(&str) -> Option<String>) -> Result<IpAddr, String> {
-    let variable = format!("{}_SERVICE_HOST", service.replace('-', "_").to_uppercase());
+    let variable = host_variable(service);
     let Some(value) = env(&variable) else {
         return Err(format!(
             "the environment has no {variable}: this namespace had no Service {service} when the pod was made; make it \
@@ -247,6 +251,7 @@ mod tests {
                 service: "kube-dns".to_owned(),
                 rendered: Some(path("Corefile")),
                 port: 53,
+                local: Vec::new(),
             };
             let metrics = Metrics::new();
             let template = Arc::new(Template::new(place, &metrics));

@@ -10,6 +10,7 @@ mod kube_dns;
 pub(super) mod load;
 mod template;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub(super) const DEFAULT_BASE: &str = "/etc/coredns/Corefile.base";
 pub(super) const DEFAULT_METRICS: &str = "0.0.0.0:9353";
 
 /// The service whose address is the cluster's DNS if none is named.
-const SERVICE: &str = "kube-dns";
+pub(super) const SERVICE: &str = "kube-dns";
 
 /// Where the template is, and what it is rendered with.
 #[derive(clap::Args)]
@@ -52,7 +53,12 @@ impl TemplateArgs {
         self.base_corefile.is_some()
     }
 
-    /// The template, if there is one; it is rendered to `conf`, if that is said.
+    /// The Service that is the cluster's own DNS, if one is named.
+    pub(super) fn upstream_service(&self) -> Option<&str> {
+        self.upstream_service.as_deref()
+    }
+
+    /// The template, if there is one; it is rendered to `conf`, if that is said. Pods ask the `local` addresses.
     ///
     /// # Errors
     /// `conf` is no place for it.
@@ -60,6 +66,7 @@ impl TemplateArgs {
         &self,
         conf: Option<&Path>,
         port: u16,
+        local: &[IpAddr],
         metrics: &Metrics,
     ) -> Result<Option<Template>, String> {
         let Some(base) = &self.base_corefile else { return Ok(None) };
@@ -75,7 +82,13 @@ impl TemplateArgs {
             service: self.upstream_service.clone().unwrap_or_else(|| SERVICE.to_owned()),
             rendered: conf.map(Path::to_owned),
             port,
+            local: local.to_vec(),
         };
         Ok(Some(Template::new(place, metrics)))
     }
+}
+
+/// The variable of the environment that has the address of a Service of the pod's namespace.
+pub(super) fn host_variable(service: &str) -> String {
+    format!("{}_SERVICE_HOST", service.replace('-', "_").to_uppercase())
 }

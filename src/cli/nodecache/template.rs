@@ -18,12 +18,15 @@ const CLUSTER_DNS: &str = "__PILLAR__CLUSTER__DNS__";
 /// A further address to listen on; installers leave it, or fill in nothing, where there is none.
 const DNS_SERVER: &str = "__PILLAR__DNS__SERVER__";
 
+/// The addresses that pods ask; an installer's, and filled in by the process where they are known.
+const LOCAL_DNS: &str = "__PILLAR__LOCAL__DNS__";
+
 /// What every placeholder begins with.
 const PLACEHOLDER: &str = "__PILLAR__";
 
 /// Placeholders that are an installer's, and what it writes there.
 const INSTALLERS: [(&str, &str); 2] = [
-    ("__PILLAR__LOCAL__DNS__", "the addresses that pods ask, e.g. 169.254.20.10"),
+    (LOCAL_DNS, "the addresses that pods ask, e.g. 169.254.20.10"),
     ("__PILLAR__DNS__DOMAIN__", "the cluster's domain, e.g. cluster.local"),
 ];
 
@@ -46,6 +49,8 @@ pub(super) struct Values<'a> {
     pub(super) cluster_dns: Result<IpAddr, String>,
     /// What the ConfigMap says.
     pub(super) kube_dns: &'a KubeDns,
+    /// The addresses that pods ask, if they are known.
+    pub(super) local: &'a [IpAddr],
 }
 
 /// What is wrong with a template.
@@ -110,6 +115,12 @@ fn fill(code: String, upstreams: &str, values: &Values<'_>) -> Result<String, St
         return Ok(code);
     }
     let mut code = code.replace(UPSTREAM_SERVERS, upstreams).replace(DNS_SERVER, "");
+    if let Some(first) = values.local.first() {
+        // With a port behind it there is room for one.
+        code = code.replace(&format!("{LOCAL_DNS}:"), &format!("{}:", in_brackets(*first)));
+        let all: Vec<_> = values.local.iter().map(ToString::to_string).collect();
+        code = code.replace(LOCAL_DNS, &all.join(" "));
+    }
     if code.contains(CLUSTER_DNS) {
         let address = values.cluster_dns.as_ref().map_err(|why| format!("{CLUSTER_DNS}: {why}"))?;
         code = code.replace(CLUSTER_DNS, &address.to_string());
@@ -120,6 +131,14 @@ fn fill(code: String, upstreams: &str, values: &Values<'_>) -> Result<String, St
     }
     let word = code[at..].split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
     Err(format!("{word} is no placeholder that is known: {UPSTREAM_SERVERS} and {CLUSTER_DNS} are filled in"))
+}
+
+/// An address that a port follows.
+fn in_brackets(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
 }
 
 /// A line's words, and its comment with all that follows.
@@ -152,7 +171,7 @@ mod tests {
     fn rendered(base: &str, upstreams: &[&str]) -> Result<String, Wrong> {
         let kube_dns = kube_dns(&[], upstreams);
         let cluster_dns = Ok(IpAddr::from([10, 96, 87, 4]));
-        render(base, &Values { cluster_dns, kube_dns: &kube_dns })
+        render(base, &Values { cluster_dns, kube_dns: &kube_dns, local: &[] })
     }
 
     fn blocks(text: &str) -> Vec<String> {
@@ -249,13 +268,32 @@ mod tests {
             assert!(wrong.line == line && wrong.why.contains(want), "{base:?}: {wrong:?}");
         }
         let kube_dns = KubeDns::default();
-        let values = Values { cluster_dns: Err("no Service".to_owned()), kube_dns: &kube_dns };
+        let values = Values { cluster_dns: Err("no Service".to_owned()), kube_dns: &kube_dns, local: &[] };
         let wrong = render("\nforward . __PILLAR__CLUSTER__DNS__\n", &values).unwrap_err();
         assert_eq!(wrong, Wrong { line: 2, why: "__PILLAR__CLUSTER__DNS__: no Service".to_owned() });
         assert_eq!(
             render("# __PILLAR__CLUSTER__DNS__", &values).as_deref(),
             Ok("# __PILLAR__CLUSTER__DNS__")
         );
+    }
+
+    #[test]
+    fn addresses_that_an_installer_has_left_are_filled_in_where_they_are_known() {
+        const BASE: &str =
+            "bind __PILLAR__LOCAL__DNS__ __PILLAR__DNS__SERVER__\nhealth __PILLAR__LOCAL__DNS__:8080\n";
+        let kube_dns = KubeDns::default();
+        for (local, want) in [
+            (
+                &["169.254.20.10", "10.96.0.10"][..],
+                "bind 169.254.20.10 10.96.0.10 \nhealth 169.254.20.10:8080\n",
+            ),
+            (&["fd00:20::10"], "bind fd00:20::10 \nhealth [fd00:20::10]:8080\n"),
+        ] {
+            let local: Vec<_> = local.iter().map(|address| address.parse().unwrap()).collect();
+            let values =
+                Values { cluster_dns: Err("no Service".to_owned()), kube_dns: &kube_dns, local: &local };
+            assert_eq!(render(BASE, &values).as_deref(), Ok(want));
+        }
     }
 
     /// Installers' templates, and what their caches are known to serve.
@@ -308,7 +346,7 @@ mod tests {
             let base =
                 case.installed.iter().fold(case.base.to_owned(), |text, (from, to)| text.replace(from, to));
             let kube_dns = kube_dns(case.stub_domains, &[]);
-            let values = Values { cluster_dns: Ok(case.cluster_dns.into()), kube_dns: &kube_dns };
+            let values = Values { cluster_dns: Ok(case.cluster_dns.into()), kube_dns: &kube_dns, local: &[] };
             let text = render(&base, &values).unwrap_or_else(|e| panic!("{}: {e:?}", case.name));
             assert_eq!(text.lines().count(), base.lines().count(), "{}", case.name);
             // node-cache watches nothing of a stub domain.

@@ -12,6 +12,7 @@ use hickory_server::net::xfer::Protocol;
 
 use super::shown::Shown;
 use crate::node::gate::{self, Gate};
+use crate::node::query::Query;
 use crate::node::reply::Reply;
 use crate::node::router::Router;
 use crate::ops::rcode;
@@ -54,6 +55,15 @@ pub async fn answer(shown: &Shown, name: &str, kind: &str) -> anyhow::Result<Loo
 /// # Errors
 /// A question that a server would not take.
 pub async fn ask(router: &Arc<Router>, name: &Name, kind: RecordType) -> anyhow::Result<Option<Reply>> {
+    let query = query(router, name, kind)?;
+    Ok(router.answer(&query).await)
+}
+
+/// The query of a client on this machine.
+///
+/// # Errors
+/// A question that a server would not take.
+pub fn query(router: &Arc<Router>, name: &Name, kind: RecordType) -> anyhow::Result<Arc<Query>> {
     let mut question = Question::query(name.clone(), kind);
     question.set_query_class(DNSClass::IN);
     let mut message = Message::query();
@@ -61,7 +71,7 @@ pub async fn ask(router: &Arc<Router>, name: &Name, kind: RecordType) -> anyhow:
     message.add_query(question);
     // TCP, so that nothing is left out.
     match gate::judge(&message.to_vec()?, CLIENT, CLIENT, Protocol::Tcp, router) {
-        Gate::Pass(query) => Ok(router.answer(&query).await),
+        Gate::Pass(query) => Ok(query),
         Gate::Refuse(_) | Gate::Reply(_) | Gate::Silence => bail!("a server would not take this question"),
     }
 }

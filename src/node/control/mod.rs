@@ -17,12 +17,14 @@ use tokio::runtime::Handle;
 
 use self::shown::Shown;
 use crate::ops::clock::WallClock;
+use crate::ops::control::section::Tells;
 use crate::ops::control::{Command, Handler, Refusal, value};
 use crate::ops::metrics::BuildInfo;
+use crate::ops::pulse::{Pulses, STUCK};
 use crate::ops::readiness::Readiness;
 use crate::source::SourceConfig;
 use crate::store::orders;
-use crate::store::status::{Certificate, Ready, Role, Status};
+use crate::store::status::{Alive, Certificate, Ready, Role, Status};
 use crate::trust::config::TrustConfig;
 use crate::trust::validity::{self, Validity};
 
@@ -36,10 +38,14 @@ pub struct NodeControl {
     shown: Arc<ArcSwap<Shown>>,
     /// What `/ready` says.
     readiness: Readiness,
+    /// Signs of life of whoever answers.
+    pulses: Pulses,
     /// Where queries are answered.
     data: Handle,
     /// The time that certificates are judged by.
     clock: Arc<WallClock>,
+    /// What else there is to say, in this order.
+    tells: Vec<Arc<dyn Tells>>,
 }
 
 impl NodeControl {
@@ -48,10 +54,18 @@ impl NodeControl {
         name: String,
         shown: Arc<ArcSwap<Shown>>,
         readiness: Readiness,
+        pulses: Pulses,
         data: Handle,
         clock: Arc<WallClock>,
     ) -> Self {
-        Self { name, began: Instant::now(), shown, readiness, data, clock }
+        Self { name, began: Instant::now(), shown, readiness, pulses, data, clock, tells: Vec::new() }
+    }
+
+    /// What else has something to say.
+    #[must_use]
+    pub fn telling(mut self, tells: impl IntoIterator<Item = Arc<dyn Tells>>) -> Self {
+        self.tells.extend(tells);
+        self
     }
 
     /// Everything.
@@ -68,7 +82,7 @@ impl NodeControl {
             listening: shown.sites.iter().map(|(identity, at)| format!("{identity} at {at}")).collect(),
             stores,
             certificate: certificate(&shown, &self.clock).await,
-            sections: Vec::new(),
+            sections: self.tells.iter().map(|tells| tells.section()).collect(),
         }
     }
 }
@@ -79,6 +93,7 @@ impl Handler for NodeControl {
         match command {
             Command::Status => value(&self.status().await),
             Command::Ready => value(&Ready::from(self.readiness.state())),
+            Command::Alive => value(&Alive::from(self.pulses.silent(STUCK))),
             Command::Lookup { name, kind } => {
                 // By the threads that answer, whose connections and timers the plugins use.
                 let shown = self.shown.load_full();

@@ -256,6 +256,12 @@ pub fn answer<'r>(
         if !gate::is_heard(datagram) {
             return (Outcome::Silence, None);
         }
+        if let Some(reply) = gate::not_implemented(datagram)
+            && let Some(place) = buffer.first_chunk_mut()
+        {
+            *place = reply;
+            return (Outcome::Reply { len: reply.len(), seen: None }, None);
+        }
         let lane = |first: &First| router.lane(&first.name).map(|lane| lane.has_at_hand(&first.name));
         let at_hand = First::read(datagram).as_ref().and_then(lane).unwrap_or_default();
         return (Outcome::General { at_hand }, None);

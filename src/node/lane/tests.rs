@@ -60,6 +60,23 @@ fn questions_whose_answers_are_at_hand_go_ahead() {
 }
 
 #[test]
+fn who_only_asks_whether_somebody_is_there_hears_it_at_once() {
+    let status = [0x12, 0x34, 2 << 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let longer = [&status[..], b"whatever"].concat();
+    for (name, datagram) in [("a header alone", &status[..]), ("with something behind it", &longer)] {
+        let (router, mut worker) = (router(plugins(HOSTS).unwrap()), Worker::new(Metrics::new().shard()));
+        let mut buffer = [0; 4096];
+        let (outcome, counted) = answer(&router, datagram, CLIENT, &mut worker, &mut buffer);
+        assert!(matches!(outcome, Outcome::Reply { len: 12, seen: None }), "{name}");
+        assert!(counted.is_none(), "{name}: probes are no queries");
+        assert_eq!(buffer[..4], [0x12, 0x34, 0x90, 4], "{name}: NOTIMP");
+    }
+    // A notification is somebody's.
+    let notify = [0x12, 0x34, 4 << 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert!(matches!(outcome(HOSTS, &notify), Outcome::General { .. }));
+}
+
+#[test]
 fn what_is_no_query_goes_nowhere() {
     let mut reply = Query::a("www.example.org.").bytes();
     reply[2] |= 0x80;

@@ -4,8 +4,11 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 
+use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
+use nix::unistd::geteuid;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel keeps until they are accepted.
@@ -14,6 +17,9 @@ pub(super) const BACKLOG: i32 = 1024;
 /// Receive buffer of a UDP socket in bytes: bursts of some thousand queries survive a pause of the process.
 /// The kernel caps it at net.core.rmem_max.
 const UDP_BUFFER: usize = 1 << 20;
+
+/// The instruction of classic BPF that ends a program with a constant (`BPF_RET | BPF_K`).
+const RETURN: u16 = 0x06;
 
 /// Ports that are tried where the kernel may choose one.
 const PORT_TRIES: usize = 16;
@@ -30,16 +36,27 @@ pub struct BindError {
     why: io::Error,
 }
 
-fn hint(error: &io::Error) -> &'static str {
+impl BindError {
+    /// Whether somebody else listens there.
+    pub fn is_in_use(&self) -> bool {
+        self.why.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+fn hint(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another server holds it: stop that one, or choose another port with -dns.port or `bind`"
-        }
-        io::ErrorKind::AddrNotAvailable => "; no interface has this address: see `bind`",
+        // The kernel lets no user take packets of another one's, so that this is no way to share a port either.
+        io::ErrorKind::AddrInUse => format!(
+            "; another server holds it: stop that one, or choose another port with -dns.port or `bind`; if it is the \
+             process before this one, run both as the same user: SO_REUSEPORT shares a port within one uid, and this \
+             one's is {}",
+            geteuid()
+        ),
+        io::ErrorKind::AddrNotAvailable => "; no interface has this address: see `bind`".to_owned(),
         io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another with -dns.port"
+            "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another with -dns.port".to_owned()
         }
-        _ => "",
+        _ => String::new(),
     }
 }
 
@@ -106,7 +123,23 @@ fn open_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     prepare(&socket, address)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    // A process that has left has led connections to its successor: that is not to be the next one for good. Best effort.
+    let _ = steer(&socket, EVERYBODY);
     Ok(socket.into())
+}
+
+/// More than there can be listeners: the kernel spreads connections over all of them.
+const EVERYBODY: u32 = u32::MAX;
+
+/// Has the kernel give new connections to the `nth` of the listeners that share an address, in the order in which they
+/// began to listen (`SO_ATTACH_REUSEPORT_CBPF`, socket(7)). Where there are not so many it spreads them as ever.
+///
+/// # Errors
+/// A kernel without it.
+pub(super) fn steer(listener: &impl AsFd, nth: u32) -> io::Result<()> {
+    let mut instructions = [libc::sock_filter { code: RETURN, jt: 0, jf: 0, k: nth }];
+    let program = libc::sock_fprog { len: 1, filter: instructions.as_mut_ptr() };
+    setsockopt(listener, sockopt::AttachReusePortCbpf, &program).map_err(io::Error::from)
 }
 
 fn open_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
@@ -133,4 +166,34 @@ fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
         socket.set_only_v6(true)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// So many that chance gives none of two listeners all of them.
+    const CONNECTIONS: usize = 64;
+
+    #[test]
+    fn what_a_process_that_left_led_away_is_not_all_given_to_the_next_one() {
+        let first = open_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = first.local_addr().unwrap();
+        let connect = || TcpStream::connect(address).unwrap();
+        let accepted =
+            |listener: &std::net::TcpListener| std::iter::from_fn(|| listener.accept().ok()).count();
+        // To its successor, which would be the second.
+        steer(&first, 1).unwrap();
+        let _open: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
+        assert_eq!(accepted(&first), CONNECTIONS, "there is nobody else");
+        let second = open_tcp(address).unwrap();
+        let _open: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
+        let counts = (accepted(&first), accepted(&second));
+        assert!(counts.0 > 0 && counts.1 > 0 && counts.0 + counts.1 == CONNECTIONS, "{counts:?}");
+        steer(&first, 1).unwrap();
+        let _open: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
+        assert_eq!((accepted(&first), accepted(&second)), (0, CONNECTIONS));
+    }
 }

@@ -14,6 +14,7 @@
 //! * A listener that is told to stop takes nothing new, and ends once all that it took has its answer: nobody else has
 //!   to be waited for.
 //! * A client that stops reading or drips its message loses its connection, not a slot for ever.
+//! * What runs gives a sign of life at least every [`BEAT`], with and without traffic.
 
 pub mod bind;
 mod places;
@@ -43,11 +44,15 @@ use super::query::Query;
 use super::reply;
 use super::router::Router;
 use crate::ops::metrics::Metrics;
+use crate::ops::pulse::Pulses;
 use crate::ops::shards::Shard;
 
 /// Connections of one listening socket at one time: memory stays bounded (about 20 kB a connection). One more takes the
 /// place of an idle one; where none is idle it is closed at once, and its client will ask again.
 pub const MAX_CONNECTIONS: usize = 1024;
+
+/// How often a listener gives a sign of life while nothing comes.
+pub const BEAT: Duration = Duration::from_millis(50);
 
 /// What bounds the listeners' memory.
 #[derive(Clone, Copy, Debug)]
@@ -150,6 +155,8 @@ pub struct Shared {
     crowded_by_client: Counter,
     /// Where threads count.
     metrics: Arc<Metrics>,
+    /// Who is alive.
+    pulses: Pulses,
 }
 
 impl Shared {
@@ -172,7 +179,13 @@ impl Shared {
             crowded_by_client: metrics
                 .counter("outlast_overload_total", &[("limit", "udp_queue_per_client")]),
             metrics: metrics.clone(),
+            pulses: Pulses::default(),
         })
+    }
+
+    /// Signs of life of all listeners that are running.
+    pub const fn pulses(&self) -> &Pulses {
+        &self.pulses
     }
 
     /// Where a thread counts.
@@ -262,6 +275,61 @@ fn contained<T>(router: &Router, work: impl FnOnce() -> T) -> Option<T> {
         tracing::error!("a packet's handling panicked");
     }
     done.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::fixture::{Scripted, live};
+    use super::tcp::TcpListener;
+    use super::udp::UdpListener;
+    use super::*;
+    use crate::ops::pulse::{Part, Silent};
+
+    /// How long something may take: only a failure waits for it.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// How old a sign of life may be before it counts as none: much, where many tests share a processor.
+    const OLD: Duration = Duration::from_secs(5);
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn listeners_give_signs_of_life_from_their_start_to_their_end() {
+        let metrics = Arc::new(Metrics::new());
+        let shared = Shared::new(&metrics);
+        let sockets = bind::open("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let (place, serving) =
+            (sockets.address, live(&metrics, Arc::<Scripted>::default(), Timeouts::default()));
+        let missing = |part| Some(Silent { place, part, since: None });
+        let silent = || shared.pulses().silent_at(OLD, &[place]);
+        let until = async |want: Option<Silent>| {
+            let reached = async {
+                while silent() != want {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            assert!(tokio::time::timeout(PATIENCE, reached).await.is_ok(), "{:?}, not {want:?}", silent());
+        };
+        let udp = sockets.udp.into_iter().next().unwrap();
+        let udp = UdpListener::new(udp, place, serving.clone(), shared.clone()).unwrap();
+        let tcp = TcpListener::new(sockets.tcp, place, serving, shared.clone()).unwrap();
+        assert_eq!(silent(), missing(Part::Udp), "bound, and nobody reads yet");
+        let (stop_udp, stop_tcp) = (CancellationToken::new(), CancellationToken::new());
+        let running = tokio::spawn(udp.run(stop_udp.clone()));
+        until(missing(Part::Tcp)).await;
+        let accepting = tokio::spawn(tcp.run(stop_tcp.clone()));
+        until(None).await;
+        // Without any traffic.
+        tokio::time::sleep(BEAT * 4).await;
+        let limit = Duration::from_secs(60);
+        assert_eq!(shared.pulses().silent(limit), None);
+        stop_tcp.cancel();
+        accepting.await.unwrap();
+        assert_eq!(silent(), missing(Part::Tcp), "it has ended");
+        stop_udp.cancel();
+        running.await.unwrap();
+        assert_eq!(silent(), missing(Part::Udp));
+    }
 }
 
 /// What the tests of both transports start: a plugin that does as the name says.

@@ -10,7 +10,7 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +20,25 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::places::{Entered, Limit, Place, Places};
 use super::waiting::Begun;
-use super::{Live, Received, Shared, Timeouts, bind, receive};
+use super::{BEAT, Live, Received, Shared, Timeouts, bind, receive};
+use crate::ops::pulse::Part;
 
 /// Queries of one connection that may be at work at one time; the next is not read before one is answered.
 const MAX_PIPELINED: usize = 32;
 
 /// After a failed accept (no descriptors left, say): the cause does not go away by itself.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection to ourselves may take; one that goes elsewhere need not come to anything.
+const KNOCK: Duration = Duration::from_millis(20);
+
+/// How long handshakes that are under way are given: on a node they take less.
+const HANDSHAKE: Duration = Duration::from_millis(2);
 
 /// How long a connection is listened to after its listener has stopped: a query that was sent before the client could
 /// hear of it is still answered.
@@ -63,27 +70,69 @@ impl TcpListener {
     /// Accepts until `stop`; connections then finish the queries that they have read.
     pub async fn run(self, stop: CancellationToken) {
         let slots = Slots::new(self.shared.limits.connections, self.shared.limits.firm);
+        let pulse = self.shared.pulses().register(self.address, Part::Tcp);
+        let mut beats = interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            pulse.beat();
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 accepted = self.socket.accept() => accepted,
+                _ = beats.tick() => continue,
             };
             match accepted {
                 Ok((stream, peer)) => self.take(stream, peer, &slots, &stop),
                 Err(error) => {
                     tracing::warn!(%error, address = %self.address, "accepting a connection failed");
+                    pulse.beat();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+        // From here on nobody may rely on it.
+        drop(pulse);
+        self.lead_away(&slots, &stop).await;
         // Those that the kernel has accepted already would be reset.
-        for _ in 0..bind::BACKLOG {
-            let Ok((stream, peer)) = self.accept_waiting() else { break };
-            self.take(stream, peer, &slots, &stop);
-        }
+        self.take_waiting(&slots, &stop, None);
         drop(self.socket);
         slots.all_free().await;
+    }
+
+    /// Has another process of this node that listens here get all connections from now on: those whose handshakes are
+    /// under way when a socket closes are reset. Best effort: without another one nothing changes.
+    ///
+    /// Which of the two the kernel knows as which is not to be learned from it. A connection of our own tells: where it
+    /// comes to us, the next one is somebody else.
+    async fn lead_away(&self, slots: &Slots, stop: &CancellationToken) {
+        for nth in [1, 0] {
+            if let Err(error) = bind::steer(&self.socket, nth) {
+                tracing::debug!(%error, address = %self.address, "leading connections to another process");
+                return;
+            }
+            let knocks = timeout(KNOCK, TcpStream::connect(reachable(self.address))).await;
+            // What was begun before is done, and is here or there.
+            tokio::time::sleep(HANDSHAKE).await;
+            let own = knocks.ok().and_then(Result::ok);
+            let from = own.as_ref().and_then(|stream| stream.local_addr().ok());
+            if !self.take_waiting(slots, stop, from) {
+                return;
+            }
+        }
+    }
+
+    /// Serves the connections that the kernel has; whether one of them came from `own`, which is closed instead.
+    fn take_waiting(&self, slots: &Slots, stop: &CancellationToken, own: Option<SocketAddr>) -> bool {
+        let mut found = false;
+        for _ in 0..bind::BACKLOG {
+            let Ok((stream, peer)) = self.accept_waiting() else { break };
+            if own == Some(peer) {
+                found = true;
+            } else {
+                self.take(stream, peer, slots, stop);
+            }
+        }
+        found
     }
 
     /// A connection that the kernel has, if there is one; asked directly, for the runtime may not have heard of it.
@@ -131,6 +180,16 @@ impl TcpListener {
             }
         });
     }
+}
+
+/// Where a process reaches its own listener.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// The connections of a socket: so many are open, and at most as many again that had to go are on their way out.
@@ -334,7 +393,7 @@ async fn write_all<W: AsyncWrite + Unpin>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use hickory_proto::op::ResponseCode;
     use socket2::{Domain, Socket, Type};
@@ -354,6 +413,9 @@ mod tests {
 
     /// Socket buffers that a few replies fill, in bytes.
     const SMALL_BUFFER: usize = 4096;
+
+    /// Connections that a client begins at once.
+    const BURST: usize = 50;
 
     /// No limit that a test waits for.
     const PATIENT: Timeouts = Timeouts { first: LONG, idle: LONG, message: LONG, write: LONG, queries: None };
@@ -466,6 +528,80 @@ mod tests {
             }
             let took = closed(&mut stream).await;
             assert!(took >= SHORT / 2, "{name}: after {took:?}");
+        }
+    }
+
+    /// A listener beside others of an address.
+    fn beside(address: SocketAddr) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+        let metrics = Arc::new(Metrics::new());
+        let bind::Sockets { address, tcp, .. } = bind::open_stream(address).unwrap();
+        let live = live(&metrics, Arc::new(Scripted::default()), PATIENT);
+        let shared = Shared::with_limits(&metrics, Limits::default());
+        let listener = TcpListener::new(tcp, address, live, shared).unwrap();
+        let stop = CancellationToken::new();
+        (address, stop.clone(), tokio::spawn(listener.run(stop)))
+    }
+
+    /// Asks over new connections until told to stop, many of which are begun at once: how many were answered, and what
+    /// went wrong.
+    fn ask_all_the_time(server: SocketAddr, stop: &AtomicBool) -> (usize, Vec<io::Error>) {
+        use std::io::{Read, Write};
+        // At once: a listener that leaves does not wait for long for a client that says nothing.
+        let ask = || {
+            let mut stream = std::net::TcpStream::connect(server)?;
+            stream.write_all(&framed(&Query::a("x.")))?;
+            Ok(stream)
+        };
+        let hear = |mut stream: std::net::TcpStream| {
+            let mut len = [0; 2];
+            stream.read_exact(&mut len)?;
+            stream.read_exact(&mut vec![0; usize::from(u16::from_be_bytes(len))])
+        };
+        let (mut answered, mut failed) = (0, Vec::new());
+        while !stop.load(Ordering::Relaxed) {
+            let burst: Vec<io::Result<_>> = (0..BURST).map(|_| ask()).collect();
+            for stream in burst {
+                match stream.and_then(hear) {
+                    Ok(()) => answered += 1,
+                    Err(error) => failed.push(error),
+                }
+            }
+        }
+        (answered, failed)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_connection_is_reset_when_one_of_two_listeners_leaves() {
+        for (name, oldest_leaves) in [("the older one", true), ("the younger one", false)] {
+            let (server, mut stop, mut running) = beside(([127, 0, 0, 1], 0).into());
+            let enough = Arc::new(AtomicBool::new(false));
+            let clients: Vec<_> = (0..4)
+                .map(|_| {
+                    let enough = enough.clone();
+                    std::thread::spawn(move || ask_all_the_time(server, &enough))
+                })
+                .collect();
+            for _ in 0..30 {
+                let (_, mut newer, mut newer_running) = beside(server);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                if oldest_leaves {
+                    std::mem::swap(&mut stop, &mut newer);
+                    std::mem::swap(&mut running, &mut newer_running);
+                }
+                newer.cancel();
+                newer_running.await.unwrap();
+            }
+            enough.store(true, Ordering::Relaxed);
+            let (mut answered, mut failed) = (0, Vec::new());
+            for client in clients {
+                let (more, errors) = client.join().unwrap();
+                answered += more;
+                failed.extend(errors);
+            }
+            println!("{name} leaves, 30 times: {answered} connections answered, {} not", failed.len());
+            assert!(failed.is_empty() && answered > 500, "{name}: {answered} answered, {failed:?}");
+            stop.cancel();
+            running.await.unwrap();
         }
     }
 

@@ -22,6 +22,7 @@ use crate::ops::clock::WallClock;
 use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
+use crate::ops::ownership::Ownership;
 use crate::snapshot::disk::RealDisk;
 use crate::snapshot::schedule::DEFAULT_INTERVAL;
 use crate::store::Store as ZoneStore;
@@ -37,6 +38,8 @@ pub(super) struct Caches {
     leaving: Vec<LiveCache>,
     /// Where snapshots are, if flags say it.
     overrides: Overrides,
+    /// Whether folders are ours to write to.
+    ownership: Ownership,
     /// What is measured.
     metrics: Arc<Metrics>,
     /// Unix time.
@@ -75,6 +78,7 @@ impl Caches {
             live: Vec::new(),
             leaving: Vec::new(),
             overrides: environment.overrides.clone(),
+            ownership: environment.ownership.clone(),
             metrics: environment.metrics.clone(),
             clock: environment.clock.clone(),
             jitter: Jitter::for_process(),
@@ -111,8 +115,10 @@ impl Caches {
     /// The same for one of them, to be done on any thread.
     fn loading(&self, (config, store): Wanted) -> impl FnOnce() -> CacheKeeper + Send + 'static {
         let (metrics, clock, jitter) = (self.metrics.clone(), self.clock.clone(), self.jitter.fork());
+        let ownership = self.ownership.clone();
         move || {
-            let mut keeper = CacheKeeper::open(config, store, Arc::new(RealDisk), clock, jitter, &metrics);
+            let keeper = CacheKeeper::open(config, store, Arc::new(RealDisk), clock, jitter, &metrics);
+            let mut keeper = keeper.sharing(ownership);
             keeper.load();
             keeper
         }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::caches::Caches;
@@ -27,9 +28,11 @@ use self::selections::Selection;
 use self::sites::Sites;
 use self::stores::Stores;
 use super::carried::Carried;
+use super::cluster_dns::{self, ClusterDns, Sought};
 use super::control::NodeControl;
 use super::control::shown::Shown;
 use super::listen::Live;
+use super::selfcheck;
 use super::setup::{Environment, Plan, Process, ReloadEvery};
 use super::task::{Scope, Start};
 use crate::ops::admin::{Admin, Face};
@@ -37,6 +40,7 @@ use crate::ops::clock::WallClock;
 use crate::ops::dns_metrics::{PluginUse, set_plugins_enabled};
 use crate::ops::drain::Drain;
 use crate::ops::metrics::Metrics;
+use crate::ops::pulse::Pulses;
 use crate::ops::readiness::Readiness;
 
 /// A node whose sockets are bound and answer.
@@ -126,14 +130,16 @@ pub fn start(
     let mut stores = Stores::new(environment, readiness.clone(), drain, control);
     let mut caches = Caches::new(environment, drain, control);
     let mut sites = Sites::new(metrics, drain);
-    let mut admin = Admin::new(readiness.clone(), metrics.clone(), drain, control);
+    let admin = Admin::new(readiness.clone(), metrics.clone(), drain, control);
+    let mut admin = admin.sharing(environment.ownership.clone());
 
     // Invariant: answers come from the disk before there is any network.
     let kept = caches.boot(caches.wanted(&process.caches, &process.stores));
     let wanted = std::mem::take(&mut process.stores);
     let booted = wanted.into_iter().map(|(config, store)| stores.boot(config, store)).collect();
-    let prepared = sites.prepare(servers)?;
     let faces = admin.prepare(&process.faces)?;
+    // Last: the kernel gives packets to a new socket of a shared address at once, and closing it would lose them.
+    let prepared = sites.prepare(servers)?;
     sites.apply(prepared);
     admin.apply(faces);
     stores.begin_all(booted)?;
@@ -162,6 +168,7 @@ pub fn start(
         clock: environment.clock.clone(),
     };
     running.taken_over(process, &enabled);
+    running.check_answers();
     Ok(running)
 }
 
@@ -247,12 +254,37 @@ impl Running {
         self.carried.commit();
     }
 
+    /// Is ready only once it answers as the data says that it was started with.
+    fn check_answers(&self) {
+        if selfcheck::is_needed(&self.shown.load()) {
+            let part = self.readiness.register(selfcheck::PART);
+            self.data.spawn(selfcheck::run(self.shown.clone(), part, self.drain.draining().clone()));
+        }
+    }
+
     /// Ends what the configuration before did beside the queries, and begins this one's.
     fn begin(&mut self, tasks: Vec<Start>, listeners: Vec<(String, SocketAddr)>) {
         let stop = self.drain.draining().child_token();
         std::mem::replace(&mut self.tasks, stop.clone()).cancel();
         let scope = Scope { stop, listeners };
         tasks.into_iter().for_each(|start| start(&scope));
+    }
+
+    /// Looks on `control` for the cluster's own DNS in all data that there is, whatever is reloaded, until nobody listens.
+    pub fn follow_cluster_dns(&self, sought: Sought, control: &Handle) -> watch::Receiver<Arc<ClusterDns>> {
+        let (say, found) = watch::channel(Arc::default());
+        control.spawn(cluster_dns::follow(self.shown.clone(), sought, say));
+        found
+    }
+
+    /// Whether everything is ready.
+    pub const fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Signs of life of all listeners, also of those that a reload begins.
+    pub fn pulses(&self) -> &Pulses {
+        self.sites.pulses()
     }
 
     /// Who answers at each address, each once, in the order of the plan.
@@ -268,7 +300,8 @@ impl Running {
     /// What carries out an operator's commands, whatever is reloaded meanwhile.
     pub fn control(&self) -> NodeControl {
         let (shown, readiness) = (self.shown.clone(), self.readiness.clone());
-        NodeControl::new(self.name.clone(), shown, readiness, self.data.clone(), self.clock.clone())
+        let (pulses, data) = (self.pulses().clone(), self.data.clone());
+        NodeControl::new(self.name.clone(), shown, readiness, pulses, data, self.clock.clone())
     }
 
     /// Stops the sources and waits until the last snapshots are written.

@@ -23,6 +23,7 @@ use crate::ops::catalogue;
 use crate::ops::dns_metrics::ServerMetrics;
 use crate::ops::drain::Drain;
 use crate::ops::metrics::Metrics;
+use crate::ops::pulse::Pulses;
 
 /// What is spoken at which address of the Corefile.
 type Place = (Scheme, SocketAddr);
@@ -86,6 +87,11 @@ impl Sites {
             metrics: metrics.clone(),
             drain: drain.clone(),
         }
+    }
+
+    /// Signs of life of all listeners.
+    pub(super) fn pulses(&self) -> &Pulses {
+        self.shared.pulses()
     }
 
     /// Binds what is new. Has to be called within the runtime that answers.

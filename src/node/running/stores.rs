@@ -24,6 +24,7 @@ use crate::ops::clock::WallClock;
 use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
+use crate::ops::ownership::Ownership;
 use crate::ops::readiness::{Membership, Readiness};
 use crate::snapshot::disk::RealDisk;
 use crate::source::hub::Means;
@@ -46,6 +47,8 @@ const FILL_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Stores {
     /// Those that are kept up to date.
     live: Vec<LiveStore>,
+    /// Whether folders are ours to write to.
+    ownership: Ownership,
     /// What is measured.
     metrics: Arc<Metrics>,
     /// Unix time.
@@ -119,6 +122,7 @@ impl Stores {
     ) -> Self {
         Self {
             live: Vec::new(),
+            ownership: environment.ownership.clone(),
             metrics: environment.metrics.clone(),
             clock: environment.clock.clone(),
             jitter: Jitter::for_process(),
@@ -138,11 +142,12 @@ impl Stores {
         let handle = self.readiness.register(kubernetes::NAME);
         let membership = handle.membership();
         // Until the configuration is taken over nobody waits for it.
-        membership.count(false);
+        membership.put_off();
         let (metrics, clock, jitter) = (self.metrics.clone(), self.clock.clone(), self.jitter.fork());
+        let ownership = self.ownership.clone();
         move || {
             let guard = guard(&config, jitter.fork());
-            let keeper = keeper(&config, &clock, jitter, &metrics);
+            let keeper = keeper(&config, &clock, jitter, &metrics).map(|keeper| keeper.sharing(ownership));
             let writer = Writer::new(store.clone(), keeper, config.wanted, config.limits, clock, &metrics);
             let mut writer = writer.with_readiness(handle);
             writer.guards(guard);
@@ -200,7 +205,8 @@ impl Stores {
 
     /// What a source of hubs needs beside its configuration.
     fn means(&self, config: &StoreConfig) -> Means {
-        let memory = config.snapshot.as_ref().map(|folder| HubMemory::new(folder, Arc::new(RealDisk)));
+        let memory = |folder: &PathBuf| HubMemory::new(folder, Arc::new(RealDisk), self.ownership.clone());
+        let memory = config.snapshot.as_ref().map(memory);
         Means { memory: memory.map(|memory| Arc::new(memory) as Arc<dyn Memory>), clock: self.clock.clone() }
     }
 

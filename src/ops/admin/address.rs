@@ -41,6 +41,13 @@ pub struct BindError {
     advice: &'static str,
 }
 
+impl BindError {
+    /// Whether somebody else listens there.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.why.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
 impl FromStr for ListenAddress {
     type Err = ParseAddressError;
 
@@ -96,6 +103,11 @@ impl ListenAddress {
             bound
         });
         bound.map_err(|why| BindError { plugin, address: self.clone(), advice: advice(&why), why })
+    }
+
+    /// Where it will be served, before that is known better.
+    pub(super) fn expected(&self) -> SocketAddr {
+        SocketAddr::new(self.ip.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), self.port)
     }
 
     fn try_bind(&self, shared: bool) -> io::Result<(TcpListener, SocketAddr)> {

@@ -9,10 +9,13 @@
 //! Invariants:
 //!
 //! * `/health` looks at nothing but itself: a cluster that loses its control plane must not restart its DNS.
+//! * An address that another Outlast of the node still serves is no reason not to start: it is awaited, and served as soon
+//!   as that one is gone. They are never shared: a probe of one process must not be answered by the other.
 //! * Connections cannot be used up: each carries one request within its deadline, and over the limit the oldest
 //!   one is cut. The prober that decides over our life is thus always heard.
 
 mod address;
+mod awaited;
 mod probe;
 mod serve;
 
@@ -20,7 +23,7 @@ pub use address::{BindError, ListenAddress, ParseAddressError};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -34,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use super::drain::Drain;
 use super::exposition;
 use super::metrics::Metrics;
+use super::ownership::Ownership;
 use super::readiness::{Readiness, State};
 
 /// What can be served.
@@ -88,6 +92,8 @@ pub struct Admin {
     metrics: Arc<Metrics>,
     /// Says when the end begins, and waits for the listeners.
     drain: Drain,
+    /// Whether another process may hold an address for a while.
+    ownership: Ownership,
     /// Where all of it runs.
     runtime: Handle,
 }
@@ -96,10 +102,10 @@ pub struct Admin {
 struct Listener {
     /// As it is configured.
     address: ListenAddress,
-    /// The socket, which is its task's.
-    socket: Weak<TcpListener>,
-    /// Its address, with the port that the system chose for port 0.
-    local: SocketAddr,
+    /// The socket, once there is one.
+    served: Arc<OnceLock<Served>>,
+    /// Cancelled once there is.
+    begun: CancellationToken,
     /// Each once.
     faces: Vec<Face>,
     /// What is answered, by path.
@@ -108,11 +114,29 @@ struct Listener {
     stop: CancellationToken,
 }
 
+/// A socket that is served.
+struct Served {
+    /// The socket, which is its task's.
+    socket: Weak<TcpListener>,
+    /// Its address, with the port that the system chose for port 0.
+    local: SocketAddr,
+}
+
+/// How an address comes to be served.
+enum Socket {
+    /// It is already.
+    There,
+    /// By this socket, at this address.
+    Bound(TcpListener, SocketAddr),
+    /// Once another Outlast of the node has left it.
+    Awaited,
+}
+
 /// What a configuration wants, with the addresses that are new bound already. Nothing is served there before
 /// [`Admin::apply`]; dropped, it leaves everything as it was.
 pub struct Prepared {
-    /// Every address with its faces, and the socket where it is new.
-    wanted: Vec<(ListenAddress, Vec<Face>, Option<Bound>)>,
+    /// Every address with its faces, and how it comes to be served.
+    wanted: Vec<(ListenAddress, Vec<Face>, Socket)>,
 }
 
 /// A socket, and its address with the port that the system chose for port 0.
@@ -129,14 +153,21 @@ impl Admin {
             draining.cancelled().await;
             ready.shut_down();
         }));
-        let (drain, runtime) = (drain.clone(), runtime.clone());
-        Self { listeners: Vec::new(), probe: None, readiness, metrics, drain, runtime }
+        let (drain, runtime, ownership) = (drain.clone(), runtime.clone(), Ownership::always());
+        Self { listeners: Vec::new(), probe: None, readiness, metrics, drain, ownership, runtime }
+    }
+
+    /// Beside other processes of the node: addresses that these have are awaited.
+    #[must_use]
+    pub fn sharing(mut self, ownership: Ownership) -> Self {
+        self.ownership = ownership;
+        self
     }
 
     /// Binds every address that is not served yet once, whatever number of faces it has; the same face may have
     /// several.
     ///
-    /// Errors: an address that cannot be bound. Nothing has changed then.
+    /// Errors: an address that cannot be bound, unless another Outlast of the node may have it. Nothing has changed then.
     pub fn prepare(&self, faces: &[(Face, ListenAddress)]) -> Result<Prepared, BindError> {
         let mut by_address = BTreeMap::<&ListenAddress, Vec<Face>>::new();
         for (face, address) in faces {
@@ -146,14 +177,22 @@ impl Admin {
             }
         }
         let leaving = self.listeners.iter().filter(|l| !by_address.contains_key(&l.address));
-        let leaving: Vec<_> = leaving.filter_map(|l| Some((l.local.port(), l.socket.upgrade()?))).collect();
+        let leaving = leaving.filter_map(|listener| listener.served.get());
+        let leaving: Vec<_> = leaving.filter_map(|s| Some((s.local.port(), s.socket.upgrade()?))).collect();
         // Sockets belong to the runtime that they are made in.
         let _runtime = self.runtime.enter();
         let mut wanted = Vec::new();
         for (address, faces) in by_address {
             let is_served = self.listeners.iter().any(|l| l.address == *address);
-            let plugin = faces.first().map_or("", |face| face.plugin());
-            let socket = if is_served { None } else { Some(address.bind(plugin, &leaving)?) };
+            let socket = if is_served {
+                Socket::There
+            } else {
+                match address.bind(plugin(&faces), &leaving) {
+                    Ok((socket, local)) => Socket::Bound(socket, local),
+                    Err(error) if error.is_in_use() && !self.ownership.is_alone() => Socket::Awaited,
+                    Err(error) => return Err(error),
+                }
+            };
             wanted.push((address.clone(), faces, socket));
         }
         Ok(Prepared { wanted })
@@ -165,22 +204,28 @@ impl Admin {
         let mut listeners = Vec::new();
         for (address, faces, socket) in wanted {
             let routes = routes(&faces, &self.readiness, &self.metrics);
-            match socket {
-                Some((socket, local)) => {
-                    let (owned, stop) = (Arc::new(socket), self.drain.closing().child_token());
-                    let (socket, routes) = (Arc::downgrade(&owned), Arc::new(ArcSwap::from_pointee(routes)));
-                    let serve = serve::serve(owned, routes.clone(), stop.clone());
-                    self.runtime.spawn(self.drain.track(serve));
-                    listeners.push(Listener { address, socket, local, faces, routes, stop });
-                }
-                None => {
+            let socket = match socket {
+                Socket::There => {
                     let Some(at) = self.listeners.iter().position(|l| l.address == address) else { continue };
                     let mut listener = self.listeners.swap_remove(at);
                     listener.routes.store(Arc::new(routes));
                     listener.faces = faces;
                     listeners.push(listener);
+                    continue;
                 }
-            }
+                Socket::Bound(socket, local) => Some((socket, local)),
+                Socket::Awaited => None,
+            };
+            let listener = Listener {
+                address,
+                served: Arc::default(),
+                begun: CancellationToken::new(),
+                faces,
+                routes: Arc::new(ArcSwap::from_pointee(routes)),
+                stop: self.drain.closing().child_token(),
+            };
+            self.begin(&listener, socket);
+            listeners.push(listener);
         }
         for leaving in std::mem::replace(&mut self.listeners, listeners) {
             leaving.stop.cancel();
@@ -188,27 +233,75 @@ impl Admin {
         self.follow_health();
     }
 
-    /// Asks the first `/health` that there is.
+    /// Serves an address, now or once there is a socket for it.
+    fn begin(&self, listener: &Listener, socket: Option<Bound>) {
+        let (routes, ends) = (listener.routes.clone(), listener.stop.clone());
+        let (served, begun) = (listener.served.clone(), listener.begun.clone());
+        let begin = move |socket, local| {
+            let owned = Arc::new(socket);
+            let _ = served.set(Served { socket: Arc::downgrade(&owned), local });
+            begun.cancel();
+            serve::serve(owned, routes, ends)
+        };
+        if let Some((socket, local)) = socket {
+            self.runtime.spawn(self.drain.track(begin(socket, local)));
+            return;
+        }
+        let faces: Vec<_> = listener.faces.iter().map(|face| face.path()).collect();
+        let (address, faces) = (listener.address.clone(), faces.join(" "));
+        let plugin = plugin(&listener.faces);
+        let (stop, leaving) = (listener.stop.clone(), self.drain.draining().clone());
+        tracing::info!(%address, "another process of this node serves {faces}: waiting until it leaves");
+        let awaited = async move {
+            if let Some((socket, local)) = awaited::bind(&address, plugin, &stop, &leaving).await {
+                tracing::info!(address = %local, "serving {faces}");
+                begin(socket, local).await;
+            }
+        };
+        self.runtime.spawn(self.drain.track(awaited));
+    }
+
+    /// Asks the first `/health` that there is, once it is served.
     fn follow_health(&mut self) {
-        let address = self.addresses(Face::Health).next();
-        if self.probe.as_ref().map(|(address, _)| *address) == address {
+        let first = self.listeners.iter().find(|l| l.faces.contains(&Face::Health));
+        let address = first.map(|listener| (listener.address(), listener.begun.clone()));
+        if self.probe.as_ref().map(|(address, _)| *address) == address.as_ref().map(|(address, _)| *address) {
             return;
         }
         if let Some((_, stop)) = self.probe.take() {
             stop.cancel();
         }
-        if let Some(address) = address {
+        if let Some((address, begun)) = address {
             let stop = self.drain.closing().child_token();
-            let probe = probe::probe_health(address, self.metrics.clone(), stop.clone());
+            let (metrics, stopped) = (self.metrics.clone(), stop.clone());
+            let probe = async move {
+                // Until then another process would answer.
+                if stopped.run_until_cancelled(begun.cancelled()).await.is_some() {
+                    probe::probe_health(address, metrics, stopped).await;
+                }
+            };
             self.runtime.spawn(self.drain.track(probe));
             self.probe = Some((address, stop));
         }
     }
 
-    /// The addresses where a face is served.
+    /// The addresses where a face is served; one that is awaited is not.
     pub fn addresses(&self, face: Face) -> impl Iterator<Item = SocketAddr> {
-        self.listeners.iter().filter(move |l| l.faces.contains(&face)).map(|l| l.local)
+        let of = self.listeners.iter().filter(move |l| l.faces.contains(&face));
+        of.filter_map(|listener| Some(listener.served.get()?.local))
     }
+}
+
+impl Listener {
+    /// Where it is served, or will be.
+    fn address(&self) -> SocketAddr {
+        self.served.get().map_or_else(|| self.address.expected(), |served| served.local)
+    }
+}
+
+/// Who is said to ask for an address.
+fn plugin(faces: &[Face]) -> &'static str {
+    faces.first().map_or("", |face| face.plugin())
 }
 
 /// The routes of one listener; anything else is 404.

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::ops::drain::{Limits, Signal};
+use crate::ops::ownership::Claim;
 use crate::ops::readiness::{self, Monitor};
 
 /// No test waits this long unless it fails.
@@ -226,6 +227,70 @@ async fn nothing_is_bound_if_one_address_fails() {
     let admin = Admin::new(readiness, Arc::new(Metrics::new()), &Drain::new(), &Handle::current());
     let error = admin.prepare(&faces).map(drop).unwrap_err().to_string();
     assert!(error.starts_with("plugin/prometheus: listening on 127.0.0.1:"), "{error}");
+}
+
+#[tokio::test]
+async fn an_address_of_another_process_of_the_node_is_served_once_that_one_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, _) = Claim::join(folder.path()).unwrap();
+    let (new, ownership) = Claim::join(folder.path()).unwrap();
+    let first = run(&[Face::Health, Face::Metrics]);
+    let address: ListenAddress = first.address.to_string().parse().unwrap();
+    let faces = [(Face::Health, address.clone()), (Face::Metrics, address)];
+    let (drain, metrics) = (Drain::new(), Arc::new(Metrics::new()));
+    metrics.gauge("the_second_one", &[]).set(1.0);
+    let readiness = Readiness::new(Monitor::UntilReady);
+    let mut admin =
+        Admin::new(readiness, metrics.clone(), &drain, &Handle::current()).sharing(ownership.clone());
+    admin.apply(admin.prepare(&faces).unwrap());
+    // A reload that changes nothing does not change this.
+    admin.apply(admin.prepare(&faces).unwrap());
+    assert_eq!(admin.addresses(Face::Health).next(), None);
+    assert!(!get(first.address, "/metrics").await.1.contains("the_second_one"));
+    assert!(!metrics.render().contains("coredns_health_request_duration_seconds_count"), "nobody's health");
+
+    first.drain.closing().cancel();
+    let served = async {
+        while admin.addresses(Face::Health).next().is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, served).await.unwrap();
+    assert_eq!(admin.addresses(Face::Health).next(), Some(first.address));
+    assert!(get(first.address, "/metrics").await.1.contains("the_second_one"));
+    let probed = async {
+        while !metrics.render().contains("coredns_health_request_duration_seconds_count") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, probed).await.unwrap();
+
+    drop((old, new));
+    let (metrics, drain) = (Arc::new(Metrics::new()), Drain::new());
+    let readiness = Readiness::new(Monitor::UntilReady);
+    let admin = Admin::new(readiness, metrics, &drain, &Handle::current()).sharing(ownership);
+    let error = admin.prepare(&faces).map(drop).unwrap_err().to_string();
+    assert!(error.contains("another process listens there"), "nobody of the node is there to leave: {error}");
+}
+
+#[tokio::test]
+async fn an_awaited_address_is_not_taken_by_who_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_old, _) = Claim::join(folder.path()).unwrap();
+    let (_new, ownership) = Claim::join(folder.path()).unwrap();
+    let first = run(&[Face::Health]);
+    let faces = [(Face::Health, first.address.to_string().parse().unwrap())];
+    let drain = Drain::new();
+    let readiness = Readiness::new(Monitor::UntilReady);
+    let mut admin = Admin::new(readiness, Arc::new(Metrics::new()), &drain, &Handle::current());
+    admin = admin.sharing(ownership);
+    admin.apply(admin.prepare(&faces).unwrap());
+    let (signals, receiver) = mpsc::channel(1);
+    signals.send(Signal::Terminate).await.unwrap();
+    let limits = || Limits::with_lameduck(Duration::ZERO);
+    let ended = timeout(SOON, drain.run(receiver, limits)).await.unwrap();
+    assert_eq!(ended, crate::ops::drain::Ended::Drained, "nothing waits for the address any more");
+    assert_eq!(admin.addresses(Face::Health).next(), None);
 }
 
 /// As in a reload: what stays is not touched, what is new is served, what is left out ends.

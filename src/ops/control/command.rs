@@ -10,6 +10,8 @@ pub enum Command {
     Status,
     /// Whether it is ready.
     Ready,
+    /// Whether whoever answers gives signs of life, ready or not.
+    Alive,
     /// How it would answer a question.
     Lookup {
         /// The name; without a final dot it is absolute, too.
@@ -59,14 +61,15 @@ pub enum Command {
 
 impl Command {
     /// The name of each on the wire.
-    pub(super) const NAMES: [&'static str; 8] =
-        ["status", "ready", "lookup", "accept", "freeze", "thaw", "generations", "rollback"];
+    pub(super) const NAMES: [&'static str; 9] =
+        ["status", "ready", "alive", "lookup", "accept", "freeze", "thaw", "generations", "rollback"];
 
     /// Its name on the wire.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Status => "status",
             Self::Ready => "ready",
+            Self::Alive => "alive",
             Self::Lookup { .. } => "lookup",
             Self::Accept { .. } => "accept",
             Self::Freeze { .. } => "freeze",
@@ -79,7 +82,9 @@ impl Command {
     /// Whether it changes what is served: such a command goes to the log with who gave it.
     pub(super) const fn is_order(&self) -> bool {
         match self {
-            Self::Status | Self::Ready | Self::Lookup { .. } | Self::Generations { .. } => false,
+            Self::Status | Self::Ready | Self::Alive | Self::Lookup { .. } | Self::Generations { .. } => {
+                false
+            }
             Self::Accept { .. } | Self::Freeze { .. } | Self::Thaw { .. } | Self::Rollback { .. } => true,
         }
     }

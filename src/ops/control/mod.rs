@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What a command means, a [`Handler`] knows; nothing here does. Reading order: `command`, `wire`, `place` (the socket's
-//! file), `serve`, `client`.
+//! file), `serve`, `client`; [`section`] is what parts of a process say of themselves.
 //!
 //! Invariants:
 //! * Who asks is root or the user that the process runs as, by the kernel's word.
@@ -21,6 +21,7 @@
 mod client;
 mod command;
 mod place;
+pub mod section;
 mod serve;
 mod wire;
 

@@ -187,6 +187,7 @@ mod tests {
         let commands = [
             Command::Status,
             Command::Ready,
+            Command::Alive,
             Command::Lookup { name: "a\n.b\"".to_owned(), kind: "A".to_owned() },
             Command::Accept { zone: None },
             Command::Freeze { for_s: Some(60), zone: zone.clone() },

@@ -35,6 +35,10 @@ pub const FILTER_VARIABLE: &str = "OUTLAST_LOG";
 /// Targets that the `debug` plugin turns on: our modules, and what speaks in CoreDNS's names.
 const OWN_TARGETS: [&str; 2] = ["outlast", "plugin/"];
 
+/// What warns of every request that the kernel refuses: many are made to see whether it does, and what a refusal means
+/// is said by who asked. Only its errors are logged, unless a filter names it.
+const QUIET_TARGET: &str = "nlink";
+
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -155,7 +159,11 @@ pub fn parse_filter(filter: &str) -> Result<Targets, InitError> {
             None => targets.with_default(level(directive)?),
         };
     }
-    Ok(targets)
+    let named = targets.iter().any(|(target, _)| target.starts_with(QUIET_TARGET));
+    match targets.default_level() {
+        Some(default) if !named => Ok(targets.with_target(QUIET_TARGET, default.min(LevelFilter::ERROR))),
+        _ => Ok(targets),
+    }
 }
 
 /// Sets up the logs of this process on standard output, with the filter of `OUTLAST_LOG` (default `info`).

@@ -139,13 +139,14 @@ fn dropped_lines_are_told_in_the_format() {
     assert_eq!((&line["level"], &line["fields"]["lines"]), (&"WARN".into(), &3.into()));
 }
 
-/// One line at debug level from each of four targets, and one at info level.
+/// One line at debug level from each of four targets, one at info level, and one of who warns too often.
 fn log_everywhere() {
     tracing::debug!(target: "outlast::store", "own");
     tracing::debug!(target: "plugin/forward", "forward");
     tracing::debug!(target: "plugin/cache", "cache");
     tracing::debug!(target: "hyper", "foreign");
     tracing::info!(target: "hyper", "info");
+    tracing::warn!(target: "nlink::netlink::connection", "refused");
 }
 
 #[test]
@@ -163,6 +164,7 @@ fn the_filter_chooses_lines() {
         },
         Case { filter: " off , outlast=trace,", want: &["[DEBUG] store: own"] },
         Case { filter: "hyper=off", want: &[] },
+        Case { filter: "error,nlink=warn", want: &["[WARNING] nlink::netlink::connection: refused"] },
     ];
     for Case { filter, want } in cases {
         assert_eq!(logged(LogFormat::Text, filter, |_| log_everywhere()), want, "{filter:?}");

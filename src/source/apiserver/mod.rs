@@ -26,6 +26,7 @@ mod page;
 pub mod probe;
 mod report;
 mod resource;
+pub mod secrets;
 mod seen;
 mod split;
 #[cfg(test)]

@@ -21,6 +21,9 @@ const VERSION: u32 = 1;
 
 /// Where the list outlives the process. Called on threads that may block.
 pub trait Memory: Send + Sync {
+    /// Whether this process may save anything now; another one of the node may have the place.
+    fn is_ours(&self) -> bool;
+
     /// What was saved last, if there is anything.
     fn load(&self) -> Option<Vec<u8>>;
 
@@ -78,11 +81,13 @@ pub(super) struct Keeping {
     saved: Vec<SocketAddr>,
     /// Whether it is being written: one write at a time.
     busy: Arc<AtomicBool>,
+    /// Whether there was something to save while another process had the place.
+    owed: bool,
 }
 
 impl Keeping {
     pub(super) fn new(memory: Option<Arc<dyn Memory>>) -> Self {
-        Self { memory, saved: Vec::new(), busy: Arc::default() }
+        Self { memory, saved: Vec::new(), busy: Arc::default(), owed: false }
     }
 
     /// What was saved, if it can be had soon.
@@ -105,9 +110,18 @@ impl Keeping {
         }
     }
 
+    /// Whether there was something to save that was not ours to save then.
+    pub(super) const fn is_owed(&self) -> bool {
+        self.owed
+    }
+
     /// Saves the list, if it is not saved; one that cannot be written, or not yet, is tried again with the next.
     pub(super) fn save(&mut self, hubs: &[SocketAddr]) {
         let Some(memory) = self.memory.clone() else { return };
+        self.owed = !memory.is_ours();
+        if self.owed {
+            return;
+        }
         if hubs.is_empty() || self.saved == hubs || self.busy.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -134,6 +148,42 @@ mod tests {
         assert_eq!(decode(&encode(&hubs)).ok(), Some(hubs.clone()));
         let text = br#"{"version":1,"hubs":["10.0.0.1:9953","[fd00::1]:7"],"later":true}"#;
         assert_eq!(decode(text).ok(), Some(hubs), "fields of a later release are passed over");
+    }
+
+    /// Whether it may be saved, and what was.
+    #[derive(Default)]
+    struct Shared(AtomicBool, std::sync::Mutex<Vec<Vec<u8>>>);
+
+    impl Memory for Shared {
+        fn is_ours(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn load(&self) -> Option<Vec<u8>> {
+            None
+        }
+
+        fn save(&self, list: &[u8]) -> Result<(), String> {
+            self.1.lock().expect("no writer has panicked").push(list.to_vec());
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_that_another_process_keeps_is_saved_once_it_is_ours() {
+        let hubs: Vec<SocketAddr> = vec!["10.0.0.1:9953".parse().expect("an address")];
+        let memory = Arc::new(Shared::default());
+        let mut keeping = Keeping::new(Some(memory.clone()));
+        assert!(!keeping.is_owed());
+        keeping.save(&hubs);
+        assert!(keeping.is_owed() && !keeping.busy.load(Ordering::Acquire), "nothing is written");
+        memory.0.store(true, Ordering::Relaxed);
+        keeping.save(&hubs);
+        assert!(!keeping.is_owed());
+        while keeping.busy.load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(*memory.1.lock().expect("no writer has panicked"), [encode(&hubs)]);
     }
 
     #[test]

@@ -249,6 +249,9 @@ impl HubSource {
                     let now = Instant::now();
                     self.choice.healthy(hub, now);
                     self.lost = false;
+                    if self.keeping.is_owed() {
+                        self.keeping.save(self.choice.known());
+                    }
                     if live {
                         self.patience = PATIENCE;
                         let draw = || now + jitter.between(HOME_AFTER.0, HOME_AFTER.1);

@@ -1,6 +1,8 @@
 //! The keeper: loads the newest snapshot at start, and writes the next ones without holding anybody up.
 //!
 //! * here: writing. `load`: what a start finds. `gauges`: what is measured.
+//!
+//! Invariant: a folder that processes of a node share is written by the one that owns it, and read by all.
 
 mod gauges;
 mod load;
@@ -19,12 +21,16 @@ use super::{Generation, guard};
 use crate::ops::clock::WallClock;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
+use crate::ops::ownership::Ownership;
 use crate::snapshot::disk::Disk;
 use crate::snapshot::folder::{Access, Folder};
 use crate::snapshot::header::{About, Header};
 use crate::snapshot::save::{SaveError, Saved};
 use crate::snapshot::schedule::{Schedule, Why};
 use crate::source::{Resume, SourceConfig};
+
+/// How long a write waits while another process of the node owns the folder, before it is asked again.
+const NOT_OURS: Duration = Duration::from_secs(1);
 
 /// What a keeper has to know of its node.
 #[derive(Clone, Debug)]
@@ -67,6 +73,8 @@ pub struct Keeper {
     failing: Option<String>,
     /// The disk, also while the folder is away.
     disk: Arc<dyn Disk>,
+    /// Whether the folder is ours to write to.
+    ownership: Ownership,
     /// What is measured.
     gauges: Gauges,
 }
@@ -102,8 +110,16 @@ impl Keeper {
             newest: None,
             failing: why,
             disk,
+            ownership: Ownership::always(),
             gauges,
         }
+    }
+
+    /// Writes only while the folder is this process's among those of the node.
+    #[must_use]
+    pub fn sharing(mut self, ownership: Ownership) -> Self {
+        self.ownership = ownership;
+        self
     }
 
     /// Goes on as another configuration has it.
@@ -156,14 +172,20 @@ impl Keeper {
         self.schedule.source_lost(now());
     }
 
-    /// When the next write is due.
+    /// When the next write is due, or when to ask again while it is another process's.
     pub fn due(&self) -> Option<tokio::time::Instant> {
-        self.schedule.due().map(|(at, _)| at.into())
+        let (at, _) = self.schedule.due()?;
+        let at = if self.ownership.is_ours() { at } else { at.max(now() + NOT_OURS) };
+        Some(at.into())
     }
 
     /// Begins the write that is due: of this generation, which was proved this long ago, and how far its source had
     /// come with it.
     pub fn start(&mut self, generation: &Arc<Generation>, age: Duration, reached: &Resume) {
+        // Invariant: one writer. It stays due until it is ours, or has been written by whoever it belongs to.
+        if !self.ownership.is_ours() {
+            return;
+        }
         let why = self.schedule.due().map_or(Why::Changed, |(_, why)| why);
         let Some(mut folder) = self.folder.take() else { return };
         self.schedule.started();
@@ -203,7 +225,7 @@ impl Keeper {
         }
     }
 
-    /// Writes what is not yet on the disk, for a clean stop.
+    /// Writes what is not yet on the disk, for a clean stop; what another process has taken over is that one's to write.
     pub async fn stop(&mut self, generation: &Arc<Generation>, age: Duration, reached: &Resume) {
         if self.writing.is_some() {
             self.finished().await;

@@ -23,6 +23,36 @@ fn keeper(dir: &Path, labels: bool, disk: Arc<dyn Disk>) -> Keeper {
     Keeper::open(config, disk, clock, Jitter::from_seed(1), &Metrics::new())
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_folder_of_several_processes_is_written_by_the_one_that_owns_it() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (say, owned) = tokio::sync::watch::channel(false);
+    let mut keeper = keeper(dir.path(), false, Arc::new(RealDisk)).sharing(Ownership::of(owned));
+    let files = || std::fs::read_dir(dir.path()).expect("the folder is there").count();
+    keeper.changed(true);
+    for _ in 0..5 {
+        let due = keeper.due().expect("there is something to write");
+        assert_eq!(due, tokio::time::Instant::now() + Duration::from_secs(1), "it is put off");
+        tokio::time::sleep_until(due).await;
+        keeper.start(&generation(), Duration::ZERO, &reached());
+        assert!(keeper.writing.is_none());
+    }
+    keeper.stop(&generation(), Duration::ZERO, &reached()).await;
+    assert_eq!(files(), 0, "who leaves before it was the owner writes nothing");
+
+    say.send(true).expect("the keeper listens");
+    assert!(keeper.due().expect("still due") <= tokio::time::Instant::now());
+    keeper.start(&generation(), Duration::ZERO, &reached());
+    // While it is under way, another one takes over.
+    say.send(false).expect("the keeper listens");
+    keeper.finished().await;
+    assert_eq!(files(), 1, "what was begun is finished");
+
+    keeper.changed(false);
+    keeper.stop(&generation(), Duration::ZERO, &reached()).await;
+    assert_eq!(files(), 1, "who has handed over writes no last one");
+}
+
 fn generation() -> Arc<Generation> {
     let objects = [Object::Namespace(Namespace { name: "shop".into(), labels: [].into() })];
     Arc::new(Generation {

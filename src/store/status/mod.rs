@@ -16,6 +16,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use self::store::StoreStatus;
+pub use crate::ops::control::section::{Advice, Level, Row, Section};
+use crate::ops::pulse::Silent;
 use crate::ops::readiness::State;
 
 /// A whole process.
@@ -93,6 +95,22 @@ impl From<State> for Ready {
     }
 }
 
+/// Whether whoever answers gives signs of life.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Alive {
+    /// Whether everybody does.
+    pub alive: bool,
+    /// Who does not, and for how long.
+    pub silent: Option<String>,
+}
+
+impl From<Option<Silent>> for Alive {
+    fn from(silent: Option<Silent>) -> Self {
+        Self { alive: silent.is_none(), silent: silent.map(|silent| silent.to_string()) }
+    }
+}
+
 /// A certificate that others know this process by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -118,52 +136,4 @@ impl Certificate {
         };
         Self { path: path.display().to_string(), expires_in_s, life_s, grace_s, why }
     }
-}
-
-/// A part of the status that only one role has (a hub's followers, its siblings, the API server's health): rows for
-/// people, and the same in full for scripts.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Section {
-    /// What it is about, e.g. `followers`; short: it stands before the rows.
-    pub title: String,
-    /// A few rows, the most important first.
-    pub rows: Vec<Row>,
-    /// What it says to operators who ask what to do.
-    pub advice: Vec<Advice>,
-    /// In full, in a form of its own.
-    pub data: serde_json::Value,
-}
-
-/// One line of a [`Section`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Row {
-    /// The line.
-    pub text: String,
-    /// How bad it is.
-    pub level: Level,
-}
-
-/// How bad something is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    #[default]
-    Fine,
-    /// Answers are right or as right as they can be, and somebody should look.
-    Warn,
-    /// Answers are missing or will be.
-    Bad,
-}
-
-/// Something to do, or to know before doing anything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Advice {
-    /// How urgent it is.
-    pub level: Level,
-    /// For people, in whole sentences.
-    pub text: String,
 }

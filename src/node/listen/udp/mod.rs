@@ -32,10 +32,7 @@ use tokio_util::sync::CancellationToken;
 use self::general::General;
 use self::reader::Reader;
 use self::socket::ReplySocket;
-use super::{Live, Shared};
-
-/// How long a thread waits for datagrams before it looks whether it is to stop, should nothing have woken it for that.
-const BEAT: Duration = Duration::from_millis(50);
+use super::{BEAT, Live, Shared};
 
 /// How long the replies of a batch wait for room in the send buffer, together. A kernel sends a packet in microseconds;
 /// what does not leave in this time does not leave.
@@ -92,6 +89,7 @@ impl UdpListener {
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
         socket.set_nonblocking(false)?;
+        // A thread that nothing has woken looks whether it is to stop, and gives a sign of life.
         socket.set_read_timeout(Some(BEAT))?;
         socket.set_write_timeout(Some(SEND_PATIENCE))?;
         let socket = Arc::new(ReplySocket { socket, address });

@@ -19,6 +19,7 @@ use crate::node::listen::places::Limit;
 use crate::node::listen::{Live, Shared, contained};
 use crate::node::router::Router;
 use crate::ops::dns_metrics::{Observation, ZoneMetrics};
+use crate::ops::pulse::Part;
 
 /// Batches that a socket answers at its end: more than its buffer holds.
 const LAST_BATCHES: usize = 512;
@@ -63,12 +64,16 @@ impl Reader {
     /// Answers until it is to stop, and then what has arrived.
     pub(super) fn run(mut self) {
         let mut batch = Batch::default();
+        let pulse = self.shared.pulses().register(self.socket.address, Part::Udp);
         while !self.stop.load(Ordering::Relaxed) {
+            pulse.beat();
             match batch.receive(&self.socket.socket) {
                 Ok(count) => self.answer(&mut batch, count),
                 Err(error) => self.failed(&error),
             }
         }
+        // From here on nobody may rely on it.
+        drop(pulse);
         // What comes from now on is for the other sockets of this address, if there are any.
         self.turn_away();
         self.answer_the_last(&mut batch);

@@ -10,6 +10,7 @@ use crate::node::chain::Chain;
 use crate::node::setup::{Environment, Listening, Overrides, Process};
 use crate::node::test_support::{Ask, plugins, router};
 use crate::ops::clock::WallClock;
+use crate::ops::ownership::Ownership;
 use crate::testkit::client;
 use crate::testkit::node::{Builder, TestNode};
 use crate::testkit::upstream::{Behaviour, FakeUpstream};
@@ -25,6 +26,7 @@ fn read(text: &str) -> ForwardConfig {
         own_addresses: None,
         in_cluster: false,
         carried: Arc::default(),
+        ownership: Ownership::always(),
     };
     let mut process = Process::default();
     let mut cx = Context {

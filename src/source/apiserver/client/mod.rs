@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use self::keeper::{Keeper, Live};
-use super::access::Access;
+use super::access::{Access, Place};
 use super::fault::{Fault, said};
 use super::limiter::Bucket;
 use super::metrics::{Asked, Measures, Verb};
@@ -28,6 +28,13 @@ use crate::source::kubectl::Drops;
 
 /// How much of an error's body is read: a Status has some hundred bytes.
 const MAX_ERROR_BODY: usize = 64 << 10;
+
+/// A client for the few requests of a command, without limits and counts. Has to run within a runtime, on a thread that
+/// may block.
+pub(super) fn once(place: &Place) -> Result<kube::Client, String> {
+    let loaded = config::load(place)?;
+    connect::client(&loaded.config, &Transport::Tcp).map_err(|error| said(&error))
+}
 
 /// Speaks to one API server. Cheap to clone; all clones share connections, limits and measures.
 #[derive(Clone)]

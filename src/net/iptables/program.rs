@@ -1,0 +1,162 @@
+//! `iptables` and `ip6tables` as programs: they know how the rules of this machine are kept, by the old tables or by
+//! those that nftables has for them.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// How long the program waits for others that change rules, in seconds: as long as with node-cache.
+const WAIT: &str = "5";
+
+/// How long it may take altogether: it is ended then.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// How much of what it complains of is read, in bytes.
+const COMPLAINT: u64 = 4096;
+
+/// Where programs are if the environment says nothing.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The exit status that says that there is no such rule.
+const NO: i32 = 1;
+
+/// What is wrong with one of them.
+#[derive(Debug, Error)]
+pub enum IptablesError {
+    /// It is not there.
+    #[error("there is no program {0}: install it, or choose other rules with --rules")]
+    Missing(&'static str),
+    /// It did not get its turn.
+    #[error("{0} waited {WAIT} s for others that change rules (the xtables lock)")]
+    Locked(String),
+    /// It could not be started.
+    #[error("starting {0}: {1}")]
+    Start(String, #[source] io::Error),
+    /// It did not end.
+    #[error("{program} has not ended after {} s", LIMIT.as_secs())]
+    Late {
+        /// It, with its words.
+        program: String,
+    },
+    /// Anything else.
+    #[error("{0}: {1}")]
+    Failed(String, String),
+}
+
+/// What it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ran {
+    /// Done, or: yes.
+    Done,
+    /// There is no such rule.
+    No,
+}
+
+/// Where a program is, by these folders with colons between.
+pub(super) fn find(name: &str, path: Option<&OsStr>) -> Option<PathBuf> {
+    let path = path.unwrap_or(OsStr::new(PATH));
+    let runs = |file: &PathBuf| {
+        std::fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(path).map(|folder| folder.join(name)).find(runs)
+}
+
+/// Runs it with these words.
+///
+/// # Errors
+/// What it complains of, unless that is that there is no such rule.
+pub(super) async fn run(program: &Path, words: &[&str]) -> Result<Ran, IptablesError> {
+    let name = || format!("{} {}", program.display(), words.join(" "));
+    let mut command = Command::new(program);
+    command.args(["-w", WAIT]).args(words).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // What it complains of is looked at.
+    command.env("LC_ALL", "C");
+    let ended = timeout(LIMIT, async {
+        let mut child = command.spawn()?;
+        let mut said = Vec::new();
+        if let Some(stderr) = child.stderr.take() {
+            stderr.take(COMPLAINT).read_to_end(&mut said).await?;
+        }
+        Ok((child.wait().await?, String::from_utf8_lossy(&said).trim().to_owned()))
+    });
+    match ended.await {
+        Ok(Ok((status, _))) if status.success() => Ok(Ran::Done),
+        Ok(Ok((status, said))) => judge(status.code(), &said, name),
+        Ok(Err(error)) => Err(IptablesError::Start(name(), error)),
+        Err(_) => Err(IptablesError::Late { program: name() }),
+    }
+}
+
+/// What a program that did not succeed means.
+fn judge(code: Option<i32>, said: &str, name: impl Fn() -> String) -> Result<Ran, IptablesError> {
+    if said.contains("xtables lock") {
+        return Err(IptablesError::Locked(name()));
+    }
+    // A table that is not there has no rule; some say so by another status.
+    if code == Some(NO) || said.contains("Table does not exist") {
+        return Ok(Ran::No);
+    }
+    let status = code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit status {code}"));
+    let said = if said.is_empty() { status } else { format!("{said} ({status})") };
+    Err(IptablesError::Failed(name(), said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_says_is_understood() {
+        let lock =
+            "Another app is currently holding the xtables lock; still 2s 0us time ahead to have a chance";
+        let cases = [
+            (
+                "no rule",
+                Some(1),
+                "iptables: Bad rule (does a matching rule exist in that chain?).",
+                Ok(Ran::No),
+            ),
+            ("no table", Some(3), "can't initialize iptables table `raw': Table does not exist", Ok(Ran::No)),
+            ("locked", Some(4), lock, Err("waited 5 s for others that change rules")),
+            ("locked, by the status of no rule", Some(1), lock, Err("(the xtables lock)")),
+            (
+                "not allowed",
+                Some(4),
+                "Permission denied (you must be root)",
+                Err("must be root) (exit status 4)"),
+            ),
+            ("killed", None, "", Err("x: ended by a signal")),
+        ];
+        for (name, code, said, want) in cases {
+            match (judge(code, said, || "x".to_owned()), want) {
+                (Ok(ran), Ok(want)) => assert_eq!(ran, want, "{name}"),
+                (Err(error), Err(want)) => assert!(error.to_string().contains(want), "{name}: {error}"),
+                (got, want) => panic!("{name}: {got:?}, not {want:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn programs_are_found_where_they_may_be_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["a", "b"].map(|name| folder.path().join(name));
+        for (at, mode) in [(&first, 0o644), (&second, 0o755)] {
+            std::fs::create_dir(at).unwrap();
+            std::fs::write(at.join("iptables"), "").unwrap();
+            std::fs::set_permissions(at.join("iptables"), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let path = std::env::join_paths([&first, &second]).unwrap();
+        assert_eq!(find("iptables", Some(&path)), Some(second.join("iptables")));
+        assert_eq!(find("ip6tables", Some(&path)), None);
+        assert_eq!(find("iptables", Some(first.as_os_str())), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! Handing the addresses over to another process of the node, and taking them over from one.
+//!
+//! ```text
+//! newcomer   all is well ── asks ── has them ── beats; alone: has them
+//! owner      beats ── sees that somebody asks, at the end of a beat that renewed ── gives them up, and answers on
+//! standby    all is well, they are nobody's ── has them ── beats
+//! who ends   renews once more ── gives them up ── waits for the other one to have them, or withdraws
+//! ```
+//!
+//! Invariants:
+//! * Who gives them up has just renewed, if anything is led here: elements live until the other one has begun.
+//! * Nobody takes them from anybody who would not renew at once.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::Heart;
+use crate::net::beat::Why;
+use crate::net::mark::Say;
+use crate::net::metrics::HandedTo;
+use crate::net::section::Standing;
+
+/// How often a process that does not own the addresses looks whether it may: elements that another one leaves behind
+/// live for a second, and are to be renewed long before.
+pub(super) const LOOK: Duration = Duration::from_millis(20);
+
+/// How long a process that leaves waits for another one to take the addresses: that one looks every [`LOOK`], and
+/// elements live for longer.
+const TAKEN_WITHIN: Duration = Duration::from_millis(500);
+
+impl Heart {
+    /// Whether it may take the addresses at any moment.
+    pub(super) fn stands_by(&self) -> bool {
+        !self.claim.owns() && (self.had || self.claim.asks())
+    }
+
+    /// Takes the addresses, if this process answers or is alone, and they are to be had; whether they are ours now. One
+    /// that never had them has others see that it waits.
+    pub(super) fn takes(&mut self) -> bool {
+        // Who is alone takes nothing from anybody, and is the only one who can put away what does not expire.
+        if !self.well && !self.claim.is_alone() {
+            return false;
+        }
+        if self.well && !self.had {
+            self.claim.ask();
+        }
+        let takes = self.claim.try_own();
+        if takes {
+            // What is there may have changed hands many times.
+            (self.had, self.suspect) = (true, true);
+            self.measures.handed(HandedTo::Us);
+            tracing::info!("this process has the addresses of the node");
+        }
+        takes
+    }
+
+    /// Leaves the addresses to another process, and stands by.
+    pub(super) fn hand_over(&mut self, to: HandedTo) {
+        self.claim.give_up();
+        self.measures.handed(to);
+        tracing::info!(to = to.as_str(), "another process has the addresses of the node");
+        self.stand_by();
+    }
+
+    /// What is not ours is left alone.
+    pub(super) fn stand_by(&mut self) {
+        self.beat.given_up();
+        self.keeper.leave();
+        self.measures.owns(false);
+        self.places.iter().for_each(|place| self.measures.live(&place.ip(), false));
+        self.report.set(if self.claim.asks() {
+            Standing::Asking
+        } else if self.had || self.claim.is_taken() {
+            Standing::Standby
+        } else {
+            Standing::Waiting(Why::Readiness)
+        });
+    }
+
+    /// Leaves the addresses to another process of the node, if there is one that takes them; else they are ours still.
+    pub(super) async fn is_taken_over(&mut self) -> bool {
+        if self.claim.is_alone() {
+            return false;
+        }
+        let to = if self.claim.is_asked() { HandedTo::Successor } else { HandedTo::Standby };
+        if self.beat.is_live() {
+            // They last until the other one has begun.
+            self.send(Say::Beat);
+        }
+        self.claim.give_up();
+        let until = Instant::now() + TAKEN_WITHIN;
+        while !self.claim.is_taken() {
+            // One that is there need not answer yet: it takes nothing then.
+            if Instant::now() >= until && self.claim.take_back() {
+                return false;
+            }
+            sleep(LOOK / 4).await;
+        }
+        self.hand_over(to);
+        true
+    }
+}
