@@ -1,5 +1,6 @@
 //! A hub and a node over a stand-in of the API server, within TLS and with snapshots, and an upstream that answers beside
-//! one that does not: every series and every label that rules, dashboards and pages name is in what they export.
+//! one that does not, and a node with interception: every series and every label that rules, dashboards and pages name is
+//! in what they export.
 
 use std::fmt::Write;
 use std::fs;
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 
 use super::expressions::{OF_TARGETS, grouped_by, named_in, selectors};
 use super::files::alerts;
+use super::machine::{Machine, possible};
 use super::process::{PATIENCE, Process, outlast};
 use super::scraped::Scraped;
 use super::{dashboards, http, pages};
@@ -164,10 +166,27 @@ fn scrape_until_all_is_there(
     }
 }
 
+/// What a node with interception exports: it needs a network of its own.
+fn scrape_interception() -> String {
+    let machine = Machine::new(&[]);
+    machine.write("Corefile", ".:53 {\n whoami\n}\n");
+    let mut node = machine.outlast();
+    node.args(["node", "--local-ip=169.254.20.10", "--extra-metrics-address=127.0.0.1:9353", "--conf"]);
+    let node = Process::start(node.arg(machine.path("Corefile")));
+    node.wait_for("interception", |p| p.output().contains("queries are led here").then_some(()));
+    let (status, text) = machine.inside(|| http::get("127.0.0.1:9353".parse().unwrap(), "/metrics"));
+    assert_eq!(status, 200);
+    text
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_series_that_is_named_is_there() {
+    if !possible() {
+        return;
+    }
     let world = World::start().await;
     let mut scraped = Scraped::default();
+    scraped.add(&scrape_interception());
     scrape_until_all_is_there(&world, &mut scraped, &[&world.hub, &world.node], |what| what.contains(LEFT));
     world.hub.signal(Signal::SIGTERM);
     scrape_until_all_is_there(&world, &mut scraped, &[&world.node], |_| false);

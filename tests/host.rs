@@ -1,0 +1,122 @@
+//! The units of `manifests/host`, judged by systemd itself, and what the program tells a manager that started it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+#[path = "common/process.rs"]
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod process;
+#[path = "common/programs.rs"]
+mod programs;
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use process::{PATIENCE, Process, outlast, run};
+use programs::{program, there};
+
+/// The units.
+const UNITS: [&str; 2] = ["outlast-node.service", "outlast-hub.service"];
+
+/// The most that `systemd-analyze security` may find exposed, of 10: below it lies what it calls OK.
+const EXPOSED: f64 = 2.0;
+
+/// A unit in `folder`, with the program where it is on this machine.
+fn unit(folder: &Path, name: &str) -> PathBuf {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/host").join(name));
+    let text = text.unwrap();
+    let here = env!("CARGO_BIN_EXE_outlast");
+    assert!(text.contains("ExecStart=/usr/local/bin/outlast "), "{name}");
+    let path = folder.join(name);
+    fs::write(&path, text.replace("/usr/local/bin/outlast", here)).unwrap();
+    path
+}
+
+/// Output and errors of `systemd-analyze`.
+fn analyze(words: &[&str], unit: &Path) -> (bool, String) {
+    let output = Command::new(program("systemd-analyze")).args(words).arg(unit).output().unwrap();
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (output.status.success(), text)
+}
+
+#[test]
+fn systemd_understands_every_line_of_the_units() {
+    if !there(&["systemd-analyze"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for name in UNITS {
+        let (fine, said) = analyze(&["verify"], &unit(folder.path(), name));
+        let complaints: Vec<_> = said.lines().filter(|line| line.contains(name)).collect();
+        assert!(fine && complaints.is_empty(), "{name}: {said}");
+    }
+    let wrong = unit(folder.path(), UNITS[0]);
+    let text = fs::read_to_string(&wrong).unwrap().replace("WatchdogSec=10", "WatchdogSeconds=10");
+    fs::write(&wrong, text).unwrap();
+    assert!(analyze(&["verify"], &wrong).1.contains("WatchdogSeconds"), "what is wrong is found");
+}
+
+#[test]
+fn units_leave_little_exposed() {
+    if !there(&["systemd-analyze"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for name in UNITS {
+        let (_, said) = analyze(&["security", "--offline=yes", "--no-pager"], &unit(folder.path(), name));
+        let line = said
+            .lines()
+            .find(|line| line.contains("Overall exposure level"))
+            .unwrap_or_else(|| panic!("{said}"));
+        let score: f64 = line.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+        println!("{name}: {score} of 10 exposed");
+        assert!(score <= EXPOSED, "{line}");
+    }
+}
+
+/// The next message to a manager.
+fn told(manager: &UnixDatagram) -> String {
+    let mut buffer = [0; 512];
+    let len = manager.recv(&mut buffer).unwrap();
+    String::from_utf8(buffer[..len].to_vec()).unwrap()
+}
+
+#[test]
+fn a_manager_is_told_when_it_answers_that_it_lives_and_when_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&at).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let corefile = folder.path().join("Corefile");
+    // Data that never comes, as on a node that starts before everything else: systemd must not wait for it.
+    fs::write(&corefile, ".:0 {\n bind 127.0.0.1\n kubernetes cluster.local\n}\n").unwrap();
+    let source = format!("--source=file:{}", folder.path().join("nothing.json").display());
+    let mut process = Process::start(
+        outlast()
+            .args(["node", "--conf"])
+            .args([corefile.as_os_str(), source.as_ref()])
+            .env("NOTIFY_SOCKET", &at)
+            .env("WATCHDOG_USEC", "100000"),
+    );
+    assert_eq!(told(&manager), "READY=1\nSTATUS=answering at 1 addresses");
+    for _ in 0..3 {
+        assert_eq!(told(&manager), "WATCHDOG=1");
+    }
+    process.signal(Signal::SIGTERM);
+    let last = std::iter::repeat_with(|| told(&manager)).find(|told| told != "WATCHDOG=1");
+    assert_eq!(last.as_deref(), Some("STOPPING=1"));
+    assert_eq!(process.wait_until_ended(), 0, "{}", process.output());
+}
+
+#[test]
+fn a_manager_that_cannot_be_meant_is_said() {
+    for command in ["node", "hub"] {
+        let words: &[&str] = if command == "hub" { &["--kubeconfig", "k", "--plain"] } else { &[] };
+        let (code, _, err) = run(outlast().arg(command).args(words).env("NOTIFY_SOCKET", "run/notify"));
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains("NOTIFY_SOCKET \"run/notify\" is neither"), "{err}");
+    }
+}
