@@ -182,9 +182,17 @@ fn what_is_missing_is_made_and_what_is_there_is_left_alone() {
         assert!(secret["data"].get("ca.key").is_none(), "nobody but the authority has its key");
     }
     // Reads, and creates what is not there: what the Role of the manifests allows.
-    let made = ["outlast-ca", "outlast-hub-tls", "outlast-node-tls"];
-    let want: Vec<_> =
-        made.iter().flat_map(|name| [format!("get kube-system/{name}"), format!("create {name}")]).collect();
+    let want = [
+        "get kube-system/outlast-ca",
+        // Those of somebody else would be in the way of an authority.
+        "get kube-system/outlast-hub-tls",
+        "get kube-system/outlast-node-tls",
+        "create outlast-ca",
+        "get kube-system/outlast-hub-tls",
+        "create outlast-hub-tls",
+        "get kube-system/outlast-node-tls",
+        "create outlast-node-tls",
+    ];
     assert_eq!(kept.asked(), want);
     let before = kept.0.lock().unwrap().secrets.clone();
     let said = server.fine(&[]);
@@ -266,6 +274,26 @@ fn who_is_overtaken_takes_what_the_other_made() {
     other.0.lock().unwrap().ahead = Some(("outlast-node-tls".to_owned(), good.clone()));
     assert!(server.fine(&[]).contains("outlast-node-tls: 100 %"));
     assert_eq!(other.0.lock().unwrap().secrets["outlast-node-tls"]["data"], good["data"]);
+}
+
+#[test]
+fn what_somebody_else_has_made_is_left_alone() {
+    let kept = Kept::default();
+    let server = kept.serve();
+    server.fine(&[]);
+    // Of another authority, and with no label of ours: cert-manager's, say.
+    kept.change("outlast-node-tls", |node| {
+        node["metadata"]["labels"] = json!({});
+        node["data"]["ca.crt"] = json!("AAAA");
+    });
+    let before = kept.0.lock().unwrap().secrets.clone();
+    let (code, said) = server.run(&[]);
+    assert!(code != 0 && said.contains("outlast-node-tls was not made by this command"), "{said}");
+    assert_eq!(kept.0.lock().unwrap().secrets, before);
+    kept.0.lock().unwrap().secrets.remove("outlast-ca");
+    let (code, said) = server.run(&[]);
+    assert!(code != 0 && said.contains("there is no authority kube-system/outlast-ca"), "{said}");
+    assert!(!kept.0.lock().unwrap().secrets.contains_key("outlast-ca"));
 }
 
 #[test]

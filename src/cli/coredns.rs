@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::nodecache::{DEFAULT_BASE, DEFAULT_METRICS};
 use crate::corefile;
+use crate::net::config::MIN_LOOK;
 use crate::node::plugins;
 use crate::ops::metrics::BuildInfo;
 
@@ -133,7 +134,9 @@ impl Flags {
             COREFILE => self.corefile = Some(value.to_owned()),
             INTERVAL => {
                 let interval = seconds(value).map_err(|e| format!("invalid value for -{INTERVAL}: {e}"))?;
-                self.ours.extend(["--look-every".into(), format!("{}s", interval.as_secs()).into()]);
+                // node-cache takes any.
+                let every = interval.max(MIN_LOOK).as_secs();
+                self.ours.extend(["--look-every".into(), format!("{every}s").into()]);
             }
             _ => {
                 let ours = COREDNS.iter().chain(&NODE_CACHE).find(|(theirs, _)| *theirs == name);
@@ -304,6 +307,7 @@ mod tests {
                 vec!["-syncinterval", "60ns"],
                 Ok(format!("{TEMPLATE} {METRICS} --look-every 60s")),
             ),
+            (vec!["-syncinterval", "0"], Ok(format!("{TEMPLATE} {METRICS} --look-every 1s"))),
             (
                 vec!["-syncinterval", "x"],
                 Err("invalid value for -syncinterval: invalid duration 'x': write numbers with units, as in 300ms, 5s \

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -11,14 +10,14 @@ use super::config::ConfigArgs;
 use super::control::ControlAt;
 use super::net::NetArgs;
 use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, Standing, raise_descriptors};
-use crate::net::start::{Prepared, prepare, usable};
+use crate::net::start::{Net, Prepared, prepare, usable};
 use crate::node::listen::bind::BindError;
 use crate::node::reload::Reloader;
 use crate::node::running;
 use crate::node::setup::{Environment, Plan, plan};
 use crate::ops::control::NODE_SOCKET;
 use crate::ops::control::section::Tells;
-use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
+use crate::ops::drain::{Drain, Ended, Limits, WITHDRAW_LIMIT, listen_for_signals};
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::{BuildInfo, Metrics};
 use crate::ops::notify::Notify;
@@ -29,9 +28,6 @@ use crate::snapshot::disk::{DiskError, RealDisk};
 
 /// Most threads that answer queries: a node's DNS must leave the node to its pods.
 const MAX_THREADS: usize = 4;
-
-/// How long addresses and rules may take to go at a clean stop: a few messages to the kernel.
-const LAST_RULES: Duration = Duration::from_secs(2);
 
 /// Arguments of `outlast node`.
 #[derive(clap::Args)]
@@ -186,7 +182,8 @@ fn serve(
         let stop = drain.closing().clone();
         let socket = args.control.serve(handler, &environment.metrics, stop, control.handle());
         let lameduck = running.lameduck();
-        let limits = || Limits::with_lameduck(lameduck.get());
+        let rules = net.as_ref().map_or(WITHDRAW_LIMIT, Net::limit);
+        let limits = || Limits { withdraw: rules, ..Limits::with_lameduck(lameduck.get()) };
         let pulses = running.pulses().clone();
         let status = format!("answering at {} addresses", running.dns.len());
         let alive = move || pulses.silent(STUCK).is_none();
@@ -194,7 +191,7 @@ fn serve(
         // The second ends when the first begins to.
         let (ended, ()) = tokio::join!(drain.run(signals, limits), reloader.run(&mut running, &drain));
         let claim = match net {
-            Some(net) => net.finish(LAST_RULES).await,
+            Some(net) => net.finish(rules).await,
             None => None,
         };
         if tokio::time::timeout(LAST_SNAPSHOT, running.stop()).await.is_err() {

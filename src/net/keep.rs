@@ -121,18 +121,23 @@ impl Keeper {
         self.rules.leave();
     }
 
-    /// Deletes what node-cache has left in tables that iptables made of nftables: it would lead packets here for ever.
-    pub async fn clear(&self) {
+    /// Deletes what node-cache has left in tables that iptables made of nftables: it would lead packets here for ever. False
+    /// where that could not be seen.
+    pub async fn clear(&self) -> bool {
         match self.rules.clear(self.layout.addresses()).await {
-            Ok(0) => {}
+            Ok(0) => true,
             Ok(rules) => {
                 self.measures.leftovers(rules);
                 tracing::warn!(
                     rules,
                     "node-cache had left rules that lead queries here for ever; they are deleted"
                 );
+                true
             }
-            Err(error) => tracing::warn!(%error, "looking for rules of node-cache failed"),
+            Err(error) => {
+                tracing::warn!(%error, "looking for rules of node-cache failed; trying again");
+                false
+            }
         }
     }
 

@@ -55,6 +55,9 @@ pub struct Means {
 /// How it ends, step by step.
 #[derive(Clone, Debug, Default)]
 pub struct End {
+    /// To be cancelled when nothing beats any more, whatever the reason: then nothing is withdrawn either, and the process
+    /// is better begun anew.
+    pub ending: CancellationToken,
     /// Cancelled when queries must no longer be led here.
     pub withdrawing: CancellationToken,
     /// To be cancelled once they are not.
@@ -95,8 +98,10 @@ pub struct Heart {
     look: Duration,
     /// When it was.
     looked: Option<Instant>,
-    /// Whether what node-cache had left was looked for.
-    cleared: bool,
+    /// When to look for what node-cache had left; `None` once that was seen.
+    clear_at: Option<Instant>,
+    /// Whether it was said that tables cannot be made.
+    said: bool,
 }
 
 impl Heart {
@@ -117,7 +122,7 @@ impl Heart {
             false => Policy::DEFAULT,
         };
         let (beat, had, well, suspect, looked) = (Beat::new(policy), false, false, true, None);
-        let cleared = false;
+        let (clear_at, said) = (Some(Instant::now()), false);
         Self {
             keeper,
             marks,
@@ -134,13 +139,15 @@ impl Heart {
             suspect,
             look,
             looked,
-            cleared,
+            clear_at,
+            said,
         }
     }
 
     /// Beats until the process ends: withdraws or hands over when it is told to, holds connections until all sockets are
     /// closed, and gives back what it kept and what it has of it.
     pub async fn run(mut self, mut events: Watch) -> (Keeper, Claim) {
+        let _ended = self.end.ending.clone().drop_guard();
         let mut ticks = interval(self.policy.period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut endpoints, mut services) = (self.hooks.endpoints.clone(), self.hooks.services.clone());
@@ -173,7 +180,7 @@ impl Heart {
         self.withdraw_for_good().await;
         let closed = self.end.closed.clone();
         while closed.run_until_cancelled(ticks.tick()).await.is_some() {
-            if self.claim.is_asked() {
+            if self.claim.owns() && self.claim.is_asked() {
                 self.hand_over(HandedTo::Successor);
             }
             self.hold();
@@ -192,9 +199,6 @@ impl Heart {
             }
         }
         self.measures.owns(true);
-        if !std::mem::replace(&mut self.cleared, true) {
-            self.keeper.clear().await;
-        }
         if self.keeper.rules().mode() == Mode::Off {
             return self.carry(began).await;
         }
@@ -243,6 +247,8 @@ impl Heart {
             self.keeper.settle(now).await;
         }
         self.measures.took(began.elapsed());
+        // After what is due at once.
+        self.clear(now).await;
         // Elements that live have just been renewed: they last until the other one has done what it has to.
         if self.claim.is_asked() && (renewed || !self.beat.is_live()) {
             self.hand_over(HandedTo::Successor);
@@ -256,6 +262,7 @@ impl Heart {
         }
         self.report.set(Standing::Carried);
         self.hooks.part.set(true);
+        self.clear(now).await;
         if self.claim.is_asked() {
             self.hand_over(HandedTo::Successor);
         }
@@ -283,10 +290,21 @@ impl Heart {
         }
     }
 
-    /// Tables are ours from now on.
+    /// Looks for what node-cache had left until it has been seen.
+    async fn clear(&mut self, now: Instant) {
+        if self.clear_at.is_some_and(|at| at <= now) {
+            self.clear_at = (!self.keeper.clear().await).then_some(now + self.look);
+        }
+    }
+
+    /// Tables are ours from now on. It is tried at every beat, and said once.
     async fn adopt(&mut self) {
-        if let Err(error) = self.keeper.adopt().await {
-            tracing::warn!(%error, "making the tables of interception failed; trying again");
+        match self.keeper.adopt().await {
+            Ok(()) => self.said = false,
+            Err(error) if !std::mem::replace(&mut self.said, true) => {
+                tracing::warn!(%error, "making the tables of interception failed; trying again at every beat");
+            }
+            Err(_) => {}
         }
     }
 

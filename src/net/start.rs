@@ -39,6 +39,12 @@ use crate::ops::ownership::{Claim, Ownership, OwnershipError};
 /// The name of the thread.
 const THREAD: &str = "outlast-net";
 
+/// How long rules may take to go where that is some messages to the kernel.
+const BY_MESSAGES: Duration = Duration::from_secs(2);
+
+/// The same where programs delete them, which wait for each other: what stays leads queries to nobody for ever.
+const BY_PROGRAMS: Duration = Duration::from_secs(20);
+
 /// Why interception cannot begin.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -95,12 +101,16 @@ pub struct Prepared {
     services: Vec<IpAddr>,
     /// Whether they are ours.
     ownership: Ownership,
+    /// How long rules may take to go.
+    limit: Duration,
     /// What operators see.
     report: Arc<Report>,
 }
 
 /// Interception at work.
 pub struct Net {
+    /// How long rules may take to go.
+    limit: Duration,
     /// The thread.
     thread: JoinHandle<Option<Claim>>,
     /// How it ends.
@@ -134,8 +144,9 @@ pub fn prepare(config: Config, metrics: &Arc<Metrics>) -> Result<Prepared, Start
     let thread =
         std::thread::Builder::new().name(THREAD.to_owned()).spawn(body).map_err(StartError::Thread)?;
     let set_up: Ready = set_up.recv().unwrap_or(Err(StartError::Panicked));
-    let Told { addresses, ownership, report } = set_up?;
-    Ok(Prepared { begin: Some(begin), thread: Some(thread), addresses, services, ownership, report })
+    let Told { addresses, ownership, mode, report } = set_up?;
+    let limit = if mode == Mode::Iptables { BY_PROGRAMS } else { BY_MESSAGES };
+    Ok(Prepared { begin: Some(begin), thread: Some(thread), addresses, services, ownership, limit, report })
 }
 
 impl Prepared {
@@ -162,7 +173,11 @@ impl Prepared {
     /// # Panics
     /// Outside of a runtime.
     pub fn run(mut self, hooks: Hooks, drain: &Drain) -> Result<Net, StartError> {
-        let end = End { withdrawing: drain.withdrawing().clone(), ..End::default() };
+        let end = End {
+            ending: drain.draining().clone(),
+            withdrawing: drain.withdrawing().clone(),
+            ..End::default()
+        };
         let begun = self.begin.take().is_some_and(|begin| begin.send((hooks, end.clone())).is_ok());
         let thread = self.thread.take().filter(|_| begun).ok_or(StartError::Panicked)?;
         let waited = end.clone();
@@ -170,7 +185,7 @@ impl Prepared {
             waited.withdrawing.cancelled().await;
             waited.withdrawn.cancelled().await;
         });
-        Ok(Net { thread, end, report: self.report.clone() })
+        Ok(Net { thread, end, report: self.report.clone(), limit: self.limit })
     }
 }
 
@@ -190,6 +205,11 @@ impl Net {
     /// What operators see.
     pub fn report(&self) -> Arc<Report> {
         self.report.clone()
+    }
+
+    /// How long the withdrawal may take, and after it the removal of everything.
+    pub const fn limit(&self) -> Duration {
+        self.limit
     }
 
     /// Once all sockets are closed: waits until nothing is left on the node that should not be, for at most so long. What
@@ -223,6 +243,8 @@ struct Told {
     addresses: Vec<IpAddr>,
     /// Whether they are ours.
     ownership: Ownership,
+    /// Which rules lead here.
+    mode: Mode,
     /// What operators see.
     report: Arc<Report>,
 }
@@ -273,7 +295,7 @@ async fn live(
     let mode = keeper.rules().mode();
     let report = Arc::new(Report::new(keeper.layout(), keeper.interface()).led_by(mode));
     let addresses = keeper.layout().addresses().to_vec();
-    let told = ready.send(Ok(Told { addresses, ownership, report: report.clone() }));
+    let told = ready.send(Ok(Told { addresses, ownership, mode, report: report.clone() }));
     let begun = begun.await;
     let (Ok(()), Ok((hooks, end))) = (told, begun) else {
         undo(&links, journal, &claim).await;

@@ -6,10 +6,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use nlink::netlink::messages::{AddressMessage, LinkMessage};
 use nlink::netlink::nftables::{Family, NftablesEvent, NftablesGroup};
 use nlink::netlink::{Connection, NetworkEvent, Nftables, OwnedEventStream, Route, RtnetlinkGroup};
+
+use tokio::time::{Instant, sleep_until};
 
 use super::layout::{SetName, TABLE};
 
@@ -27,12 +29,54 @@ pub enum Hint {
     Everything,
 }
 
+/// Where events come from.
+enum Source<S> {
+    /// This stream.
+    There(S),
+    /// None: it has ended, and is asked for again then.
+    Lost(Instant),
+}
+
+impl<S, E> Source<S>
+where
+    S: Stream<Item = Result<E, nlink::Error>> + Unpin,
+{
+    /// The next event; `None` where some are lost. May be dropped at any time.
+    async fn next(&mut self, what: &str, open: impl AsyncFn() -> Result<S, nlink::Error>) -> Option<E> {
+        loop {
+            match self {
+                Self::There(stream) => match stream.next().await {
+                    Some(Ok(event)) => return Some(event),
+                    Some(Err(error)) if error.is_no_buffer_space() => return None,
+                    ended => {
+                        let error = ended.and_then(Result::err).map(tracing::field::display);
+                        tracing::warn!(what, error, "events of the kernel have ended; asking for them again");
+                        *self = Self::Lost(Instant::now() + AGAIN);
+                        return None;
+                    }
+                },
+                Self::Lost(again) => {
+                    sleep_until(*again).await;
+                    match open().await {
+                        Ok(stream) => {
+                            *self = Self::There(stream);
+                            // What has happened meanwhile.
+                            return None;
+                        }
+                        Err(_) => *self = Self::Lost(Instant::now() + AGAIN),
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Events, of the network namespace of the thread that subscribed.
 pub struct Watch {
     /// Of tables; `None` where none are ours.
-    tables: Option<OwnedEventStream<Nftables>>,
+    tables: Option<Source<OwnedEventStream<Nftables>>>,
     /// Of links and addresses.
-    links: OwnedEventStream<Route>,
+    links: Source<OwnedEventStream<Route>>,
     /// The name of our interface.
     interface: String,
     /// Our addresses.
@@ -46,7 +90,8 @@ impl Watch {
     /// A socket that cannot be had.
     pub async fn subscribe(interface: &str, addresses: &[IpAddr]) -> Result<Self, nlink::Error> {
         let (interface, addresses) = (interface.to_owned(), addresses.to_vec());
-        Ok(Self { tables: Some(tables().await?), links: links().await?, interface, addresses })
+        let tables = Some(Source::There(tables().await?));
+        Ok(Self { tables, links: Source::There(links().await?), interface, addresses })
     }
 
     /// The same without tables, which the kernel may not even have.
@@ -55,7 +100,7 @@ impl Watch {
     /// A socket that cannot be had.
     pub async fn subscribe_to_links(interface: &str, addresses: &[IpAddr]) -> Result<Self, nlink::Error> {
         let (interface, addresses) = (interface.to_owned(), addresses.to_vec());
-        Ok(Self { tables: None, links: links().await?, interface, addresses })
+        Ok(Self { tables: None, links: Source::There(links().await?), interface, addresses })
     }
 
     /// The next thing that is about us. May be dropped at any time: nothing is lost by it.
@@ -63,28 +108,12 @@ impl Watch {
         loop {
             let hint = tokio::select! {
                 event = of_tables(&mut self.tables) => match event {
-                    Some(Ok(event)) => concerns_rules(&event).then_some(Hint::Rules),
-                    Some(Err(error)) if error.is_no_buffer_space() => Some(Hint::Everything),
-                    ended => {
-                        lost("nftables", ended.and_then(Result::err));
-                        tokio::time::sleep(AGAIN).await;
-                        if let Ok(stream) = tables().await {
-                            self.tables = Some(stream);
-                        }
-                        Some(Hint::Everything)
-                    }
+                    Some(event) => concerns_rules(&event).then_some(Hint::Rules),
+                    None => Some(Hint::Everything),
                 },
-                event = self.links.next() => match event {
-                    Some(Ok(event)) => self.concerns_links(&event).then_some(Hint::Links),
-                    Some(Err(error)) if error.is_no_buffer_space() => Some(Hint::Everything),
-                    ended => {
-                        lost("links", ended.and_then(Result::err));
-                        tokio::time::sleep(AGAIN).await;
-                        if let Ok(stream) = links().await {
-                            self.links = stream;
-                        }
-                        Some(Hint::Everything)
-                    }
+                event = self.links.next("links", links) => match event {
+                    Some(event) => self.concerns_links(&event).then_some(Hint::Links),
+                    None => Some(Hint::Everything),
                 },
             };
             if let Some(hint) = hint {
@@ -106,12 +135,10 @@ impl Watch {
     }
 }
 
-/// The next event of tables; never where there are none.
-async fn of_tables(
-    stream: &mut Option<OwnedEventStream<Nftables>>,
-) -> Option<Result<NftablesEvent, nlink::Error>> {
-    match stream {
-        Some(stream) => stream.next().await,
+/// The next event of tables, `None` where some are lost; never where there are none.
+async fn of_tables(source: &mut Option<Source<OwnedEventStream<Nftables>>>) -> Option<NftablesEvent> {
+    match source {
+        Some(source) => source.next("nftables", tables).await,
         None => std::future::pending().await,
     }
 }
@@ -130,12 +157,6 @@ async fn links() -> Result<OwnedEventStream<Route>, nlink::Error> {
     Ok(connection.into_events().await)
 }
 
-/// Says that a stream has ended.
-fn lost(what: &'static str, error: Option<nlink::Error>) {
-    let error = error.map(tracing::field::display);
-    tracing::warn!(what, error, "events of the kernel have ended; asking for them again");
-}
-
 /// Whether an event is about our tables, apart from what is filled by packets: beats put that right.
 fn concerns_rules(event: &NftablesEvent) -> bool {
     let ours = |family: Family, table: &str| matches!(family, Family::Ip | Family::Ip6) && table == TABLE;
@@ -150,5 +171,39 @@ fn concerns_rules(event: &NftablesEvent) -> bool {
             ours(elements.family, &elements.table) && !by_packets
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream::{self, BoxStream};
+
+    use super::*;
+
+    /// Events by number.
+    type Numbers = BoxStream<'static, Result<u32, nlink::Error>>;
+
+    fn of(numbers: &[u32]) -> Numbers {
+        stream::iter(numbers.to_vec()).map(Ok).boxed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_has_ended_is_taken_up_again_however_often_it_is_dropped() {
+        let mut source = Source::There(of(&[1]));
+        let open = async || Ok(stream::iter([2]).map(Ok).chain(stream::pending()).boxed());
+        assert_eq!(source.next("numbers", open).await, Some(1));
+        assert_eq!(source.next("numbers", open).await, None, "some may be lost");
+        let began = Instant::now();
+        let mut drops = 0;
+        // As the loop of beats does.
+        let next = loop {
+            match tokio::time::timeout(AGAIN / 4, source.next("numbers", open)).await {
+                Ok(next) => break next,
+                Err(_) => drops += 1,
+            }
+        };
+        assert_eq!((next, began.elapsed()), (None, AGAIN), "what came meanwhile is looked for");
+        assert!(drops >= 3);
+        assert_eq!(source.next("numbers", open).await, Some(2));
     }
 }

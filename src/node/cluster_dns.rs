@@ -64,6 +64,20 @@ impl ClusterDns {
         found
     }
 
+    /// With what was known before where nothing is known now: endpoints that are not ready for the API server may answer
+    /// all the same, and are better than nobody.
+    fn or_before(mut self, before: &Self) -> Self {
+        for (now, before) in [(&mut self.udp, &before.udp), (&mut self.tcp, &before.tcp)] {
+            for is_v4 in [true, false] {
+                if !now.iter().any(|at| at.is_ipv4() == is_v4) {
+                    now.extend(before.iter().filter(|at| at.is_ipv4() == is_v4));
+                }
+            }
+            now.sort_unstable();
+        }
+        self
+    }
+
     /// The endpoints of a service.
     fn add(&mut self, entry: &ServiceEntry, sought: &Sought) {
         for slice in entry.slices() {
@@ -108,6 +122,7 @@ pub(super) async fn follow(shown: Arc<ArcSwap<Shown>>, sought: Sought, say: watc
         let generations: Vec<_> = shown.load().stores.iter().map(|of| of.store.current().clone()).collect();
         let found = ClusterDns::find(generations.iter().map(|generation| &generation.table), &sought);
         say.send_if_modified(|known| {
+            let found = found.or_before(known);
             let differs = **known != found;
             if differs {
                 *known = Arc::new(found);
@@ -140,6 +155,19 @@ mod tests {
     fn kube_dns(addresses: &[&str]) -> Object {
         let service = addresses.iter().fold(svc("kube-system/kube-dns"), |service, a| service.ip(a));
         service.udp("dns", 53).port("dns-tcp", 53).build()
+    }
+
+    #[test]
+    fn endpoints_that_are_gone_are_kept_until_there_are_others() {
+        let of = |udp: &[&str], tcp: &[&str]| {
+            let parse = |all: &[&str]| all.iter().map(|at| at.parse().unwrap()).collect();
+            ClusterDns { services: Vec::new(), udp: parse(udp), tcp: parse(tcp) }
+        };
+        let before = of(&["10.0.0.1:53", "[fd00::1]:53"], &["10.0.0.1:53"]);
+        assert_eq!(of(&[], &[]).or_before(&before), before);
+        let other = of(&["10.0.0.2:53"], &["10.0.0.2:53"]);
+        let want = of(&["10.0.0.2:53", "[fd00::1]:53"], &["10.0.0.2:53"]);
+        assert_eq!(other.or_before(&before), want);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! goes on where a process says that it is ready, and queries are led to it once it is. So some services of the data
 //! that was found on the disk are asked for, the way of a pod's query.
 //!
-//! A configuration may answer some names otherwise, and means it (`hosts`, `rewrite`, `template`, selectors); what is refused to this
-//! machine says nothing about pods (`acl`). So most of what is answered at all has to be as the data says, not all of it.
+//! Only what a configuration selects is asked for. It may answer some names otherwise, and means it (`hosts`, `rewrite`,
+//! `template`); what is refused to this machine says nothing about pods (`acl`). So most of what is answered at all has to be
+//! as the data says, not all of it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,13 +19,15 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::control::lookup;
-use super::control::shown::{Shown, ShownStore};
+use super::control::shown::Shown;
 use super::reply::Reply;
 use super::router::Router;
+use super::running::selections::Selection;
 use crate::ops::rcode;
 use crate::ops::readiness::Handle;
 use crate::store::state::DataState;
 use crate::zone::object::Shape;
+use crate::zone::rules::Rules;
 use crate::zone::table::{ServiceEntry, Table};
 
 /// The part that `/ready` waits for.
@@ -92,7 +95,7 @@ impl Verdict {
 
 /// Whether there is anything to ask for.
 pub(super) fn is_needed(shown: &Shown) -> bool {
-    shown.stores.iter().any(|of| !samples_of(of).is_empty())
+    shown.selections.iter().any(|of| !samples_of(shown, of).is_empty())
 }
 
 /// Checks until it is good, and says so through `ready`; what is wrong goes to the log, once.
@@ -121,15 +124,20 @@ pub(super) async fn run(shown: Arc<ArcSwap<Shown>>, ready: Handle, stop: Cancell
     }
 }
 
-/// Asks for the samples of every store at each listener that answers them from data.
+/// Asks for the samples of every selection at the listeners that answer them from data: one that has it is enough, as others
+/// may select something else of the same zone.
 async fn check(shown: &Shown) -> Verdict {
     let mut verdict = Verdict::default();
-    for sample in shown.stores.iter().flat_map(samples_of) {
+    for sample in shown.selections.iter().flat_map(|of| samples_of(shown, of)) {
+        let mut judged = Judged::Refused;
         for live in &shown.listeners {
-            if let Some(judged) = ask(&live.router(), &sample).await {
-                verdict.add(&sample, judged);
-            }
+            judged = match (judged, ask(&live.router(), &sample).await) {
+                (Judged::Right, _) | (_, Some(Judged::Right)) => Judged::Right,
+                (Judged::Refused, Some(other)) => other,
+                (before, _) => before,
+            };
         }
+        verdict.add(&sample, judged);
     }
     verdict
 }
@@ -155,27 +163,32 @@ fn judge(reply: Option<&Reply>, address: IpAddr) -> Judged {
     }
 }
 
-/// What to ask for of a store whose data is served.
-fn samples_of(of: &ShownStore) -> Vec<Sample> {
+/// What to ask for of what a block selects, if its data is served.
+fn samples_of(shown: &Shown, selection: &Selection) -> Vec<Sample> {
+    let Some(of) = shown.stores.iter().find(|of| Arc::ptr_eq(&of.store, &selection.store)) else {
+        return Vec::new();
+    };
     let generation = of.store.current();
     let state = DataState::judge(of.store.facts(&generation), of.config.wanted.kinds(), of.config.limits);
     match state {
-        DataState::Live | DataState::Stale { .. } => samples(&generation.table, &of.config.zone),
+        DataState::Live | DataState::Stale { .. } => samples(&generation.table, &selection.rules),
         DataState::Expired { .. } | DataState::Empty { .. } => Vec::new(),
     }
 }
 
-/// At most [`SAMPLES`] services of a table, as far apart as can be.
-fn samples(table: &Table, zone: &str) -> Vec<Sample> {
-    let count = table.services().filter_map(address).count();
+/// At most [`SAMPLES`] services that these rules answer, as far apart as can be.
+fn samples(table: &Table, rules: &Rules) -> Vec<Sample> {
+    let Some(zone) = rules.primary() else { return Vec::new() };
+    let asked = |entry: &&ServiceEntry| rules.answers(table, entry);
+    let count = table.services().filter(asked).filter_map(address).count();
     let apart = count.div_ceil(SAMPLES).max(1);
     let of = |entry: &ServiceEntry| {
         let address = address(entry)?;
         let kind = if address.is_ipv4() { RecordType::A } else { RecordType::AAAA };
-        let name = format!("{}.{}.svc.{zone}", entry.name(), entry.namespace());
+        let name = format!("{}.{}.svc.{}", entry.name(), entry.namespace(), zone.name);
         Some(Sample { name, kind, address })
     };
-    table.services().filter_map(of).step_by(apart).collect()
+    table.services().filter(asked).filter_map(of).step_by(apart).collect()
 }
 
 /// The first of a service's own addresses.
@@ -193,7 +206,15 @@ mod tests {
     use super::*;
     use crate::node::test_support::{address as record, record as other};
     use crate::testkit::cluster::{ns, svc};
+    use crate::zone::name::Labels;
     use crate::zone::object::Kinds;
+    use crate::zone::rules::Zone;
+
+    /// Those of a block for `cluster.local` without options.
+    fn rules() -> Rules {
+        let zones = vec![Zone::new(Labels::parse("cluster.local.").unwrap())];
+        Rules { zones, ..Rules::default() }
+    }
 
     #[test]
     fn samples_are_from_all_over_the_data() {
@@ -201,7 +222,7 @@ mod tests {
         for (count, want) in [(0, 0), (1, 1), (16, 16), (17, 9), (100, 15)] {
             let headless = svc("shop/headless").headless().build();
             let objects = (0..count).map(service).chain([ns("shop"), headless]);
-            let found = samples(&Table::build(objects, Kinds::CORE, 1), "cluster.local.");
+            let found = samples(&Table::build(objects, Kinds::CORE, 1), &rules());
             assert_eq!(found.len(), want, "of {count}");
             assert!(
                 found.iter().all(|sample| sample.kind == RecordType::A && !sample.name.contains("headless"))
@@ -214,7 +235,26 @@ mod tests {
             kind: RecordType::AAAA,
             address: "fd00::1".parse().unwrap(),
         };
-        assert_eq!(samples(&table, "cluster.local."), [want]);
+        assert_eq!(samples(&table, &rules()), [want]);
+    }
+
+    #[test]
+    fn only_what_is_selected_is_asked_for() {
+        let objects = [
+            ns("shop"),
+            ns("pay"),
+            svc("shop/web").ip("10.96.0.1").build(),
+            svc("pay/web").ip("10.96.0.2").build(),
+        ];
+        let table = Table::build(objects, Kinds::CORE, 1);
+        let asked = |rules: &Rules| samples(&table, rules).into_iter().map(|s| s.name).collect::<Vec<_>>();
+        let only = Rules { namespaces: ["pay".into()].into(), ..rules() };
+        assert_eq!(asked(&only), ["web.pay.svc.cluster.local."]);
+        assert!(asked(&Rules { ignore_empty_service: true, ..rules() }).is_empty(), "none has endpoints");
+        assert!(
+            asked(&Rules { zones: Vec::new(), ..rules() }).is_empty(),
+            "reverse zones have no such names"
+        );
     }
 
     #[test]

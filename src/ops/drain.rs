@@ -257,10 +257,7 @@ impl Drain {
         self.withdrawing.cancel();
         self.hooks.close();
         if timeout(limit, self.hooks.wait()).await.is_err() {
-            tracing::warn!(
-                hooks = self.hooks.len(),
-                "withdrawal not finished in time, its rules will expire"
-            );
+            tracing::warn!(hooks = self.hooks.len(), ?limit, "withdrawal not finished in time");
         }
     }
 }

@@ -99,8 +99,17 @@ impl Rules {
 
     /// Whether any service of the table is answered, as far as selectors decide that.
     pub fn selects_any(&self, table: &Table) -> bool {
-        let selected = |s: &Service| self.exposes(table, s.namespace.as_bytes()) && self.selects(&s.labels);
-        table.services().filter_map(ServiceEntry::service).any(selected)
+        table.services().filter_map(ServiceEntry::service).any(|service| self.takes(table, service))
+    }
+
+    /// Whether the name of a service of the table is answered.
+    pub fn answers(&self, table: &Table, entry: &ServiceEntry) -> bool {
+        entry.service().is_some_and(|of| self.takes(table, of) && !self.hides_empty(of, entry))
+    }
+
+    /// Whether a service is answered, as far as selectors decide that.
+    fn takes(&self, table: &Table, service: &Service) -> bool {
+        self.exposes(table, service.namespace.as_bytes()) && self.selects(&service.labels)
     }
 
     /// The same for reverse lookups, which need a Namespace object only if something depends on it.

@@ -81,8 +81,12 @@ impl Life {
             services,
             part: Readiness::new(Monitor::UntilReady).register("interception"),
         };
-        let end =
-            End { withdrawing: withdrawing.clone(), withdrawn: withdrawn.clone(), closed: closed.clone() };
+        let end = End {
+            ending: CancellationToken::new(),
+            withdrawing: withdrawing.clone(),
+            withdrawn: withdrawn.clone(),
+            closed: closed.clone(),
+        };
         let marks = Marks::new(53, true).unwrap();
         let look = Duration::from_secs(60);
         let (claim, _) = Claim::join(owner.path()).unwrap();
@@ -296,6 +300,11 @@ fn who_comes_waits_until_it_answers_and_says_whose_they_are() {
         life.ready.store(true, Ordering::Relaxed);
         until("it asks", async || other.is_asked()).await;
         until("it says so", async || life.state() == "asking").await;
+        // The owner would make room for it, and nobody would have them.
+        life.ready.store(false, Ordering::Relaxed);
+        until("it asks no longer", async || !other.is_asked()).await;
+        life.ready.store(true, Ordering::Relaxed);
+        until("it asks again", async || other.is_asked()).await;
         assert_eq!(nft(&machine, "list tables"), "");
         // As a process does that is killed.
         drop(other);

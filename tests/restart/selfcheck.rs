@@ -45,8 +45,10 @@ fn a_node_whose_every_answer_is_wrong_is_not_ready_until_they_are_right() {
 fn what_a_configuration_means_to_answer_otherwise_keeps_nobody() {
     let place = with_snapshot();
     let right = fs::read_to_string(place.corefile()).unwrap();
-    for lines in ["acl {\nblock\n}", "acl {\ndrop\n}", "log"] {
-        fs::write(place.corefile(), with_lines(&right, lines)).unwrap();
+    let selected = right.replacen("ttl 30", "ttl 30\nnamespaces elsewhere", 1);
+    let lines = ["acl {\nblock\n}", "acl {\ndrop\n}", "log"].map(|lines| with_lines(&right, lines));
+    for corefile in lines.into_iter().chain([selected]) {
+        fs::write(place.corefile(), corefile).unwrap();
         let node = Node::start(&place);
         node.until("readiness", |node| node.get("/ready").is_ok_and(|(code, _)| code == 200));
         assert!(!node.log().contains("web.shop.svc"), "nobody asked: {}", node.log());

@@ -25,8 +25,8 @@ const TRIES: usize = 5;
 /// What `kubernetes.io/tls` stands for: `tls.crt` and `tls.key` have to be there.
 const TLS: &str = "kubernetes.io/tls";
 
-/// What `kubectl get secret -l` finds them by.
-const LABELS: [(&str, &str); 1] = [("app.kubernetes.io/part-of", "outlast")];
+/// What `kubectl get secret -l` finds them by, and which are ours to replace.
+const LABEL: (&str, &str) = ("app.kubernetes.io/part-of", "outlast");
 
 /// An authority as its Secret holds it.
 struct Found {
@@ -81,8 +81,18 @@ async fn authority(secrets: &Secrets, args: &SecretsArgs, now: i64) -> anyhow::R
             ));
             return Ok(found);
         }
+        for name in [&args.hub, &args.node] {
+            if let Some(theirs) = secrets.get(name).await?.filter(|secret| !is_ours(secret)) {
+                bail!(
+                    "{} is there and was not made by this command, and there is no authority {}: leave this command out \
+                     where certificates come from elsewhere, or delete the Secret",
+                    path(args, &theirs.name),
+                    path(args, &args.ca)
+                );
+            }
+        }
         let pair = issue::authority("outlast authority", now, days(args.ca_days))?;
-        let mut secret = Secret::new(&args.ca, "Opaque", &LABELS);
+        let mut secret = Secret::new(&args.ca, "Opaque", &[LABEL]);
         secret.data.insert(CA_CERT.to_owned(), pair.certificate.into_bytes());
         secret.data.insert(CA_KEY.to_owned(), pair.key.into_bytes());
         if secrets.create(&secret).await? == Written::Done {
@@ -130,7 +140,13 @@ async fn certificate(
                     ));
                     return Ok(());
                 }
-                Standing::Due(why) => format!("renewed, because {why}"),
+                Standing::Due(why) if is_ours(secret) => format!("renewed, because {why}"),
+                Standing::Due(why) => bail!(
+                    "{at} was not made by this command, and is left alone although {why}: delete it to have it made, or \
+                     label it {}={}",
+                    LABEL.0,
+                    LABEL.1
+                ),
             },
         };
         let mut order = Order::new(role, role.word(), now, days(args.days));
@@ -138,7 +154,7 @@ async fn certificate(
         order.not_after = order.not_after.min(found.authority.not_after());
         let pair = found.authority.issue(&order)?;
         let is_new = there.is_none();
-        let mut secret = there.unwrap_or_else(|| Secret::new(name, TLS, &LABELS));
+        let mut secret = there.unwrap_or_else(|| Secret::new(name, TLS, &[LABEL]));
         for (key, text) in [
             (CA_CERT, found.text.clone()),
             (KEY, pair.key.into_bytes()),
@@ -193,6 +209,11 @@ fn read_certificate(secret: &Secret, found: &Found, role: Role, now: i64) -> any
     check(pem::authorities(Path::new(CA_CERT), &found.text)?, &chain, role, now)
         .context("it would not have been believed")?;
     Ok(Facts::read(chain.first().context("there was no certificate")?)?)
+}
+
+/// Whether a Secret was made by this command, or is to be looked after by it.
+fn is_ours(secret: &Secret) -> bool {
+    secret.has_label(LABEL.0, LABEL.1)
 }
 
 /// A Secret as kubectl names it.

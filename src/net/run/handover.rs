@@ -40,6 +40,8 @@ impl Heart {
     pub(super) fn takes(&mut self) -> bool {
         // Who is alone takes nothing from anybody, and is the only one who can put away what does not expire.
         if !self.well && !self.claim.is_alone() {
+            // Who has them would otherwise make room for nobody, and could not come back.
+            self.claim.give_up();
             return false;
         }
         if self.well && !self.had {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::node::listen::Live;
 use crate::node::router::Router;
+use crate::node::running::selections::Selection;
 use crate::node::setup::StoreConfig;
 use crate::store::Store;
 use crate::store::orders::Ordered;
@@ -18,6 +19,8 @@ use crate::zone::name::Labels;
 pub struct Shown {
     /// The stores that are kept up to date.
     pub stores: Vec<ShownStore>,
+    /// What is answered of them.
+    pub selections: Vec<Selection>,
     /// Who answers, each listener once, in the order of the Corefile.
     pub listeners: Vec<Arc<Live>>,
     /// Identity and address of each listener.

@@ -24,7 +24,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::caches::Caches;
-use self::selections::Selection;
 use self::sites::Sites;
 use self::stores::Stores;
 use super::carried::Carried;
@@ -65,8 +64,6 @@ pub struct Running {
     admin: Admin,
     /// What `/ready` waits for.
     readiness: Readiness,
-    /// What its `kubernetes` blocks select.
-    selections: Vec<Selection>,
     /// Ends what the configuration does beside the queries.
     tasks: CancellationToken,
     /// What is measured.
@@ -157,7 +154,6 @@ pub fn start(
         caches,
         admin,
         readiness,
-        selections: Vec::new(),
         tasks: CancellationToken::new(),
         metrics: metrics.clone(),
         carried: environment.carried.clone(),
@@ -184,7 +180,7 @@ impl Running {
         let kept = self.caches.wanted(&process.caches, &process.stores);
         let keepers = self.caches.prepare(&kept).await?;
         let stores = self.stores.prepare(std::mem::take(&mut process.stores)).await?;
-        if let Some(why) = selections::refusal(&self.selections, &process.selections) {
+        if let Some(why) = selections::refusal(&self.shown.load().selections, &process.selections) {
             return Err(ReloadError::Failed(anyhow::Error::msg(why)));
         }
         let faces = self.admin.prepare(&process.faces).map_err(anyhow::Error::from)?;
@@ -234,7 +230,6 @@ impl Running {
             tasks,
             warnings: _,
         } = process;
-        self.selections = selections;
         self.lameduck.set(lameduck);
         (self.reload, self.debug) = (reload, debug);
         let listeners = self.sites.addresses();
@@ -243,7 +238,7 @@ impl Running {
         self.faces =
             faces.flat_map(|f| self.admin.addresses(f).map(move |a| (f, a)).collect::<Vec<_>>()).collect();
         let (stores, live) = (self.stores.shown(), self.sites.listeners());
-        self.shown.store(Arc::new(Shown { stores, listeners: live, sites: listeners.clone() }));
+        self.shown.store(Arc::new(Shown { stores, selections, listeners: live, sites: listeners.clone() }));
         self.begin(tasks, listeners);
         let enabled: Vec<_> =
             enabled.iter().map(|(server, zone, name)| PluginUse { server, zone, view: "", name }).collect();

@@ -4,6 +4,7 @@
 //! A replacement says which version it replaces, so that nobody's change is lost: who was overtaken hears of it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -25,7 +26,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const MAX_BODY: usize = 4 << 20;
 
 /// A Secret with what is not ours in it as it was found.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Secret {
     /// Its name.
     pub name: String,
@@ -33,6 +34,14 @@ pub struct Secret {
     pub data: BTreeMap<String, Vec<u8>>,
     /// The object.
     object: Map<String, Value>,
+}
+
+/// Its keys alone: the values are nobody's to see.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.data.keys().collect();
+        f.debug_struct("Secret").field("name", &self.name).field("keys", &keys).finish_non_exhaustive()
+    }
 }
 
 /// What became of a write.
@@ -76,6 +85,12 @@ impl Secret {
         });
         let object = object.as_object().cloned().unwrap_or_default();
         Self { name: name.to_owned(), data: BTreeMap::new(), object }
+    }
+
+    /// Whether it has this label.
+    pub fn has_label(&self, key: &str, value: &str) -> bool {
+        let labels = self.object.get("metadata").and_then(|metadata| metadata.get("labels"));
+        labels.and_then(|labels| labels.get(key)).and_then(Value::as_str) == Some(value)
     }
 
     /// As the API server has it.
@@ -240,6 +255,8 @@ mod tests {
             "data": { "a": "Yg==" },
         });
         assert_eq!(serde_json::from_slice::<Value>(&secret.body()).unwrap(), want);
+        assert!(secret.has_label("app", "outlast") && !secret.has_label("app", "other"));
+        assert!(!format!("{secret:?}").contains("98"), "no value is printed: {secret:?}");
     }
 
     #[test]
