@@ -18,20 +18,35 @@ use process::{PATIENCE, Process, outlast, run};
 use programs::{program, there};
 
 /// The units.
-const UNITS: [&str; 2] = ["outlast-node.service", "outlast-hub.service"];
+const UNITS: [&str; 3] = ["outlast-node.service", "outlast-hub.service", RENEWAL];
+
+/// The one that renews certificates, of the folder that follows the `@`.
+const RENEWAL: &str = "outlast-certs@.service";
+
+/// What starts it.
+const TIMER: &str = "outlast-certs@.timer";
 
 /// The most that `systemd-analyze security` may find exposed, of 10: below it lies what it calls OK.
 const EXPOSED: f64 = 2.0;
 
-/// A unit in `folder`, with the program where it is on this machine.
+/// A unit as it is in the repository.
+fn text(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/host").join(name)).unwrap()
+}
+
+/// A unit in `folder`, with the program where it is on this machine; a template as one of what it stands for.
 fn unit(folder: &Path, name: &str) -> PathBuf {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/host").join(name));
-    let text = text.unwrap();
+    let text = text(name);
     let here = env!("CARGO_BIN_EXE_outlast");
-    assert!(text.contains("ExecStart=/usr/local/bin/outlast "), "{name}");
-    let path = folder.join(name);
+    assert!(name == TIMER || text.contains("ExecStart=/usr/local/bin/outlast "), "{name}");
+    let path = folder.join(name.replace("@.", "@tls."));
     fs::write(&path, text.replace("/usr/local/bin/outlast", here)).unwrap();
     path
+}
+
+/// The values of a key of a unit.
+fn values<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
+    text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
 }
 
 /// Output and errors of `systemd-analyze`.
@@ -48,9 +63,11 @@ fn systemd_understands_every_line_of_the_units() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    for name in UNITS {
-        let (fine, said) = analyze(&["verify"], &unit(folder.path(), name));
-        let complaints: Vec<_> = said.lines().filter(|line| line.contains(name)).collect();
+    for name in UNITS.into_iter().chain([TIMER]) {
+        let unit = unit(folder.path(), name);
+        let (fine, said) = analyze(&["verify"], &unit);
+        let file = unit.file_name().unwrap().to_str().unwrap();
+        let complaints: Vec<_> = said.lines().filter(|line| line.contains(file)).collect();
         assert!(fine && complaints.is_empty(), "{name}: {said}");
     }
     let wrong = unit(folder.path(), UNITS[0]);
@@ -74,6 +91,42 @@ fn units_leave_little_exposed() {
         let score: f64 = line.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
         println!("{name}: {score} of 10 exposed");
         assert!(score <= EXPOSED, "{line}");
+    }
+}
+
+/// systemd has the authority's files under the names of credentials, in a folder of this one's own.
+#[test]
+fn the_unit_that_renews_certificates_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let certs = |words: &[&str]| {
+        let (code, said, error) = run(outlast().arg("certs").args(words).current_dir(folder.path()));
+        assert_eq!(code, 0, "{words:?}: {said}{error}");
+        said
+    };
+    certs(&["init", "--out", "authority"]);
+    certs(&["issue", "--ca", "authority", "--out", "tls", "node"]);
+    let unit = text(RENEWAL);
+    fs::create_dir(path("credentials")).unwrap();
+    for credential in values(&unit, "LoadCredential") {
+        let (name, from) = credential.split_once(':').unwrap();
+        let from = from.strip_prefix("/etc/outlast/").unwrap();
+        fs::copy(path(from), path("credentials").join(name)).unwrap();
+    }
+    let [line] = values(&unit, "ExecStart")[..] else { panic!("one command") };
+    let words = line.replace("${CREDENTIALS_DIRECTORY}", "credentials").replace("/etc/outlast/%i", "tls");
+    let words: Vec<_> = words.strip_prefix("/usr/local/bin/outlast certs ").unwrap().split(' ').collect();
+    let before = fs::read(path("tls/tls.crt")).unwrap();
+    let said = certs(&words);
+    assert!(said.contains("nothing to do yet"), "{said}");
+    assert_eq!(fs::read(path("tls/tls.crt")).unwrap(), before);
+    certs(&[&words[..], &["--force"]].concat());
+    assert_ne!(fs::read(path("tls/tls.crt")).unwrap(), before, "as when a third of its life is over");
+    assert_eq!(values(&unit, "ReadWritePaths"), ["/etc/outlast/%i"], "where it writes");
+    let node = text("node.env");
+    for file in ["ca.crt", "tls.crt", "tls.key"] {
+        assert!(node.contains(&format!("=/etc/outlast/tls/{file}")), "a node reads {file} there");
+        assert!(text("hub.env").contains(&format!("=/etc/outlast/hub-tls/{file}")), "and a hub");
     }
 }
 

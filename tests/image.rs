@@ -17,6 +17,7 @@ mod programs;
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -56,6 +57,82 @@ fn possible_with_image() -> bool {
         return false;
     }
     there(&["buildah", "runc"]) && possible()
+}
+
+/// The instructions of a file for building, each on one line.
+fn instructions(file: &str) -> Vec<String> {
+    let text = fs::read_to_string(repository().join(file)).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    lines.join("\n").replace("\\\n", "").lines().map(str::to_owned).collect()
+}
+
+/// Where they are alike, what manifests say of one image is so of the other.
+#[test]
+fn the_image_with_iptables_is_the_other_one_with_iptables() {
+    let plain = instructions("Dockerfile");
+    let with = instructions("Dockerfile.iptables");
+    let begins = with.iter().position(|line| line.starts_with("ARG BINARY=")).unwrap();
+    assert_eq!(plain[0], "FROM scratch");
+    assert_eq!(plain[1..], with[begins..], "from the program on they are the same");
+    assert_eq!(plain[1], format!("ARG BINARY={BINARY}"));
+    let words: Vec<_> = with[..begins].iter().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(words, ["ARG", "FROM", "ARG", "RUN"], "and before it there is iptables");
+}
+
+/// A folder with a shell, and with programs that take the place of Debian's and say what they were asked for.
+fn base(folder: &Path) {
+    let copy = |from: &Path| {
+        let to = folder.join(from.strip_prefix("/").unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, to).unwrap();
+    };
+    for name in ["sh", "rm"] {
+        let file = Path::new("/bin").join(name);
+        let (_, libraries, _) = run(Command::new("ldd").arg(&file));
+        copy(&file);
+        libraries
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'))
+            .for_each(|word| copy(Path::new(word)));
+    }
+    for name in ["apt-get", "update-alternatives"] {
+        let file = folder.join("bin").join(name);
+        fs::write(&file, format!("#!/bin/sh\necho {name} \"$@\" >>/asked\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+/// With another base, as the packages of Debian's cannot be had without its servers.
+#[test]
+fn the_image_with_iptables_is_built_on_any_base() {
+    if !possible_with_image() {
+        return;
+    }
+    let store = Store(tempfile::tempdir().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    base(folder.path());
+    let name = store.buildah(&["from", "scratch"]);
+    store.buildah(&["copy", &name, folder.path().to_str().unwrap(), "/"]);
+    store.buildah(&["commit", &name, "localhost/base"]);
+    let build =
+        ["bud", "--isolation", "chroot", "--file", "Dockerfile.iptables", "--tag", "outlast:iptables"];
+    store.buildah(&[&build[..], &["--build-arg", "BASE=localhost/base", "."]].concat());
+    let inspect = ["inspect", "--type", "image", "outlast:iptables"];
+    let about: Value = serde_json::from_str(&store.buildah(&inspect)).unwrap();
+    let config = &about["OCIv1"]["config"];
+    assert_eq!((&config["Entrypoint"], &config["User"]), (&json!(["/outlast"]), &json!("0:0")));
+    assert_eq!(config["WorkingDir"], "/");
+    let name = store.buildah(&["from", "outlast:iptables"]);
+    let root = PathBuf::from(store.buildah(&["mount", &name]));
+    assert!(root.join("outlast").is_file());
+    let asked = fs::read_to_string(root.join("asked")).unwrap();
+    let want = [
+        "apt-get update",
+        "apt-get install --yes --no-install-recommends iptables",
+        "update-alternatives --set iptables /usr/sbin/iptables-legacy",
+        "update-alternatives --set ip6tables /usr/sbin/ip6tables-legacy",
+    ];
+    assert_eq!(asked.lines().collect::<Vec<_>>(), want);
 }
 
 /// buildah with a store of its own.

@@ -9,8 +9,6 @@
 mod commands;
 #[path = "manifests/corefiles.rs"]
 mod corefiles;
-#[path = "manifests/docs.rs"]
-mod docs;
 #[path = "manifests/objects.rs"]
 mod objects;
 #[path = "manifests/ports.rs"]
@@ -26,6 +24,8 @@ mod rbac;
 mod render;
 #[path = "manifests/schema.rs"]
 mod schema;
+#[path = "manifests/scraping.rs"]
+mod scraping;
 #[path = "manifests/wiring.rs"]
 mod wiring;
 

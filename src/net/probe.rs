@@ -3,7 +3,8 @@
 //! A question that costs nobody anything: a header alone with the opcode STATUS, which is answered with NOTIMP and
 //! counted nowhere (RFC 1035 §4.1.1). Each probe comes from another port, so that probes go round all sockets that share
 //! an address. Their mark keeps them out of connection tracking, live or not: what is asked is always this machine,
-//! never the cluster's DNS.
+//! never the cluster's DNS. Where no rule is ours there is nothing to be kept out of, and a mark would need
+//! `CAP_NET_ADMIN` for nothing.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
+use super::config::Mode;
 use super::layout::PROBE;
 use crate::ops::pulse::Part;
 
@@ -34,15 +36,42 @@ const REPLY: u8 = 0x80;
 /// The opcode, in the third byte.
 const OPCODE: u8 = 0x78;
 
+/// How rules tell a probe from a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// By the mark of what is sent.
+    ByMark,
+    /// Not at all: there are none.
+    Not,
+}
+
+impl Told {
+    /// With rules of this kind.
+    pub const fn with(mode: Mode) -> Self {
+        match mode {
+            Mode::Auto | Mode::Nftables | Mode::Iptables => Self::ByMark,
+            Mode::Off => Self::Not,
+        }
+    }
+
+    /// Has what a socket sends be told from queries.
+    fn apply(self, socket: &impl AsFd) -> io::Result<()> {
+        match self {
+            Self::ByMark => setsockopt(socket, sockopt::Mark, &PROBE).map_err(io::Error::from),
+            Self::Not => Ok(()),
+        }
+    }
+}
+
 /// Asks at each of these addresses over UDP and TCP, all at once; the first one, in this order, that has not answered
 /// after `limit`.
-pub async fn probe(addresses: &[SocketAddr], limit: Duration) -> Option<(SocketAddr, Part)> {
+pub async fn probe(addresses: &[SocketAddr], told: Told, limit: Duration) -> Option<(SocketAddr, Part)> {
     let until = Instant::now() + limit;
     let one = |(address, part): (SocketAddr, Part)| async move {
         let asked = async {
             match part {
-                Part::Udp => udp(address).await,
-                Part::Tcp => tcp(address).await,
+                Part::Udp => udp(address, told).await,
+                Part::Tcp => tcp(address, told).await,
             }
         };
         let answered = timeout_at(until, asked).await.is_ok_and(|answered| answered.unwrap_or(false));
@@ -53,13 +82,13 @@ pub async fn probe(addresses: &[SocketAddr], limit: Duration) -> Option<(SocketA
 }
 
 /// Asks in a datagram; whether the answer is one.
-async fn udp(address: SocketAddr) -> io::Result<bool> {
+async fn udp(address: SocketAddr, told: Told) -> io::Result<bool> {
     let any: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((any, 0)).await?;
-    mark(&socket)?;
+    told.apply(&socket)?;
     socket.connect(address).await?;
     let question = question();
     socket.send(&question).await?;
@@ -74,12 +103,12 @@ async fn udp(address: SocketAddr) -> io::Result<bool> {
 }
 
 /// Asks over a connection; whether the answer is one.
-async fn tcp(address: SocketAddr) -> io::Result<bool> {
+async fn tcp(address: SocketAddr, told: Told) -> io::Result<bool> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    mark(&socket)?;
+    told.apply(&socket)?;
     // It is forgotten at once on both sides: three of them a second would pile up for a minute otherwise.
     socket.set_zero_linger()?;
     let mut stream = socket.connect(address).await?;
@@ -93,11 +122,6 @@ async fn tcp(address: SocketAddr) -> io::Result<bool> {
     let Some(reply) = reply.get_mut(..len) else { return Ok(false) };
     stream.read_exact(reply).await?;
     Ok(answers(&question, reply))
-}
-
-/// Keeps what a socket sends out of connection tracking.
-fn mark(socket: &impl AsFd) -> io::Result<()> {
-    setsockopt(socket, sockopt::Mark, &PROBE).map_err(io::Error::from)
 }
 
 /// A question with an id of its own.
@@ -141,6 +165,21 @@ mod tests {
         ];
         for (name, bytes, want) in cases {
             assert_eq!(answers(&question, &bytes), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_asked_for_where_rules_go_by_it_alone() {
+        for mode in Mode::ALL {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let told = Told::with(mode).apply(&socket);
+            let mark = nix::sys::socket::getsockopt(&socket, sockopt::Mark).unwrap();
+            match (mode, told) {
+                (Mode::Off, told) => assert_eq!((told.is_ok(), mark), (true, 0)),
+                (_, Ok(())) => assert_eq!(mark, PROBE, "{mode:?}"),
+                // Whoever runs the test may set none: it was tried.
+                (_, Err(error)) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{mode:?}"),
+            }
         }
     }
 

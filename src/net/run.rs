@@ -282,9 +282,10 @@ impl Heart {
         // Before the rules are there that keep them on the node, be they another process's, they would go to the
         // cluster's DNS.
         let kept_here = self.keeper.has_adopted() || self.claim.is_taken();
+        let told = probe::Told::with(self.keeper.rules().mode());
         Signs {
             ready: (self.hooks.ready)(),
-            unanswered: if kept_here { probe(&self.asked(), probe::LIMIT).await } else { None },
+            unanswered: if kept_here { probe(&self.asked(), told, probe::LIMIT).await } else { None },
             silent: self.hooks.pulses.silent_at(self.policy.silent, &self.places),
             rules,
         }

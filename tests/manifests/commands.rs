@@ -149,6 +149,19 @@ fn units_start_what_there_is() {
 }
 
 #[test]
+fn what_the_units_environments_propose_is_accepted() {
+    for (env, role) in [("node.env", "node"), ("hub.env", "hub")] {
+        let text = std::fs::read_to_string(format!("{MANIFESTS}/host/{env}")).unwrap();
+        let proposed = text.lines().filter_map(|line| line.strip_prefix("#OUTLAST_"));
+        for line in proposed {
+            let (name, value) = line.split_once('=').unwrap();
+            let env = [(format!("OUTLAST_{name}"), value.to_owned())];
+            assert_eq!(problem(&["outlast".to_owned(), role.to_owned()], &env), None, "{line}");
+        }
+    }
+}
+
+#[test]
 fn a_wrong_flag_variable_or_value_is_found() {
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let env = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];

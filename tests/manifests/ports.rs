@@ -11,7 +11,7 @@ use super::render::{rendered, static_pods};
 
 /// What a port is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Use {
+pub(super) enum Use {
     /// Queries, over UDP and TCP.
     Dns,
     /// What hubs serve to nodes.
@@ -70,7 +70,11 @@ fn of_corefile(text: &str) -> BTreeMap<u64, Use> {
 }
 
 /// What a container listens on; `None` for one that serves nothing.
-fn listened(workload: &Workload<'_>, container: &Value, objects: &Objects) -> Option<BTreeMap<u64, Use>> {
+pub(super) fn listened(
+    workload: &Workload<'_>,
+    container: &Value,
+    objects: &Objects,
+) -> Option<BTreeMap<u64, Use>> {
     let args = texts(&container["args"]);
     match args.first() {
         Some(&"certs") => None,

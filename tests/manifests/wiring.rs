@@ -17,8 +17,9 @@ const CLUSTERS: [(&str, &str); 3] =
 /// Labels of the pods of the cluster's DNS, which clusters have.
 const CLUSTER_DNS: (&str, &str) = ("k8s-app", "kube-dns");
 
-/// The overlay that another one's Secrets are enough for.
-const BESIDE_ANOTHER: &str = "node-local-canary";
+/// Canaries, and the overlays that they are beside: those have the Secrets, the hubs and what selects pods.
+const CANARIES: [(&str, &str); 2] =
+    [("node-local-canary", "node-local"), ("node-local-cilium-canary", "node-local-cilium")];
 
 fn is_cluster_dns(selector: &Value) -> bool {
     selector[CLUSTER_DNS.0] == CLUSTER_DNS.1 && selector.as_object().is_some_and(|labels| labels.len() == 1)
@@ -80,6 +81,53 @@ fn no_two_workloads_have_each_others_pods() {
             let taken = selects(selector, &workload.template["metadata"]["labels"]);
             assert!(!taken, "{title} selects the pods of {other}");
         }
+    }
+}
+
+/// A node's pod, and the terms by which it chooses machines.
+fn of_nodes(objects: &Objects) -> (&Value, BTreeSet<String>, &Value) {
+    let found = objects.of("DaemonSet").next().unwrap_or_else(|| panic!("no DaemonSet"));
+    let pod = &found["spec"]["template"];
+    let affinity = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let terms = list(&affinity["nodeSelectorTerms"][0]["matchExpressions"]);
+    (pod, terms.iter().map(Value::to_string).collect(), &pod["spec"]["nodeSelector"])
+}
+
+/// Each machine has one of the two, and whatever leads to the one leads to the other as well.
+#[test]
+fn a_canary_is_where_the_other_one_is_not_and_is_selected_as_that_one_is() {
+    let rendered: BTreeMap<_, _> = rendered().into_iter().collect();
+    if rendered.is_empty() {
+        return;
+    }
+    for (canary, main) in CANARIES {
+        let (beside, objects) = (&rendered[canary], &rendered[main]);
+        let ((pod, terms, wanted), (mains, others, _)) = (of_nodes(beside), of_nodes(objects));
+        let kept_off: Vec<_> = others.difference(&terms).collect();
+        assert!(
+            matches!(kept_off[..], [term] if term.contains("outlast.dev/canary")),
+            "{canary}: {kept_off:?}"
+        );
+        assert!(terms.is_subset(&others), "{canary}");
+        assert_eq!(wanted["outlast.dev/canary"], "true", "{canary}");
+        let selectors = objects.0.iter().filter_map(|object| match object["kind"].as_str()? {
+            "Service" => Some(&object["spec"]["selector"]),
+            "CiliumLocalRedirectPolicy" => {
+                Some(&object["spec"]["redirectBackend"]["localEndpointSelector"]["matchLabels"])
+            }
+            _ => None,
+        });
+        for selector in selectors {
+            let [mains, canarys] = [mains, pod].map(|pod| selects(selector, &pod["metadata"]["labels"]));
+            assert_eq!(mains, canarys, "{canary}: {selector}");
+        }
+        // Two pods on the host's network agree on who writes; others have a folder each.
+        let folder = |pod: &Value| {
+            let mut volumes = list(&pod["spec"]["volumes"]).iter();
+            volumes.find(|volume| name(volume) == "snapshots").unwrap()["hostPath"]["path"].clone()
+        };
+        let is_on_host = pod["spec"]["hostNetwork"] == true;
+        assert_eq!(folder(mains) == folder(pod), is_on_host, "{canary}");
     }
 }
 
@@ -161,7 +209,8 @@ fn what_is_mounted_is_there() {
                     assert!(made("ConfigMap", map), "{place}: {map}");
                 }
                 if let Some(secret) = volume["secret"]["secretName"].as_str() {
-                    let is_anothers = overlay == BESIDE_ANOTHER && volume["secret"]["optional"] == true;
+                    let is_beside = CANARIES.iter().any(|(canary, _)| overlay == canary);
+                    let is_anothers = is_beside && volume["secret"]["optional"] == true;
                     assert!(secrets.contains(secret) || is_anothers, "{place}: {secret}");
                 }
             }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use outlast::net::nft::Nft;
-use outlast::net::probe::probe;
+use outlast::net::probe::{Told, probe};
 use outlast::ops::pulse::Part;
 use outlast::testkit::client::{Client, Query};
 use outlast::testkit::node::TestNode;
@@ -36,17 +36,17 @@ fn who_answers_is_told_from_who_does_not() {
     }
     inside(&machine(), async || {
         let all = at(&[SERVICE, LOCAL]);
-        assert_eq!(probe(&all, LIMIT).await, Some((all[0], Part::Udp)), "nobody is there");
+        assert_eq!(probe(&all, Told::ByMark, LIMIT).await, Some((all[0], Part::Udp)), "nobody is there");
         let node = TestNode::start(COREFILE);
-        assert_eq!(probe(&all, LIMIT).await, None);
+        assert_eq!(probe(&all, Told::ByMark, LIMIT).await, None);
         let other = at(&["127.0.0.1"])[0];
-        assert_eq!(probe(&[all[1], other, all[0]], SHORT).await, Some((other, Part::Udp)));
+        assert_eq!(probe(&[all[1], other, all[0]], Told::ByMark, SHORT).await, Some((other, Part::Udp)));
         node.stop().await;
         // Who listens and does not read.
         let deaf = at(&["10.96.0.11"]);
         let _udp = std::net::UdpSocket::bind(deaf[0]).unwrap();
         let _tcp = std::net::TcpListener::bind(deaf[0]).unwrap();
-        assert_eq!(probe(&deaf, SHORT).await, Some((deaf[0], Part::Udp)));
+        assert_eq!(probe(&deaf, Told::ByMark, SHORT).await, Some((deaf[0], Part::Udp)));
     });
 }
 
@@ -65,7 +65,7 @@ fn an_unread_connection_is_a_probe_that_was_not_answered() {
             packet[2] |= 0x80;
             udp.send_to(&packet[..len], from).await.unwrap();
         };
-        let (found, ()) = tokio::join!(probe(&address, SHORT), answer);
+        let (found, ()) = tokio::join!(probe(&address, Told::ByMark, SHORT), answer);
         assert_eq!(found, Some((address[0], Part::Tcp)));
     });
 }
@@ -94,7 +94,7 @@ fn a_probe_asks_this_machine_also_where_queries_go_elsewhere() {
         for address in &all {
             assert!(asked(*address).await.is_err(), "{address}: queries go elsewhere");
         }
-        assert_eq!(probe(&all, LIMIT).await, None);
+        assert_eq!(probe(&all, Told::ByMark, LIMIT).await, None);
         node.stop().await;
     });
 }

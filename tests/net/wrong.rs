@@ -1,6 +1,7 @@
 //! What a node cannot have or may not do: said at the start, by which nothing is changed.
 
 use std::fs;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 
@@ -12,6 +13,16 @@ use super::world::{output, possible_with_tables};
 
 /// Takes everything from a command but binding to port 53.
 const WITHOUT_NET_ADMIN: &str = "--bounding-set=-all,+net_bind_service";
+
+/// The same command without that right, and with a control socket of this name.
+fn without_net_admin(machine: &Machine, command: &Command, control: &str) -> Command {
+    let mut without = machine.command("setpriv");
+    without.arg(WITHOUT_NET_ADMIN);
+    let arguments = command.get_args().skip_while(|argument| *argument != env!("CARGO_BIN_EXE_outlast"));
+    without.args(arguments.filter(|argument| !argument.to_string_lossy().starts_with("--control=")));
+    without.arg(format!("--control={}", machine.path(control).display()));
+    without
+}
 
 /// Turns IPv6 off on a machine.
 fn without_ipv6(machine: &Machine) {
@@ -57,12 +68,37 @@ fn without_net_admin_it_says_so() {
     let machine = Machine::new(&[]);
     let before = state(&machine);
     let command = node(&machine, &["--local-ip=10.96.0.10,169.254.20.10"]);
-    let mut without = machine.command("setpriv");
-    without.arg(WITHOUT_NET_ADMIN);
-    without.args(command.get_args().skip_while(|argument| *argument != env!("CARGO_BIN_EXE_outlast")));
-    let (code, _, error) = run(&mut without);
+    let (code, _, error) = run(&mut without_net_admin(&machine, &command, "control"));
     assert_eq!(code, 2, "{error}");
     assert!(error.contains("CAP_NET_ADMIN is needed"), "{error}");
+    assert_eq!(state(&machine), before);
+}
+
+/// Addresses alone need no right: neither do the probes by which a second process sees that it may take over.
+#[test]
+fn without_net_admin_and_rules_one_process_takes_over_from_another() {
+    if !possible_with_tables() || !there(&["setpriv"]) {
+        return;
+    }
+    let machine = Machine::new(&["10.96.0.10/32", "169.254.20.10/32"]);
+    let before = state(&machine);
+    let flags = ["--local-ip=10.96.0.10,169.254.20.10", "--setup-interface=off", "--rules=off"];
+    let command = node(&machine, &flags);
+    let start = |control| Process::start(&mut without_net_admin(&machine, &command, control)).serving();
+    let has = |process: &Process| {
+        process.wait_for("the addresses", |p| {
+            p.output().contains("this process has the addresses of the node").then_some(())
+        });
+    };
+    let mut old = start("old");
+    has(&old);
+    let mut new = start("new");
+    has(&new);
+    old.wait_for("another one", |p| p.output().contains("another process has the addresses").then_some(()));
+    for process in [&mut old, &mut new] {
+        process.signal(Signal::SIGTERM);
+        assert_eq!(process.wait_until_ended(), 0, "{}", process.output());
+    }
     assert_eq!(state(&machine), before);
 }
 

@@ -32,7 +32,7 @@ use crate::ops::control::{self, AskError, Command as Order, HUB_SOCKET, NODE_SOC
   outlast ctl generations               the snapshots on the disk
   outlast ctl rollback 41               serve one of them, frozen
   outlast ctl thaw                      serve what was received again
-  kubectl exec -n kube-system outlast-x7k2p -- outlast ctl status
+  kubectl exec -n kube-system outlast-x7k2p -- /outlast ctl status
 
 It needs neither the API server nor a network, only the process. It has to be run as root, or as the user that the
 process runs as. Exit status: 0 for success, 1 if the process is not ready or alive, does not answer or cannot do it, 2 for

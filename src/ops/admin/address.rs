@@ -105,6 +105,11 @@ impl ListenAddress {
         bound.map_err(|why| BindError { plugin, address: self.clone(), advice: advice(&why), why })
     }
 
+    /// The command that names the process that listens there.
+    pub(super) fn who_has_it(&self) -> String {
+        format!("ss -ltnp 'sport = :{}'", self.port)
+    }
+
     /// Where it will be served, before that is known better.
     pub(super) fn expected(&self) -> SocketAddr {
         SocketAddr::new(self.ip.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), self.port)
@@ -198,6 +203,12 @@ mod tests {
             local.to_string().parse::<ListenAddress>().unwrap().bind("ready", &[]).unwrap_err().to_string();
         assert!(error.starts_with(&format!("plugin/ready: listening on {local}: ")), "{error}");
         assert!(error.ends_with("stop it, or give the plugin another port"), "{error}");
+    }
+
+    #[test]
+    fn the_command_that_names_who_listens_has_the_port() {
+        let address: ListenAddress = "169.254.20.10:8080".parse().unwrap();
+        assert_eq!(address.who_has_it(), "ss -ltnp 'sport = :8080'");
     }
 
     #[tokio::test]

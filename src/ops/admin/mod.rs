@@ -253,7 +253,8 @@ impl Admin {
         let (stop, leaving) = (listener.stop.clone(), self.drain.draining().clone());
         tracing::info!(%address, "another process of this node serves {faces}: waiting until it leaves");
         let awaited = async move {
-            if let Some((socket, local)) = awaited::bind(&address, plugin, &stop, &leaving).await {
+            let said = |news| awaited::log(&address, news);
+            if let Some((socket, local)) = awaited::bind(&address, plugin, &stop, &leaving, said).await {
                 tracing::info!(address = %local, "serving {faces}");
                 begin(socket, local).await;
             }
