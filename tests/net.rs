@@ -4,10 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 #![allow(clippy::print_stdout, reason = "figures are part of what these tests are for")]
 
+#[path = "net/accept.rs"]
+mod accept;
 #[path = "net/answers.rs"]
 mod answers;
 #[path = "net/beats.rs"]
 mod beats;
+#[path = "net/changes.rs"]
+mod changes;
 #[path = "net/clients.rs"]
 mod clients;
 #[path = "net/detect.rs"]
@@ -18,6 +22,8 @@ mod events;
 mod faults;
 #[path = "net/flush.rs"]
 mod flush;
+#[path = "net/hangs.rs"]
+mod hangs;
 #[path = "options/http.rs"]
 mod http;
 #[path = "net/lan.rs"]
@@ -28,11 +34,15 @@ mod legacy;
 mod life;
 #[path = "net/links.rs"]
 mod links;
+#[path = "net/living.rs"]
+mod living;
 #[path = "net/load.rs"]
 mod load;
 #[path = "common/machine.rs"]
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod machine;
+#[path = "net/old_node.rs"]
+mod old_node;
 #[path = "net/old_rules.rs"]
 mod old_rules;
 #[path = "net/probes.rs"]
@@ -51,6 +61,8 @@ mod start;
 mod strace;
 #[path = "net/tables.rs"]
 mod tables;
+#[path = "net/taken.rs"]
+mod taken;
 #[path = "net/upgrades.rs"]
 mod upgrades;
 #[path = "net/world.rs"]

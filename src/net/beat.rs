@@ -16,7 +16,7 @@
 //! Invariant: nothing is renewed on a beat that saw anything wrong.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -41,6 +41,8 @@ pub struct Policy {
     pub longest_pause: Duration,
     /// After so long without a withdrawal the next one is a first one again.
     pub calm: Duration,
+    /// No step of a thread that beats takes so long unless it is stuck for good, and the process is better begun anew.
+    pub stuck: Duration,
 }
 
 impl Policy {
@@ -54,11 +56,14 @@ impl Policy {
         first_pause: Duration::from_secs(5),
         longest_pause: Duration::from_secs(60),
         calm: Duration::from_secs(600),
+        // The kernel answers a question within two seconds or not at all, and a beat goes on without an answer.
+        stuck: Duration::from_secs(10),
     };
 
     /// Of nodes whose rules do not expire: however late a beat is, queries are led here meanwhile, and a healthy one has
     /// nothing to put right. Programs that change such rules have a beat wait for seconds.
-    pub const WITHOUT_EXPIRY: Self = Self { forgiven: Duration::MAX, ..Self::DEFAULT };
+    pub const WITHOUT_EXPIRY: Self =
+        Self { forgiven: Duration::MAX, stuck: Duration::from_secs(60), ..Self::DEFAULT };
 }
 
 /// What was seen just before a beat.
@@ -104,6 +109,8 @@ pub enum Why {
     Probe(SocketAddr, Part),
     /// Links, addresses or rules are not as they should be, and could not be mended.
     Rules,
+    /// What renews this address is taken by somebody else's rule, and renews nothing.
+    Taken(IpAddr),
     /// The thread that beats was itself stopped or kept waiting for so long.
     Late(Duration),
 }
@@ -120,7 +127,7 @@ impl Why {
             Self::Listener(_) => "listener",
             Self::Probe(_, Part::Udp) => "udp_probe",
             Self::Probe(_, Part::Tcp) => "tcp_probe",
-            Self::Rules => "rules",
+            Self::Rules | Self::Taken(_) => "rules",
             Self::Late(_) => "late",
         }
     }
@@ -135,6 +142,9 @@ impl fmt::Display for Why {
                 write!(f, "a {} probe of {address} was not answered", part.as_str())
             }
             Self::Rules => f.write_str("links, addresses or rules are not as they should be"),
+            Self::Taken(address) => {
+                write!(f, "a chain of somebody else drops the datagrams that renew {address}")
+            }
             Self::Late(by) => write!(f, "no beat for {} ms", by.as_millis()),
         }
     }
@@ -201,6 +211,11 @@ impl Beat {
         Self { policy, state: State::Waiting, pause: Duration::ZERO }
     }
 
+    /// The times.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Whether elements live, as far as this process knows.
     pub const fn is_live(&self) -> bool {
         matches!(self.state, State::Live { .. })
@@ -249,12 +264,23 @@ impl Beat {
         self.state = State::Live { renewed: now, since };
     }
 
+    /// The elements could not be renewed at `now`, whatever the signs were: for how long all has to be well from now on.
+    pub fn refused(&mut self, now: Instant) -> Duration {
+        let since = if let State::Live { since, .. } = self.state { since } else { now };
+        self.pause_from(now, since)
+    }
+
     /// The addresses are given up on purpose: who owns them again begins anew.
     pub const fn given_up(&mut self) {
         self.state = State::Waiting;
     }
 
     fn withdraw(&mut self, now: Instant, since: Instant, why: Why) -> Act {
+        Act::Withdrawn { why, pause: self.pause_from(now, since) }
+    }
+
+    /// Nothing lives that has lived since then; for how long all has to be well.
+    fn pause_from(&mut self, now: Instant, since: Instant) -> Duration {
         let Policy { first_pause, longest_pause, calm, .. } = self.policy;
         let was_calm = now.duration_since(since) >= calm;
         self.pause = if was_calm || self.pause.is_zero() {
@@ -263,7 +289,7 @@ impl Beat {
             self.pause.saturating_mul(2).min(longest_pause)
         };
         self.state = State::Out { healthy: None };
-        Act::Withdrawn { why, pause: self.pause }
+        self.pause
     }
 }
 

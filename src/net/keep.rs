@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::iptables::IptablesError;
-use super::layout::Layout;
+use super::layout::{ChainName, Layout, TABLE};
 use super::link::{Device, Journal, Kind, LinkError, Links};
 use super::metrics::{Measures, SetupError};
 use super::nft::NftError;
-use super::pace::{Pace, Say, Turn};
 use super::piece::Piece;
+use super::repairs::Repairs;
 use super::rules::{Rules, RulesError};
 use super::watch::Hint;
 
@@ -40,6 +40,16 @@ pub enum Kept {
     Broken,
 }
 
+impl Kept {
+    /// Of two things.
+    const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Whole, Self::Whole) => Self::Whole,
+            (Self::Broken, _) | (_, Self::Broken) => Self::Broken,
+        }
+    }
+}
+
 /// What keeps them.
 pub struct Keeper {
     /// Links and addresses.
@@ -52,8 +62,8 @@ pub struct Keeper {
     layout: Layout,
     /// Whether they are ours to keep.
     adopted: bool,
-    /// How often the same thing is put back.
-    pace: Pace<Piece>,
+    /// How often the same thing is put back, and what is said of it.
+    repairs: Repairs,
     /// What is counted.
     measures: Arc<Measures>,
 }
@@ -68,7 +78,14 @@ impl Keeper {
         measures: Arc<Measures>,
     ) -> Self {
         let rules = rules.into();
-        Self { links, carrier, rules, layout, adopted: false, pace: Pace::new(), measures }
+        let repairs = Repairs::new(measures.clone());
+        Self { links, carrier, rules, layout, adopted: false, repairs, measures }
+    }
+
+    /// No program looks for anything or makes anything once `stop` is cancelled: what is led here is then to be led elsewhere
+    /// soon.
+    pub fn until(&mut self, stop: CancellationToken) {
+        self.rules.until(stop);
     }
 
     /// What leads packets here.
@@ -110,7 +127,7 @@ impl Keeper {
             self.layout.forget_nothing();
             adopted = self.rules.adopt(&self.layout).await;
         }
-        self.count(adopted)?;
+        self.repairs.counted(adopted)?;
         self.adopted = true;
         Ok(())
     }
@@ -121,46 +138,75 @@ impl Keeper {
         self.rules.leave();
     }
 
-    /// Deletes what node-cache has left in tables that iptables made of nftables: it would lead packets here for ever. False
-    /// where that could not be seen.
-    pub async fn clear(&self) -> bool {
-        match self.rules.clear(self.layout.addresses()).await {
-            Ok(0) => true,
-            Ok(rules) => {
-                self.measures.leftovers(rules);
-                tracing::warn!(
-                    rules,
-                    "node-cache had left rules that lead queries here for ever; they are deleted"
-                );
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "looking for rules of node-cache failed; trying again");
-                false
-            }
-        }
-    }
-
     /// Looks where the hint says, and puts back what is missing, as far as it has its turn; where a table has to be made
     /// anew, these addresses are live in it.
     pub async fn keep(&mut self, now: Instant, at: Hint, live: &[IpAddr]) -> Kept {
-        let mut kept = Kept::Whole;
-        if matches!(at, Hint::Links | Hint::Everything) && self.keep_links(now).await == Kept::Broken {
-            kept = Kept::Broken;
-        }
-        if matches!(at, Hint::Rules | Hint::Everything)
-            && self.keep_rules(now, at, live).await == Kept::Broken
-        {
-            kept = Kept::Broken;
-        }
-        kept
+        let (links, rules) = match at {
+            Hint::Links => (true, false),
+            Hint::Rules => (false, true),
+            Hint::Everything => (true, true),
+        };
+        let links = if links { self.keep_links(now).await } else { Kept::Whole };
+        links.and(if rules { self.keep_rules(now, at, live).await } else { Kept::Whole })
     }
 
-    /// Tables for what has changed in the layout: a set of addresses, or where queries go without us. What is done is
-    /// no repair. Before tables are ours to keep it is only remembered.
-    pub async fn change(&mut self, change: impl FnOnce(&mut Layout), live: &[IpAddr]) -> Kept {
-        change(&mut self.layout);
+    /// Changes something in the layout, and the tables if that says so. What is done is no repair. Before tables are ours
+    /// to keep it is only remembered.
+    pub async fn change(&mut self, change: impl FnOnce(&mut Layout) -> bool, live: &[IpAddr]) -> Kept {
+        if !change(&mut self.layout) {
+            return Kept::Whole;
+        }
         self.measures.fallback(&self.layout.fallback);
+        self.write(live).await
+    }
+
+    /// These addresses are ours from now on, and no others. Queries for one that is left out are led elsewhere before it
+    /// leaves our tables and our interface; one that comes back is there before anything leads queries to it. What is
+    /// done is no repair. `live` are those that are answered at now.
+    ///
+    /// Where queries cannot be led elsewhere everything is as before: it is to be tried again.
+    pub async fn set_addresses(&mut self, addresses: &[IpAddr], live: &[IpAddr]) -> Kept {
+        let left = |address: &&IpAddr| !addresses.contains(*address);
+        let gone: Vec<_> = self.layout.addresses().iter().filter(left).copied().collect();
+        if self.adopted && !gone.is_empty() {
+            let let_go = self.rules.let_go(&self.layout, &gone).await;
+            if let Err(error) = self.repairs.counted(let_go) {
+                tracing::warn!(%error, ?gone, "addresses cannot be left to others; trying again");
+                return Kept::Broken;
+            }
+        }
+        if !self.layout.set_addresses(addresses) {
+            return Kept::Whole;
+        }
+        let put = self.put_on().await;
+        let live: Vec<_> = live.iter().copied().filter(|address| addresses.contains(address)).collect();
+        let written = self.write(&live).await;
+        if let Carrier::Ours { device, .. } = &self.carrier
+            && let Err(error) = self.links.take_off(device, &gone).await
+        {
+            tracing::warn!(%error, ?gone, "addresses that are left to others stay on our interface");
+        }
+        put.and(written)
+    }
+
+    /// Puts all addresses on our interface, if there is one.
+    async fn put_on(&mut self) -> Kept {
+        let Carrier::Ours { name, kind, device } = &mut self.carrier else { return Kept::Whole };
+        match self.links.set_up(name, *kind, self.layout.addresses(), &mut Journal::default()).await {
+            Ok(there) => {
+                *device = there;
+                Kept::Whole
+            }
+            Err(error) => {
+                self.measures.setup_error(SetupError::InterfaceAdd);
+                tracing::warn!(%error, "putting addresses on the interface failed; trying again");
+                Kept::Broken
+            }
+        }
+    }
+
+    /// Makes the tables as the layout says, with these addresses live.
+    async fn write(&mut self, live: &[IpAddr]) -> Kept {
         if !self.adopted {
             return Kept::Whole;
         }
@@ -184,13 +230,38 @@ impl Keeper {
             return true;
         }
         let pieces: Vec<_> = self.layout.addresses().iter().copied().map(Piece::Iptables).collect();
-        if pieces.iter().any(|piece| self.pace.turn(now, piece) != Turn::Now) {
+        if pieces.iter().any(|piece| !self.repairs.has_turn(now, piece)) {
             return false;
         }
         let led = self.rules.lead(self.layout.addresses()).await;
-        let Err(error) = self.count(led) else { return true };
-        self.say(now, &pieces, Err(error.to_string()), false);
+        let Err(error) = self.repairs.counted(led) else { return true };
+        if !error.is_interruption() {
+            self.repairs.done(now, &pieces, &Err(error.to_string()));
+        }
         false
+    }
+
+    /// The first of our addresses that does not live in our tables; `None` where all do, where nothing has to, and where
+    /// it cannot be seen.
+    pub async fn dead(&self) -> Option<IpAddr> {
+        match self.rules.live(&self.layout).await {
+            Ok(Some(live)) => self.layout.addresses().iter().find(|address| !live.contains(address)).copied(),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::debug!(%error, "looking at what lives");
+                None
+            }
+        }
+    }
+
+    /// Counts and says that datagrams which renew an address do not come to our tables, so that it does not live.
+    pub fn taken(&mut self, now: Instant, address: IpAddr) {
+        let why = format!(
+            "another chain drops its datagrams before table {TABLE} sees them: look for one at the hook output with a priority \
+             below {} (nft list chains)",
+            ChainName::Out.base().map_or(0, |base| base.priority().to_i32())
+        );
+        self.repairs.done(now, &[Piece::Renewal(address)], &Err(why));
     }
 
     /// Leads queries elsewhere.
@@ -199,17 +270,17 @@ impl Keeper {
     /// What the kernel or a program refuses.
     pub async fn withdraw(&mut self) -> Result<(), RulesError> {
         let withdrawn = self.rules.withdraw(&self.layout).await;
-        self.count(withdrawn)
+        self.repairs.counted(withdrawn)
     }
 
     /// Deletes rules that nobody is to be led by: what does not expire is deleted until that has succeeded.
     pub async fn settle(&mut self, now: Instant) {
         let Some(piece) = self.layout.addresses().first().copied().map(Piece::Iptables) else { return };
-        if !self.rules.are_made_to_lead() || self.pace.turn(now, &piece) != Turn::Now {
+        if !self.rules.are_made_to_lead() || !self.repairs.has_turn(now, &piece) {
             return;
         }
         if let Err(error) = self.withdraw().await
-            && self.pace.mended(now, piece) != Say::Nothing
+            && self.repairs.tried(now, piece)
         {
             tracing::warn!(%error, "rules that lead queries here stay; trying again");
         }
@@ -244,7 +315,7 @@ impl Keeper {
                 return Kept::Broken;
             }
         };
-        let (due, later) = self.due(now, missing);
+        let (due, later) = self.repairs.due(now, missing);
         if due.is_empty() {
             return if later { Kept::Broken } else { Kept::Whole };
         }
@@ -260,7 +331,7 @@ impl Keeper {
         if done.is_err() {
             self.measures.setup_error(SetupError::InterfaceAdd);
         }
-        self.say(now, &due, done.map_err(|e| e.to_string()), later)
+        self.mended(now, &due, done.map_err(|e| e.to_string()), later)
     }
 
     async fn keep_rules(&mut self, now: Instant, at: Hint, live: &[IpAddr]) -> Kept {
@@ -268,60 +339,29 @@ impl Keeper {
             return Kept::Whole;
         }
         let looked = self.rules.look(&self.layout, live, at == Hint::Everything).await;
-        let missing = match self.count(looked) {
+        let missing = match self.repairs.counted(looked) {
             Ok(missing) => missing,
+            Err(error) if error.is_interruption() => return Kept::Broken,
             Err(error) => {
                 tracing::warn!(%error, "looking at the rules of interception failed");
                 return Kept::Broken;
             }
         };
-        let (due, later) = self.due(now, missing);
+        let (due, later) = self.repairs.due(now, missing);
         if due.is_empty() {
             return if later { Kept::Broken } else { Kept::Whole };
         }
         let done = self.rules.mend(&self.layout, &due, live).await;
-        let done = self.count(done);
-        self.say(now, &due, done.map_err(|e| e.to_string()), later)
-    }
-
-    /// Counts what a program complained of, as node-cache counts it.
-    fn count<T>(&self, done: Result<T, RulesError>) -> Result<T, RulesError> {
-        match &done {
-            Err(RulesError::Iptables(IptablesError::Locked(_))) => {
-                self.measures.setup_error(SetupError::IptablesLock);
-            }
-            Err(RulesError::Iptables(_)) => self.measures.setup_error(SetupError::Iptables),
-            Ok(_) | Err(RulesError::Tables(_) | RulesError::Neither(_)) => {}
+        let done = self.repairs.counted(done);
+        if done.as_ref().is_err_and(RulesError::is_interruption) {
+            return Kept::Broken;
         }
-        done
+        self.mended(now, &due, done.map_err(|e| e.to_string()), later)
     }
 
-    /// Those that have their turn, and whether there are others.
-    fn due(&self, now: Instant, missing: Vec<Piece>) -> (Vec<Piece>, bool) {
-        let all = missing.len();
-        let due: Vec<_> =
-            missing.into_iter().filter(|piece| self.pace.turn(now, piece) == Turn::Now).collect();
-        let later = due.len() < all;
-        (due, later)
-    }
-
-    /// Counts and says what was done about these pieces.
-    fn say(&mut self, now: Instant, pieces: &[Piece], done: Result<(), String>, later: bool) -> Kept {
-        for piece in pieces {
-            match &done {
-                Ok(()) => self.measures.mended(piece),
-                Err(_) => self.measures.failed(piece),
-            }
-            let times = match self.pace.mended(now, *piece) {
-                Say::Nothing => continue,
-                Say::First => 1,
-                Say::Again(times) => times,
-            };
-            match &done {
-                Ok(()) => tracing::warn!(what = %piece, times, "somebody took it away, put back"),
-                Err(error) => tracing::error!(what = %piece, times, error, "missing, and cannot be put back"),
-            }
-        }
+    /// Counts and says what was done about these pieces, where others have their turn later or have not.
+    fn mended(&mut self, now: Instant, pieces: &[Piece], done: Result<(), String>, later: bool) -> Kept {
+        self.repairs.done(now, pieces, &done);
         if done.is_err() || later { Kept::Broken } else { Kept::Whole }
     }
 }

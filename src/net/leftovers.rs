@@ -3,7 +3,9 @@
 //!
 //! Where iptables keeps its rules in tables of nftables they can be seen. They are told by their comment and an address of
 //! ours. What has no comment (node-cache before 2023), or is in the old tables, which nobody can see without iptables'
-//! own programs, is left to people: the start says which commands delete it.
+//! own programs, is left to people: the log says which commands delete it.
+//!
+//! They are looked for again and again: one that is killed while this process runs leaves them as well.
 
 use std::net::IpAddr;
 
@@ -46,11 +48,20 @@ fn judge(table: &str, comment: Option<&str>, does: &[u8], addresses: &[IpAddr]) 
     }
 }
 
-/// Deletes those that are node-cache's, and warns of those that may be; how many were deleted.
+/// What became of rules that were left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cleared {
+    /// So many were node-cache's, and are deleted.
+    pub(super) deleted: usize,
+    /// So many may be, and are there still.
+    pub(super) unclear: usize,
+}
+
+/// Deletes those that are node-cache's.
 ///
 /// # Errors
 /// A list that cannot be had, or what the kernel refuses.
-pub(super) async fn delete(nft: &Nft, addresses: &[IpAddr], ports: Ports) -> Result<usize, NftError> {
+pub(super) async fn delete(nft: &Nft, addresses: &[IpAddr]) -> Result<Cleared, NftError> {
     let (mut left, mut unclear) = (Vec::new(), 0_usize);
     for ip in Ip::ALL {
         let ours: Vec<_> = addresses.iter().copied().filter(|address| Ip::of(address) == ip).collect();
@@ -67,18 +78,10 @@ pub(super) async fn delete(nft: &Nft, addresses: &[IpAddr], ports: Ports) -> Res
             }
         }
     }
-    if unclear > 0 {
-        tracing::warn!(
-            rules = unclear,
-            commands = commands(addresses, ports, "", Comment::None),
-            "rules without a comment keep queries to our addresses from being tracked: if they are node-cache's from before \
-             2023, they lead queries here for ever, and these commands delete them"
-        );
-    }
     if !left.is_empty() {
         nft.delete_rules(&left).await?;
     }
-    Ok(left.len())
+    Ok(Cleared { deleted: left.len(), unclear })
 }
 
 /// Whether the rules that a command deletes have node-cache's comment.

@@ -213,6 +213,14 @@ impl Links {
             let removed = self.connection.del_link_by_index(device.index).await;
             return gone("removing the interface", removed);
         }
+        self.take_off(device, addresses).await
+    }
+
+    /// Takes addresses from an interface, which stays.
+    ///
+    /// # Errors
+    /// The first one that stays.
+    pub async fn take_off(&self, device: &Device, addresses: &[IpAddr]) -> Result<(), LinkError> {
         for address in addresses {
             self.del(device.index, *address).await?;
         }

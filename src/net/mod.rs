@@ -24,15 +24,21 @@
 //! 5. [`mark`], [`probe`]: how the kernel is told that we answer, and how we know. [`watch`]: what others do to it.
 //! 6. [`keep`] puts back what they took away, [`run`] is the loop, with what becomes of the addresses where several processes
 //!    of a node have them one after another, [`start`] its thread; [`metrics`] and [`section`] say how it goes.
+//! 7. [`beside`]: what may take longer than an element lives is done beside the loop. [`accept`] has packets pass firewalls of
+//!    iptables, [`lookout`] sees what others have on the node.
 //!
 //! Invariants:
 //! * Elements that make packets come here expire within a second of the last proof that they are answered.
 //! * One process of a node owns the addresses (`ops::ownership`); it alone renews, mends and removes.
-//! * Nothing of others is ever changed: no table, no link and no address that is not ours, and no rule but those of
-//!   node-cache for our own addresses.
+//! * Nothing of others is ever changed, apart from what node-cache has for our addresses: no table, no link, no address, no
+//!   rule. An interface of the configured name and of kind `dummy` counts as ours whoever has made it, node-cache for one:
+//!   it is taken as it is, and is deleted at a clean stop with every address on it. So do rules of node-cache's own text.
+//! * Where elements expire, no program is run within a beat.
 //! * What is renewed is renewed by a packet, never by a change of the ruleset: others list their rules undisturbed.
 
+pub mod accept;
 pub mod beat;
+pub mod beside;
 pub mod config;
 pub mod detect;
 pub mod fallback;
@@ -41,6 +47,7 @@ pub mod keep;
 pub mod layout;
 mod leftovers;
 pub mod link;
+pub mod lookout;
 pub mod mark;
 pub mod metrics;
 pub mod nft;
@@ -48,6 +55,7 @@ pub mod pace;
 pub mod piece;
 pub mod probe;
 pub mod promises;
+mod repairs;
 pub mod rules;
 pub mod run;
 pub mod section;
@@ -56,6 +64,9 @@ pub mod watch;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+
+/// The name of the thread that beats.
+const THREAD: &str = "outlast-net";
 
 /// A version of IP: each has a table of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -61,19 +61,35 @@ struct Known {
 }
 
 /// What is mended how often; `P` is a piece, of which there are few.
-#[derive(Debug, Default)]
-pub struct Pace<P>(BTreeMap<P, Known>);
+#[derive(Debug)]
+pub struct Pace<P> {
+    /// What is remembered.
+    known: BTreeMap<P, Known>,
+    /// See [`WINDOW`].
+    window: Duration,
+}
+
+impl<P: Ord> Default for Pace<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl<P: Ord> Pace<P> {
     /// Nothing was mended yet.
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self::with_window(WINDOW)
+    }
+
+    /// One that counts over so long, for what is looked for so seldom that a minute is always quiet.
+    pub const fn with_window(window: Duration) -> Self {
+        Self { known: BTreeMap::new(), window }
     }
 
     /// Whether `piece` may be mended now.
     pub fn turn(&self, now: Instant, piece: &P) -> Turn {
-        let Some(known) = self.0.get(piece) else { return Turn::Now };
-        let within = now.duration_since(known.window) < WINDOW;
+        let Some(known) = self.known.get(piece) else { return Turn::Now };
+        let within = now.duration_since(known.window) < self.window;
         let fight = if within { known.fought || known.count >= MANY } else { known.count >= MANY };
         let least = if fight { LONG } else { SHORT };
         match least.checked_sub(now.duration_since(known.last)) {
@@ -84,14 +100,15 @@ impl<P: Ord> Pace<P> {
 
     /// It was mended; what is to be said of it.
     pub fn mended(&mut self, now: Instant, piece: P) -> Say {
-        self.0.retain(|_, known| now.duration_since(known.last) < WINDOW);
+        let window = self.window;
+        self.known.retain(|_, known| now.duration_since(known.last) < window);
         let first = Known { last: now, window: now, count: 0, fought: false, said: now, unsaid: 0 };
         let mut say = Say::Nothing;
-        let known = self.0.entry(piece).or_insert_with(|| {
+        let known = self.known.entry(piece).or_insert_with(|| {
             say = Say::First;
             first
         });
-        if now.duration_since(known.window) >= WINDOW {
+        if now.duration_since(known.window) >= window {
             known.fought = known.count >= MANY;
             known.window = now;
             known.count = 0;
@@ -102,7 +119,7 @@ impl<P: Ord> Pace<P> {
             return say;
         }
         known.unsaid += 1;
-        if now.duration_since(known.said) >= WINDOW {
+        if now.duration_since(known.said) >= window {
             say = Say::Again(known.unsaid);
             known.said = now;
             known.unsaid = 0;
@@ -181,6 +198,14 @@ mod tests {
         for n in 0..50_u64 {
             pace.mended(start + Duration::from_secs(n * 30), n);
         }
-        assert!(pace.0.len() <= 2, "{}", pace.0.len());
+        assert!(pace.known.len() <= 2, "{}", pace.known.len());
+    }
+
+    #[test]
+    fn what_is_looked_for_once_a_minute_is_said_once_an_hour() {
+        let (mut pace, start) = (Pace::with_window(Duration::from_secs(3600)), Instant::now());
+        let said = |minute: u64| pace.mended(start + Duration::from_secs(minute * 60), "leftovers");
+        let said: Vec<_> = (0..130).map(said).filter(|say| *say != Say::Nothing).collect();
+        assert_eq!(said, [Say::First, Say::Again(60), Say::Again(60)]);
     }
 }

@@ -27,11 +27,14 @@ pub enum Piece {
     Strange(Ip),
     /// Rules of iptables for an address.
     Iptables(IpAddr),
+    /// That the datagrams which renew an address come to our table.
+    Renewal(IpAddr),
 }
 
 impl Piece {
     /// All values of the label `what`; [`Self::what`] gives one of them.
-    pub const WHATS: [&'static str; 7] = ["link", "address", "table", "set", "chain", "rule", "iptables"];
+    pub const WHATS: [&'static str; 8] =
+        ["link", "address", "table", "set", "chain", "rule", "iptables", "renewal"];
 
     /// The value of the label `what`.
     pub const fn what(&self) -> &'static str {
@@ -43,13 +46,14 @@ impl Piece {
             Self::Chain(..) => "chain",
             Self::Rules(..) => "rule",
             Self::Iptables(_) => "iptables",
+            Self::Renewal(_) => "renewal",
         }
     }
 
     /// Whose table it belongs to; `None` for what is in none.
     pub const fn ip(&self) -> Option<Ip> {
         match self {
-            Self::Link | Self::Address(_) | Self::Iptables(_) => None,
+            Self::Link | Self::Address(_) | Self::Iptables(_) | Self::Renewal(_) => None,
             Self::Table(ip)
             | Self::Set(ip, _)
             | Self::Elements(ip, _)
@@ -72,6 +76,7 @@ impl fmt::Display for Piece {
             Self::Rules(ip, chain) => write!(f, "rules of chain {ip} {TABLE} {}", chain.as_str()),
             Self::Strange(ip) => write!(f, "what is not ours in table {ip} {TABLE}"),
             Self::Iptables(address) => write!(f, "rules of iptables for {address}"),
+            Self::Renewal(address) => write!(f, "the renewal of {address}"),
         }
     }
 }
@@ -92,6 +97,7 @@ mod tests {
             (Piece::Rules(Ip::V4, ChainName::Out), "rule", "rules of chain ip outlast out"),
             (Piece::Strange(Ip::V6), "table", "what is not ours in table ip6 outlast"),
             (Piece::Iptables("fd00:96::a".parse().unwrap()), "iptables", "rules of iptables for fd00:96::a"),
+            (Piece::Renewal("10.96.0.10".parse().unwrap()), "renewal", "the renewal of 10.96.0.10"),
         ];
         for (piece, what, text) in cases {
             assert_eq!((piece.what(), piece.to_string().as_str()), (what, text));

@@ -9,12 +9,12 @@
 use std::net::IpAddr;
 
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 
 use super::Ip;
-use super::config::{HEALTH_PORT, Mode};
+use super::config::Mode;
 use super::iptables::{Iptables, IptablesError, Ports, Which};
 use super::layout::Layout;
-use super::leftovers;
 use super::nft::{Found, Nft, NftError};
 use super::piece::Piece;
 
@@ -35,17 +35,17 @@ pub enum RulesError {
     Neither(&'static str),
 }
 
+impl RulesError {
+    /// Whether nothing is wrong but that what was tried is not wanted any more.
+    pub(super) const fn is_interruption(&self) -> bool {
+        matches!(self, Self::Iptables(IptablesError::Interrupted(_)))
+    }
+}
+
 /// The rules of this node.
 pub enum Rules {
     /// Tables of our own.
-    Nftables {
-        /// The tables.
-        nft: Nft,
-        /// Rules that let their packets through firewalls of iptables, if they are wanted.
-        accept: Option<Iptables>,
-        /// The ports in rules of iptables, also in those that node-cache has left.
-        ports: Ports,
-    },
+    Nftables(Nft),
     /// Rules of iptables.
     Iptables {
         /// The rules.
@@ -59,38 +59,29 @@ pub enum Rules {
 
 impl From<Nft> for Rules {
     fn from(nft: Nft) -> Self {
-        Self::Nftables { nft, accept: None, ports: Ports { dns: 53, health: HEALTH_PORT } }
+        Self::Nftables(nft)
     }
 }
 
-/// What is wanted of them.
-#[derive(Clone, Copy, Debug)]
-pub struct Wanted {
-    /// Which.
-    pub mode: Mode,
-    /// Whether packets are to be let through firewalls of iptables.
-    pub accept: bool,
-    /// The ports in rules of iptables.
-    pub ports: Ports,
-}
-
 impl Rules {
-    /// Those that are wanted for these addresses; `nft` where the kernel has it.
+    /// Those that are wanted for these addresses, with these ports in rules of iptables; `nft` where the kernel has it.
     ///
     /// # Errors
     /// Neither nftables nor iptables, or not the one that has to be.
-    pub fn choose(wanted: Wanted, nft: Option<Nft>, addresses: &[IpAddr]) -> Result<Self, RulesError> {
-        let by_iptables = |which| Iptables::new(addresses, wanted.ports, which);
+    pub fn choose(
+        mode: Mode,
+        ports: Ports,
+        nft: Option<Nft>,
+        addresses: &[IpAddr],
+    ) -> Result<Self, RulesError> {
+        let by_iptables = || Iptables::new(addresses, ports, Which::All);
         let led = |rules| Self::Iptables { rules, made: true };
-        match (wanted.mode, nft) {
+        match (mode, nft) {
             (Mode::Off, _) => Ok(Self::Off),
-            (Mode::Iptables, _) => Ok(led(by_iptables(Which::All)?)),
-            (Mode::Auto | Mode::Nftables, Some(nft)) => {
-                let accept = wanted.accept.then(|| by_iptables(Which::Accepting)).transpose()?;
-                Ok(Self::Nftables { nft, accept, ports: wanted.ports })
-            }
+            (Mode::Iptables, _) => Ok(led(by_iptables()?)),
+            (Mode::Auto | Mode::Nftables, Some(nft)) => Ok(Self::Nftables(nft)),
             (Mode::Nftables, None) => Err(NftError::Absent.into()),
-            (Mode::Auto, None) => match by_iptables(Which::All) {
+            (Mode::Auto, None) => match by_iptables() {
                 Ok(rules) => Ok(led(rules)),
                 Err(IptablesError::Missing(program)) => Err(RulesError::Neither(program)),
                 Err(error) => Err(error.into()),
@@ -98,10 +89,18 @@ impl Rules {
         }
     }
 
+    /// No program looks for anything or makes anything once `stop` is cancelled.
+    pub fn until(&mut self, stop: CancellationToken) {
+        match self {
+            Self::Iptables { rules, .. } => rules.until(stop),
+            Self::Nftables(_) | Self::Off => {}
+        }
+    }
+
     /// What they are.
     pub const fn mode(&self) -> Mode {
         match self {
-            Self::Nftables { .. } => Mode::Nftables,
+            Self::Nftables(_) => Mode::Nftables,
             Self::Iptables { .. } => Mode::Iptables,
             Self::Off => Mode::Off,
         }
@@ -114,21 +113,16 @@ impl Rules {
     /// What the kernel or a program refuses.
     pub async fn adopt(&mut self, layout: &Layout) -> Result<(), RulesError> {
         match self {
-            Self::Nftables { nft, accept, .. } => {
-                match nft.look(layout).await? {
-                    Found::Whole => tracing::debug!("tables of interception are there"),
-                    Found::Nothing => nft.install(layout, &[]).await?,
-                    Found::Differs(pieces) => {
-                        tracing::info!(pieces = pieces.len(), "tables of interception are taken over");
-                        // Who is live there stays so, if a table has to be made anew.
-                        let live = nft.live(layout).await?;
-                        nft.mend(layout, &pieces, &live).await?;
-                    }
+            Self::Nftables(nft) => match nft.look(layout).await? {
+                Found::Whole => tracing::debug!("tables of interception are there"),
+                Found::Nothing => nft.install(layout, &[]).await?,
+                Found::Differs(pieces) => {
+                    tracing::info!(pieces = pieces.len(), "tables of interception are taken over");
+                    // Who is live there stays so, if a table has to be made anew.
+                    let live = nft.live(layout).await?;
+                    nft.mend(layout, &pieces, &live).await?;
                 }
-                if let Some(accept) = accept {
-                    accept.make(layout.addresses()).await?;
-                }
-            }
+            },
             Self::Iptables { made, .. } => *made = true,
             Self::Off => {}
         }
@@ -140,24 +134,30 @@ impl Rules {
     /// # Errors
     /// A list that cannot be had.
     pub async fn look(&self, layout: &Layout, live: &[IpAddr], all: bool) -> Result<Vec<Piece>, RulesError> {
-        let (mut missing, by_iptables) = match self {
-            Self::Nftables { nft, accept, .. } => {
-                let missing = match nft.look(layout).await? {
-                    Found::Whole => Vec::new(),
-                    Found::Differs(pieces) => pieces,
-                    Found::Nothing => {
-                        Ip::ALL.into_iter().filter(|ip| layout.has(*ip)).map(Piece::Table).collect()
-                    }
-                };
-                (missing, accept.as_ref().map(|accept| (accept, layout.addresses())))
+        Ok(match self {
+            Self::Nftables(nft) => match nft.look(layout).await? {
+                Found::Whole => Vec::new(),
+                Found::Differs(pieces) => pieces,
+                Found::Nothing => {
+                    Ip::ALL.into_iter().filter(|ip| layout.has(*ip)).map(Piece::Table).collect()
+                }
+            },
+            Self::Iptables { rules, .. } if all => {
+                rules.missing(live).await?.into_iter().map(Piece::Iptables).collect()
             }
-            Self::Iptables { rules, .. } => (Vec::new(), Some((rules, live))),
-            Self::Off => (Vec::new(), None),
-        };
-        if let Some((rules, addresses)) = by_iptables.filter(|_| all) {
-            missing.extend(rules.missing(addresses).await?.into_iter().map(Piece::Iptables));
+            Self::Iptables { .. } | Self::Off => Vec::new(),
+        })
+    }
+
+    /// Which addresses are live now; `None` where that is not for an element to say.
+    ///
+    /// # Errors
+    /// A list that cannot be had.
+    pub async fn live(&self, layout: &Layout) -> Result<Option<Vec<IpAddr>>, RulesError> {
+        match self {
+            Self::Nftables(nft) => Ok(Some(nft.live(layout).await?)),
+            Self::Iptables { .. } | Self::Off => Ok(None),
         }
-        Ok(missing)
     }
 
     /// Puts these pieces back.
@@ -167,18 +167,13 @@ impl Rules {
     pub async fn mend(&self, layout: &Layout, pieces: &[Piece], live: &[IpAddr]) -> Result<(), RulesError> {
         let of_iptables =
             |piece: &Piece| if let Piece::Iptables(address) = piece { Some(*address) } else { None };
-        let addresses: Vec<_> = pieces.iter().filter_map(of_iptables).collect();
-        let by_iptables = match self {
-            Self::Nftables { nft, accept, .. } => {
-                nft.mend(layout, pieces, live).await?;
-                accept.as_ref()
+        match self {
+            Self::Nftables(nft) => Ok(nft.mend(layout, pieces, live).await?),
+            Self::Iptables { rules, .. } => {
+                let addresses: Vec<_> = pieces.iter().filter_map(of_iptables).collect();
+                Ok(rules.make(&addresses).await?)
             }
-            Self::Iptables { rules, .. } => Some(rules),
-            Self::Off => None,
-        };
-        match by_iptables {
-            Some(rules) if !addresses.is_empty() => Ok(rules.make(&addresses).await?),
-            _ => Ok(()),
+            Self::Off => Ok(()),
         }
     }
 
@@ -204,7 +199,7 @@ impl Rules {
     /// What the kernel or a program refuses.
     pub async fn withdraw(&mut self, layout: &Layout) -> Result<(), RulesError> {
         match self {
-            Self::Nftables { nft, .. } => nft.withdraw(layout, layout.addresses()).await?,
+            Self::Nftables(nft) => nft.withdraw(layout, layout.addresses()).await?,
             Self::Iptables { rules, made } if *made => {
                 rules.delete(layout.addresses()).await?;
                 *made = false;
@@ -214,22 +209,22 @@ impl Rules {
         Ok(())
     }
 
+    /// Leads queries for these addresses elsewhere, which are about to be somebody else's.
+    ///
+    /// # Errors
+    /// What the kernel or a program refuses.
+    pub async fn let_go(&self, layout: &Layout, addresses: &[IpAddr]) -> Result<(), RulesError> {
+        match self {
+            Self::Nftables(nft) => Ok(nft.withdraw(layout, addresses).await?),
+            Self::Iptables { rules, .. } => Ok(rules.delete(addresses).await?),
+            Self::Off => Ok(()),
+        }
+    }
+
     /// From now on they are somebody else's: nobody knows what is there when they are ours again.
     pub const fn leave(&mut self) {
         if let Self::Iptables { made, .. } = self {
             *made = true;
-        }
-    }
-
-    /// Deletes what node-cache has left of these addresses, where that would be in the way; how many rules it was.
-    ///
-    /// # Errors
-    /// A list that cannot be had, or what the kernel refuses.
-    pub async fn clear(&self, addresses: &[IpAddr]) -> Result<usize, RulesError> {
-        match self {
-            Self::Nftables { nft, ports, .. } => Ok(leftovers::delete(nft, addresses, *ports).await?),
-            // Its rules are ours by their text.
-            Self::Iptables { .. } | Self::Off => Ok(0),
         }
     }
 
@@ -239,13 +234,7 @@ impl Rules {
     /// What the kernel or a program refuses.
     pub async fn remove(&mut self, layout: &Layout) -> Result<(), RulesError> {
         match self {
-            Self::Nftables { nft, accept, .. } => {
-                let removed = nft.remove().await;
-                if let Some(accept) = accept {
-                    accept.delete(layout.addresses()).await?;
-                }
-                Ok(removed?)
-            }
+            Self::Nftables(nft) => Ok(nft.remove().await?),
             Self::Iptables { .. } | Self::Off => self.withdraw(layout).await,
         }
     }
@@ -255,14 +244,11 @@ impl Rules {
 mod tests {
     use super::*;
 
-    fn wanted(mode: Mode) -> Wanted {
-        Wanted { mode, accept: false, ports: Ports { dns: 53, health: 8080 } }
-    }
-
     #[test]
     fn a_kernel_without_nftables_has_what_was_asked_for_or_nothing() {
         // No address needs no program, so that it is there wherever this runs.
-        let choose = |mode| Rules::choose(wanted(mode), None, &[]).map(|rules| rules.mode());
+        let ports = Ports { dns: 53, health: 8080 };
+        let choose = |mode| Rules::choose(mode, ports, None, &[]).map(|rules| rules.mode());
         assert!(matches!(choose(Mode::Auto), Ok(Mode::Iptables)));
         assert!(matches!(choose(Mode::Iptables), Ok(Mode::Iptables)));
         assert!(matches!(choose(Mode::Off), Ok(Mode::Off)));

@@ -1,9 +1,21 @@
-//! The loop of interception: beats, repairs, changes, and the end. `handover`: to and from other processes of the node.
+//! The loop of interception: beats, repairs, changes, and the end.
+//!
+//! * here: the loop, and what a beat is.
+//! * `renew`: how addresses are led here, and what becomes of it when they cannot be. `renewals`: the datagrams.
+//! * `changes`: other addresses, other endpoints, other Services.
+//! * `tenure`, `handover`: to and from other processes of the node.
+//! * `chores`: what is due besides.
 //!
 //! Runs on a thread of its own: no list of a cluster and no flood of queries may keep a beat waiting, and whatever
-//! happens here must not keep an answer waiting.
+//! happens here must not keep an answer waiting. What may itself take longer than an element lives is done
+//! [beside](super::beside) it.
 
+mod changes;
+mod chores;
 mod handover;
+mod renew;
+mod renewals;
+mod tenure;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,17 +25,20 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use self::chores::Chores;
 use self::handover::LOOK;
-use super::Endpoint;
-use super::beat::{Act, Beat, Policy, Signs, Why};
+use self::renewals::Renewals;
+use self::tenure::Tenure;
+use super::beat::{Act, Beat, Policy, Signs};
+use super::beside::Beside;
 use super::config::Mode;
-use super::fallback::Fallback;
-use super::keep::{Keeper, Kept};
-use super::mark::{Marks, Say, Sent};
+use super::keep::Keeper;
+use super::mark::{Marks, Say};
 use super::metrics::{HandedTo, Measures};
 use super::probe::{self, probe};
 use super::section::{Report, Standing};
 use super::watch::{Hint, Watch};
+use super::{Endpoint, THREAD};
 use crate::ops::ownership::Claim;
 use crate::ops::pulse::Pulses;
 use crate::ops::readiness::Handle;
@@ -50,6 +65,24 @@ pub struct Means {
     pub marks: Option<Marks>,
     /// Whether all of it is ours.
     pub claim: Claim,
+    /// What is done beside the beat.
+    pub beside: Beside,
+}
+
+/// What is seen of it.
+#[derive(Clone)]
+pub struct Shown {
+    /// What is counted.
+    pub measures: Arc<Measures>,
+    /// What operators see.
+    pub report: Arc<Report>,
+}
+
+impl Shown {
+    /// Whether these addresses live.
+    fn live(&self, places: &[SocketAddr], lives: bool) {
+        places.iter().for_each(|place| self.measures.live(&place.ip(), lives));
+    }
 }
 
 /// How it ends, step by step.
@@ -70,77 +103,44 @@ pub struct End {
 pub struct Heart {
     /// What has to be there.
     keeper: Keeper,
-    /// How the kernel is told, where elements expire.
-    marks: Option<Marks>,
+    /// How the kernel is told that addresses are answered at.
+    renewals: Renewals,
     /// Whether all of it is ours.
-    claim: Claim,
-    /// Whether it ever was: who has had it asks nobody for it.
-    had: bool,
-    /// Whether all was well at the last beat, or would have been: who takes over has to renew at once.
-    well: bool,
+    tenure: Tenure,
     /// When.
     beat: Beat,
-    /// The times.
-    policy: Policy,
+    /// What is due besides.
+    chores: Chores,
+    /// What is done elsewhere meanwhile.
+    beside: Beside,
     /// What the rest of the process says.
     hooks: Hooks,
     /// How it ends.
     end: End,
-    /// What is counted.
-    measures: Arc<Measures>,
-    /// What operators see.
-    report: Arc<Report>,
-    /// All addresses, with the port.
-    places: Vec<SocketAddr>,
-    /// Whether something is known to be missing.
-    suspect: bool,
-    /// How often everything is looked at.
-    look: Duration,
-    /// When it was.
-    looked: Option<Instant>,
-    /// When to look for what node-cache had left; `None` once that was seen.
-    clear_at: Option<Instant>,
-    /// Whether it was said that tables cannot be made.
-    said: bool,
+    /// What is seen of it.
+    shown: Shown,
 }
 
 impl Heart {
-    /// One that never beat.
-    pub fn new(
-        means: Means,
-        hooks: Hooks,
-        end: End,
-        look: Duration,
-        measures: Arc<Measures>,
-        report: Arc<Report>,
-    ) -> Self {
-        let Means { keeper, marks, claim } = means;
-        let port = keeper.layout().port();
-        let places = keeper.layout().addresses().iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+    /// One that never beat, and looks at everything every `look`.
+    pub fn new(means: Means, hooks: Hooks, end: End, shown: Shown, look: Duration) -> Self {
+        let Means { mut keeper, marks, claim, beside } = means;
+        // A withdrawal does not wait for a program that makes what is about to be deleted.
+        keeper.until(end.withdrawing.clone());
         let policy = match keeper.rules().are_made_to_lead() {
             true => Policy::WITHOUT_EXPIRY,
             false => Policy::DEFAULT,
         };
-        let (beat, had, well, suspect, looked) = (Beat::new(policy), false, false, true, None);
-        let (clear_at, said) = (Some(Instant::now()), false);
         Self {
+            renewals: Renewals::new(marks, keeper.layout()),
             keeper,
-            marks,
-            claim,
-            had,
-            well,
-            beat,
-            policy,
+            tenure: Tenure::new(claim),
+            beat: Beat::new(policy),
+            chores: Chores::new(look),
+            beside,
             hooks,
             end,
-            measures,
-            report,
-            places,
-            suspect,
-            look,
-            looked,
-            clear_at,
-            said,
+            shown,
         }
     }
 
@@ -148,19 +148,22 @@ impl Heart {
     /// closed, and gives back what it kept and what it has of it.
     pub async fn run(mut self, mut events: Watch) -> (Keeper, Claim) {
         let _ended = self.end.ending.clone().drop_guard();
-        let mut ticks = interval(self.policy.period);
+        let Policy { period, stuck, .. } = *self.beat.policy();
+        let pulse = self.hooks.pulses.register_thread(THREAD, stuck);
+        let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut endpoints, mut services) = (self.hooks.endpoints.clone(), self.hooks.services.clone());
         endpoints.mark_changed();
         services.mark_changed();
         let withdrawing = self.end.withdrawing.clone();
         loop {
+            pulse.beat();
             tokio::select! {
                 biased;
                 () = withdrawing.cancelled() => break,
                 _ = ticks.tick() => self.beat().await,
-                () = sleep(LOOK), if self.stands_by() => {
-                    if self.takes() {
+                () = sleep(LOOK), if self.tenure.stands_by() => {
+                    if self.takes().await {
                         // Nobody renews anything before this.
                         self.beat().await;
                         ticks.reset();
@@ -174,98 +177,85 @@ impl Heart {
                     let now = services.borrow_and_update().clone();
                     self.set_services(&now).await;
                 }
+                () = self.beside.changed() => self.look_around().await,
                 hint = events.next() => self.heard(hint).await,
             }
         }
         self.withdraw_for_good().await;
         let closed = self.end.closed.clone();
         while closed.run_until_cancelled(ticks.tick()).await.is_some() {
-            if self.claim.owns() && self.claim.is_asked() {
+            pulse.beat();
+            if self.tenure.owns() && self.tenure.is_asked() {
                 self.hand_over(HandedTo::Successor);
             }
             self.hold();
         }
-        (self.keeper, self.claim)
+        self.beside.end().await;
+        (self.keeper, self.tenure.into_claim())
     }
 
     /// Everything that a beat is.
     async fn beat(&mut self) {
         let began = Instant::now();
-        if !self.claim.owns() {
+        if !self.tenure.owns() {
             // Invariant: nobody takes over who would not renew.
-            self.well = self.signs(true).await.sick().is_none();
-            if !self.takes() {
+            let signs = self.signs(self.beside.may_come()).await;
+            self.tenure.saw(signs.sick());
+            if !self.takes().await {
                 return self.stand_by();
             }
         }
-        self.measures.owns(true);
-        if self.keeper.rules().mode() == Mode::Off {
-            return self.carry(began).await;
-        }
-        if (self.hooks.ready)() && !self.keeper.has_adopted() {
+        self.shown.measures.owns(true);
+        self.beside.owns(true);
+        let leads = self.keeper.rules().mode() != Mode::Off;
+        if leads && (self.hooks.ready)() && !self.keeper.has_adopted() {
             self.adopt().await;
         }
-        if self.suspect || self.looked.is_none_or(|at| began.duration_since(at) >= self.look) {
+        let looks = self.chores.is_look_due(began);
+        if looks {
             self.keep(began, Hint::Everything).await;
         }
-        let signs = self.signs(self.keeper.has_adopted() && !self.suspect).await;
-        self.well = signs.sick().is_none();
+        let renewed = if leads { self.judge(looks).await } else { self.carry() };
+        if leads {
+            self.shown.measures.took(began.elapsed());
+        }
+        if looks {
+            // After what is due at once.
+            if self.chores.asks_others(began) {
+                self.beside.look();
+            }
+            self.look_around().await;
+        }
+        // Elements that live have just been renewed: they last until the other one has done what it has to.
+        if self.tenure.is_asked() && (renewed || !self.beat.is_live()) {
+            self.hand_over(HandedTo::Successor);
+        }
+    }
+
+    /// All that there is to do where nothing leads queries here: the addresses have to be there. Nothing is renewed.
+    fn carry(&self) -> bool {
+        self.shown.report.set(Standing::Carried);
+        self.hooks.part.set(true);
+        false
+    }
+
+    /// Does what the signs say; whether all addresses live for a second more. `looked`: everything was just looked at.
+    async fn judge(&mut self, looked: bool) -> bool {
+        let rules = self.keeper.has_adopted() && !self.chores.is_suspect() && self.beside.may_lead();
+        let signs = self.signs(rules).await;
+        self.tenure.saw(signs.sick());
         let now = Instant::now();
-        let act = self.beat.judge(now, &signs);
         let mut renewed = false;
-        match act {
-            Act::Renew | Act::Resumed => {
-                let began = !self.beat.is_live();
-                renewed = self.renew(now).await;
-                if renewed && began {
-                    tracing::info!(resumed = act == Act::Resumed, "queries are led here");
-                }
-            }
-            Act::Skip(why) => {
-                self.measures.skipped(&why);
-                tracing::debug!(%why, "beat skipped");
-                if !self.beat.is_live() {
-                    self.report.set(Standing::Waiting(why));
-                } else if self.keeper.rules().are_made_to_lead() {
-                    // Nothing tells when such a rule is gone, and a probe then goes elsewhere: it is looked at before the
-                    // next beat, which is in time.
-                    self.suspect = true;
-                }
-            }
-            Act::Withdrawn { why, pause } => {
-                self.measures.withdrawn(Some(&why));
-                tracing::warn!(%why, ?pause, "queries are led to the cluster's DNS until all is well again");
-                // They expire in a moment; where this is possible it need not be waited for.
-                if let Err(error) = self.keeper.withdraw().await {
-                    tracing::debug!(%error, "withdrawing at once");
-                }
-                self.report.set(Standing::Out { why, pause });
-            }
+        match self.beat.judge(now, &signs) {
+            Act::Renew | Act::Resumed => renewed = self.renew(now, looked).await,
+            Act::Skip(why) => self.skip(why),
+            Act::Withdrawn { why, pause } => self.withdraw(why, pause).await,
             Act::Rest { .. } => {}
         }
         if !self.beat.is_live() {
             self.keeper.settle(now).await;
         }
-        self.measures.took(began.elapsed());
-        // After what is due at once.
-        self.clear(now).await;
-        // Elements that live have just been renewed: they last until the other one has done what it has to.
-        if self.claim.is_asked() && (renewed || !self.beat.is_live()) {
-            self.hand_over(HandedTo::Successor);
-        }
-    }
-
-    /// All that there is to do where nothing leads queries here: the addresses have to be there.
-    async fn carry(&mut self, now: Instant) {
-        if self.suspect || self.looked.is_none_or(|at| now.duration_since(at) >= self.look) {
-            self.keep(now, Hint::Everything).await;
-        }
-        self.report.set(Standing::Carried);
-        self.hooks.part.set(true);
-        self.clear(now).await;
-        if self.claim.is_asked() {
-            self.hand_over(HandedTo::Successor);
-        }
+        renewed
     }
 
     /// Where probes are sent. Without a rule that leads it here, one to an address of a Service goes to the cluster's DNS,
@@ -274,83 +264,41 @@ impl Heart {
         let rules_lead = self.keeper.rules().are_made_to_lead() && !self.beat.is_live();
         let layout = self.keeper.layout();
         let tells = |place: &&SocketAddr| !rules_lead || layout.is_local(&place.ip());
-        self.places.iter().filter(tells).copied().collect()
+        self.renewals.places().iter().filter(tells).copied().collect()
     }
 
     /// What is seen of this process, where links, addresses and rules are as `rules` says.
     async fn signs(&self, rules: bool) -> Signs {
         // Before the rules are there that keep them on the node, be they another process's, they would go to the
         // cluster's DNS.
-        let kept_here = self.keeper.has_adopted() || self.claim.is_taken();
+        let kept_here = self.keeper.has_adopted() || self.tenure.is_taken();
         let told = probe::Told::with(self.keeper.rules().mode());
         Signs {
             ready: (self.hooks.ready)(),
             unanswered: if kept_here { probe(&self.asked(), told, probe::LIMIT).await } else { None },
-            silent: self.hooks.pulses.silent_at(self.policy.silent, &self.places),
+            silent: self.hooks.pulses.silent_at(self.beat.policy().silent, self.renewals.places()),
             rules,
-        }
-    }
-
-    /// Looks for what node-cache had left until it has been seen.
-    async fn clear(&mut self, now: Instant) {
-        if self.clear_at.is_some_and(|at| at <= now) {
-            self.clear_at = (!self.keeper.clear().await).then_some(now + self.look);
         }
     }
 
     /// Tables are ours from now on. It is tried at every beat, and said once.
     async fn adopt(&mut self) {
         match self.keeper.adopt().await {
-            Ok(()) => self.said = false,
-            Err(error) if !std::mem::replace(&mut self.said, true) => {
-                tracing::warn!(%error, "making the tables of interception failed; trying again at every beat");
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// Has all addresses live for a second more; whether they do. What turns out to be missing is put back at once.
-    async fn renew(&mut self, now: Instant) -> bool {
-        if !self.beat.is_live() && !self.keeper.lead(now).await {
-            if !self.beat.is_out() {
-                self.report.set(Standing::Waiting(Why::Rules));
-            }
-            return false;
-        }
-        if !self.send(Say::Beat) {
-            self.suspect = true;
-            self.keep(now, Hint::Everything).await;
-            if self.suspect || !self.send(Say::Beat) {
-                self.suspect = true;
-                return false;
+            Ok(()) => self.chores.made(),
+            Err(error) => {
+                if self.chores.says_failure() {
+                    tracing::warn!(%error, "making the tables of interception failed; trying again at every beat");
+                }
             }
         }
-        self.beat.renewed(now);
-        for place in &self.places {
-            self.measures.live(&place.ip(), true);
-        }
-        self.report.set(Standing::Live);
-        self.hooks.part.set(true);
-        true
-    }
-
-    /// Says it of every address; whether every rule was there.
-    fn send(&self, say: Say) -> bool {
-        let Some(marks) = &self.marks else { return true };
-        self.places.iter().fold(true, |all, place| match marks.send(place.ip(), say) {
-            Sent::Renewed => all,
-            Sent::Missing => false,
-            Sent::Failed(error) => {
-                tracing::debug!(%error, address = %place.ip(), "sending a beat");
-                false
-            }
-        })
     }
 
     /// Something happened to what is kept.
     async fn heard(&mut self, hint: Hint) {
-        if self.claim.owns() {
+        if self.tenure.owns() {
             self.keep(Instant::now(), hint).await;
+            // Who takes our tables away may have taken more.
+            self.beside.look();
         }
     }
 
@@ -358,40 +306,7 @@ impl Heart {
     async fn keep(&mut self, now: Instant, at: Hint) {
         let live = self.live();
         let kept = self.keeper.keep(now, at, &live).await;
-        if at == Hint::Everything {
-            self.looked = Some(now);
-            self.suspect = kept == Kept::Broken;
-        } else {
-            self.suspect |= kept == Kept::Broken;
-        }
-    }
-
-    /// The cluster's DNS answers there.
-    async fn fall_back_to(&mut self, endpoints: &[Endpoint]) {
-        // Only tables of our own send them anywhere.
-        if self.keeper.rules().mode() != Mode::Nftables {
-            return;
-        }
-        let fallback = Fallback::new(endpoints, self.keeper.layout().addresses());
-        if fallback == self.keeper.layout().fallback {
-            return;
-        }
-        let live = self.live();
-        let kept = self.keeper.change(|layout| layout.fallback = fallback, &live).await;
-        self.suspect |= kept == Kept::Broken;
-        self.report.fallback(self.keeper.layout());
-    }
-
-    /// These addresses are a Service's.
-    async fn set_services(&mut self, services: &[IpAddr]) {
-        let mut wanted = self.keeper.layout().clone();
-        if !wanted.set_services(services) {
-            return;
-        }
-        let live = self.live();
-        let kept = self.keeper.change(|layout| *layout = wanted, &live).await;
-        self.suspect |= kept == Kept::Broken;
-        self.report.fallback(self.keeper.layout());
+        self.chores.looked(now, at, kept);
     }
 
     /// The addresses that are live, as far as is known.
@@ -401,30 +316,34 @@ impl Heart {
 
     /// Nothing new comes here from now on that another process does not answer.
     async fn withdraw_for_good(&mut self) {
-        if self.claim.owns() && self.beat.is_live() {
+        if self.tenure.owns() && self.beat.is_live() {
             // Before anything expires: connections are held from here on.
             self.hold();
         }
-        if self.claim.owns() && !self.is_taken_over().await && self.beat.is_live() {
+        // Rules that do not expire may be there though nothing was said to be led here.
+        let leads = self.beat.is_live() || self.keeper.rules().are_made_to_lead();
+        if self.tenure.owns() && !self.is_taken_over().await && leads {
             if let Err(error) = self.keeper.withdraw().await {
                 tracing::warn!(%error, "withdrawing failed; it takes a second instead");
                 sleep(super::layout::LIFE).await;
             }
-            self.measures.withdrawn(None);
+            if self.beat.is_live() {
+                self.shown.measures.withdrawn(None);
+            }
         }
-        if !self.claim.owns() {
+        if !self.tenure.owns() {
             // Whoever waits for them must not wait behind one that ends.
-            self.claim.give_up();
+            self.tenure.give_up();
         }
         self.beat.given_up();
-        self.report.set(Standing::Ended);
+        self.shown.report.set(Standing::Ended);
         self.end.withdrawn.cancel();
     }
 
     /// Connections stay here for a second more.
     fn hold(&self) {
-        if self.claim.owns() {
-            self.send(Say::Hold);
+        if self.tenure.owns() {
+            self.renewals.say(Say::Hold);
         }
     }
 }

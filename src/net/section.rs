@@ -91,9 +91,11 @@ impl Report {
         self.known().standing = Some(standing);
     }
 
-    /// What local addresses fall back to has changed.
-    pub fn fallback(&self, layout: &Layout) {
-        self.known().uncovered = uncovered(layout);
+    /// The addresses, or what local ones fall back to, have changed.
+    pub fn follow(&self, layout: &Layout) {
+        let mut known = self.known();
+        known.addresses = layout.addresses().iter().map(ToString::to_string).collect();
+        known.uncovered = uncovered(layout);
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -240,10 +242,14 @@ mod tests {
         let section = report.section();
         assert_eq!(section.rows[1].text, "local ip addresses have nothing to fall back to");
         assert_eq!((section.rows[1].level, section.advice.len()), (Level::Warn, 1));
-        report.fallback(&layout(&[], &["10.244.0.10:53"]));
+        report.follow(&layout(&[], &["10.244.0.10:53"]));
         assert_eq!((report.section().rows.len(), report.section().advice.len()), (1, 0));
         let services = Report::new(&layout(&["10.96.0.10", "169.254.20.10"], &[]), None);
         assert_eq!(services.section().advice, [], "what is a Service's is sent on by others");
+        let mut fewer = layout(&[], &["10.244.0.10:53"]);
+        fewer.set_addresses(&["169.254.20.10".parse().unwrap()]);
+        report.follow(&fewer);
+        assert_eq!(report.section().data["addresses"], json!(["169.254.20.10"]));
         let iptables = Report::new(&layout(&[], &[]), None).led_by(Mode::Iptables).section();
         assert_eq!((iptables.rows.len(), iptables.advice.len()), (2, 0), "no endpoint would help");
     }

@@ -16,28 +16,29 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use super::THREAD;
+use super::accept::Accept;
+use super::beside::Beside;
 use super::config::{Config, KubeProxy, Mode, Wrong};
 use super::detect::{GatherError, Signs};
-use super::iptables::Ports;
 use super::iptables::rows::{FILTER, RAW};
+use super::iptables::{Iptables, Ports, Which};
 use super::keep::{Carrier, Keeper};
 use super::layout::Layout;
 use super::leftovers;
 use super::link::{Journal, Kind, LinkError, Links};
+use super::lookout::Lookout;
 use super::mark::Marks;
 use super::metrics::{Measures, SetupError};
 use super::nft::{Nft, NftError};
 use super::promises::{Form, promises};
-use super::rules::{Rules, RulesError, Wanted};
-use super::run::{End, Heart, Hooks, Means};
+use super::rules::{Rules, RulesError};
+use super::run::{End, Heart, Hooks, Means, Shown};
 use super::section::Report;
 use super::watch::Watch;
 use crate::ops::drain::Drain;
 use crate::ops::metrics::Metrics;
 use crate::ops::ownership::{Claim, Ownership, OwnershipError};
-
-/// The name of the thread.
-const THREAD: &str = "outlast-net";
 
 /// How long rules may take to go where that is some messages to the kernel.
 const BY_MESSAGES: Duration = Duration::from_secs(2);
@@ -144,8 +145,7 @@ pub fn prepare(config: Config, metrics: &Arc<Metrics>) -> Result<Prepared, Start
     let thread =
         std::thread::Builder::new().name(THREAD.to_owned()).spawn(body).map_err(StartError::Thread)?;
     let set_up: Ready = set_up.recv().unwrap_or(Err(StartError::Panicked));
-    let Told { addresses, ownership, mode, report } = set_up?;
-    let limit = if mode == Mode::Iptables { BY_PROGRAMS } else { BY_MESSAGES };
+    let Told { addresses, ownership, limit, report } = set_up?;
     Ok(Prepared { begin: Some(begin), thread: Some(thread), addresses, services, ownership, limit, report })
 }
 
@@ -243,8 +243,8 @@ struct Told {
     addresses: Vec<IpAddr>,
     /// Whether they are ours.
     ownership: Ownership,
-    /// Which rules lead here.
-    mode: Mode,
+    /// How long rules may take to go.
+    limit: Duration,
     /// What operators see.
     report: Arc<Report>,
 }
@@ -257,6 +257,10 @@ struct SetUp {
     marks: Option<Marks>,
     /// What others do to it.
     events: Watch,
+    /// The rules that let packets through firewalls, if they are wanted.
+    accept: Option<Iptables>,
+    /// Who looks at what others have.
+    lookout: Lookout,
 }
 
 /// The life of the thread; what is still ours at its end of what processes share.
@@ -280,33 +284,47 @@ async fn live(
         Err(error) => return refuse(error.into()),
     };
     let mut journal = Journal::default();
-    let SetUp { keeper, marks, events } = match set_up(&config, &measures, &mut journal).await {
-        Ok(set_up) => set_up,
-        Err(error) => {
-            match error {
-                StartError::Links(_) => measures.setup_error(SetupError::InterfaceAdd),
-                StartError::Rules(RulesError::Iptables(_)) => measures.setup_error(SetupError::Iptables),
-                _ => {}
+    let SetUp { keeper, marks, events, accept, lookout } =
+        match set_up(&config, &measures, &mut journal).await {
+            Ok(set_up) => set_up,
+            Err(error) => {
+                match error {
+                    StartError::Links(_) => measures.setup_error(SetupError::InterfaceAdd),
+                    StartError::Rules(RulesError::Iptables(_)) => measures.setup_error(SetupError::Iptables),
+                    _ => {}
+                }
+                undo(&links, journal, &claim).await;
+                return refuse(error);
             }
-            undo(&links, journal, &claim).await;
-            return refuse(error);
-        }
-    };
+        };
     let mode = keeper.rules().mode();
     let report = Arc::new(Report::new(keeper.layout(), keeper.interface()).led_by(mode));
     let addresses = keeper.layout().addresses().to_vec();
-    let told = ready.send(Ok(Told { addresses, ownership, mode, report: report.clone() }));
+    let limit = if mode == Mode::Iptables || accept.is_some() { BY_PROGRAMS } else { BY_MESSAGES };
+    let told = Told { addresses: addresses.clone(), ownership, limit, report: report.clone() };
+    let told = ready.send(Ok(told));
     let begun = begun.await;
     let (Ok(()), Ok((hooks, end))) = (told, begun) else {
         undo(&links, journal, &claim).await;
         return None;
     };
-    let heart = Heart::new(Means { keeper, marks, claim }, hooks, end, config.look, measures, report);
+    let mut beside = Beside::nothing().with_lookout(lookout);
+    if let Some(rules) = &accept {
+        let accept = Accept::new(rules.clone(), &addresses, config.look, measures.clone());
+        beside = beside.with_accept(accept.until(end.withdrawing.clone()));
+    }
+    let (means, shown) = (Means { keeper, marks, claim, beside }, Shown { measures, report });
+    let heart = Heart::new(means, hooks, end, shown, config.look);
     let mut keeper;
     (keeper, claim) = heart.run(events).await;
     // Invariant: nothing is taken away from another process, be it one that comes just now.
     if config.teardown && claim.try_own() && claim.shut() {
         keeper.remove().await;
+        if let Some(rules) = accept
+            && let Err(error) = rules.delete(&addresses).await
+        {
+            tracing::warn!(%error, "rules that let queries through firewalls stay");
+        }
         claim.open();
     }
     Some(claim)
@@ -379,8 +397,11 @@ async fn set_up(
     let links = Links::connect()?;
     let Survey { nft, signs, kube_proxy, addresses } = survey(config, &links).await?;
     let ports = Ports { dns: config.port, health: config.health_port };
-    let wanted = Wanted { mode: config.rules, accept: config.accept, ports };
-    let rules = Rules::choose(wanted, nft, &addresses)?;
+    let rules = Rules::choose(config.rules, ports, nft, &addresses)?;
+    let mode = rules.mode();
+    let expire = mode == Mode::Nftables;
+    let accept = (config.accept && expire).then(|| Iptables::new(&addresses, ports, Which::Accepting));
+    let accept = accept.transpose().map_err(RulesError::from)?;
     let carrier = match &config.interface {
         Some(name) => {
             let (name, kind) = (name.clone(), Kind::Dummy);
@@ -394,8 +415,6 @@ async fn set_up(
     };
     let layout = Layout::new(&addresses, &config.services, config.port, config.flows);
     let v6 = addresses.iter().any(IpAddr::is_ipv6);
-    let mode = rules.mode();
-    let expire = mode == Mode::Nftables;
     let marks = expire.then(|| Marks::new(config.port, v6)).transpose().map_err(StartError::Marks)?;
     let keeper = Keeper::new(links, carrier, rules, layout, measures.clone());
     let interface = keeper.interface().unwrap_or_default().to_owned();
@@ -404,12 +423,13 @@ async fn set_up(
         false => Watch::subscribe_to_links(&interface, &addresses).await,
     };
     let events = events.map_err(StartError::Events)?;
+    let lookout = Lookout::connect(expire, &addresses, ports, measures.clone()).await?;
     measures.info(mode.as_str(), kube_proxy.as_str(), &interface);
     let left = addresses.len() < config.addresses.len();
     let services = addresses.iter().any(|address| config.services.contains(address));
     say(Form { rules: mode, kube_proxy, services, left }, &interface);
     warn(config, &signs, mode, &addresses, ports);
-    Ok(SetUp { keeper, marks, events })
+    Ok(SetUp { keeper, marks, events, accept, lookout })
 }
 
 /// Says what was found, what is promised, and what is not.

@@ -20,6 +20,7 @@ use outlast::testkit::node::TestNode;
 use tokio::sync::watch;
 
 use super::machine::Machine;
+use super::old_node::{besides, led_here, metric, old_node, stop};
 use super::old_rules::{Kind, of_all, of_node_cache, sorted, there_are_both};
 use super::process::{Process, ask, run};
 use super::program::node;
@@ -50,12 +51,6 @@ fn write_foreign(machine: &Machine, kind: Kind) -> Vec<String> {
     let foreign = kind.rules(machine);
     assert_eq!(foreign.len(), FOREIGN.len());
     foreign
-}
-
-/// Those of the rules that the others are not.
-fn besides(rules: Vec<String>, foreign: &[String]) -> Vec<String> {
-    assert!(foreign.iter().all(|rule| rules.contains(rule)), "rules of others are gone: {rules:#?}");
-    sorted(rules.into_iter().filter(|rule| !foreign.contains(rule)).collect())
 }
 
 #[test]
@@ -195,23 +190,6 @@ fn they_are_withdrawn_when_the_process_may_not_answer_and_come_back_when_it_may(
     assert_eq!(rules(), [""; 0]);
 }
 
-/// A node with two addresses, and rules of iptables of this kind.
-fn old_node(machine: &Machine, kind: Kind, flags: &[&str]) -> Command {
-    let mut command = node(machine, &["--local-ip=10.96.0.10,169.254.20.10"]);
-    kind.found_by(machine, command.args(flags));
-    command
-}
-
-fn led_here(process: &Process) {
-    process.wait_for("interception", |p| p.output().contains("queries are led here").then_some(()));
-}
-
-fn stop(mut process: Process) -> String {
-    process.signal(Signal::SIGTERM);
-    assert_eq!(process.wait_until_ended(), 0, "{}", process.output());
-    process.output()
-}
-
 #[test]
 fn a_node_keeps_them_and_leaves_nothing_behind() {
     if !possible() {
@@ -288,11 +266,7 @@ fn who_holds_the_lock_is_waited_for_and_counted() {
     process.wait_for("a complaint", |p| p.output().contains("(the xtables lock)").then_some(()));
     lock.unlock().unwrap();
     led_here(&process);
-    let text = machine.inside(|| super::http::get("127.0.0.1:9353".parse().unwrap(), "/metrics").1);
-    let count = text.lines().find_map(|line| {
-        line.strip_prefix(r#"coredns_nodecache_setup_errors_total{errortype="iptables_lock"} "#)
-    });
-    assert!(count.is_some_and(|count| count != "0"), "{text}");
+    assert!(metric(&machine, r#"coredns_nodecache_setup_errors_total{errortype="iptables_lock"}"#) > 0.0);
     stop(process);
 }
 
@@ -310,9 +284,10 @@ fn what_node_cache_has_left_is_deleted_where_it_can_be_seen() {
     let flags = ["--extra-metrics-address=127.0.0.1:9353"];
     let process = Process::start(&mut old_node(&machine, kind, &flags));
     led_here(&process);
-    assert_eq!(kind.rules(&machine), foreign);
-    let text = machine.inside(|| super::http::get("127.0.0.1:9353".parse().unwrap(), "/metrics").1);
-    assert!(text.contains("\noutlast_net_leftovers_total 24\n"), "{text}");
+    process.wait_for("that they are gone", |_| (kind.rules(&machine) == foreign).then_some(()));
+    process.wait_for("that they are counted", |_| {
+        (metric(&machine, "outlast_net_leftovers_total") == 24.0).then_some(())
+    });
     let said = stop(process);
     assert!(
         said.contains("node-cache had left rules that lead queries here for ever; they are deleted"),
@@ -325,31 +300,29 @@ fn what_node_cache_has_left_is_deleted_where_it_can_be_seen() {
 }
 
 #[test]
-fn firewalls_of_iptables_are_passed_where_that_is_wanted() {
+fn what_node_cache_leaves_while_we_run_is_deleted_each_time_and_said_once() {
     if !possible() {
         return;
     }
     let (machine, kind) = (Machine::new(&[]), Kind::Nft);
-    kind.give(&machine, "iptables", &["-P", "INPUT", "DROP"]);
-    // Probes come from the node itself.
-    kind.give(&machine, "iptables", &["-A", "INPUT", "-i", "lo", "-j", "ACCEPT"]);
-    let foreign = kind.rules(&machine);
-    let plain = Process::start(&mut old_node(&machine, kind, &[]));
-    led_here(&plain);
-    let said = stop(plain);
-    assert!(said.contains("--accept iptables sees to"), "{said}");
-    let process = Process::start(&mut old_node(&machine, kind, &["--accept=iptables", "--look-every=1s"]));
+    let foreign = write_foreign(&machine, kind);
+    let flags = ["--look-every=1s", "--extra-metrics-address=127.0.0.1:9353"];
+    let process = Process::start(&mut old_node(&machine, kind, &flags));
     led_here(&process);
-    let accepting: Vec<_> =
-        of_all(&[SERVICE, LOCAL]).into_iter().filter(|rule| rule.starts_with("filter ")).collect();
-    assert_eq!(besides(kind.rules(&machine), &foreign), accepting);
-    assert!(nft(&machine, "list tables").contains("table ip outlast"));
-    kind.give(&machine, "iptables", &["-D", "INPUT", "1"]);
-    process.wait_for("that it is back", |_| {
-        (besides(kind.rules(&machine), &foreign) == accepting).then_some(())
-    });
+    let (path, left) = (kind.folder(&machine), ips(&[SERVICE, LOCAL]));
+    let rules = Iptables::of_path(Some(path.as_os_str()), &left, PORTS, Which::All).unwrap();
+    // As one does that lives beside us.
+    for times in 1..=3 {
+        inside(&machine, async || rules.make(&left).await.unwrap());
+        process.wait_for("that they are gone", |_| (kind.rules(&machine) == foreign).then_some(()));
+        let all = f64::from(times) * 24.0;
+        process.wait_for("that they are counted", |_| {
+            (metric(&machine, "outlast_net_leftovers_total") == all).then_some(())
+        });
+    }
     let said = stop(process);
-    assert!(!said.contains("this chain drops what it does not know"), "{said}");
+    assert_eq!(said.matches("node-cache had left rules").count(), 1, "{said}");
+    assert_eq!(said.matches("rules without a comment").count(), 1, "{said}");
     assert_eq!(kind.rules(&machine), foreign);
 }
 
@@ -377,6 +350,37 @@ fn without_rules_there_are_addresses_and_nothing_else() {
     process.wait_for("the address", |_| output(&machine, "ip", "-o addr").contains(LOCAL).then_some(()));
     stop(process);
     assert_eq!(state(), before);
+}
+
+#[test]
+fn an_end_waits_for_no_program_that_makes_what_is_to_be_deleted() {
+    if !possible() {
+        return;
+    }
+    let (machine, kind) = (Machine::new(&[]), Kind::Legacy);
+    // Who looks for a rule waits for ever once this file is there, and says so.
+    let (hang, hangs) = (machine.path("hang"), machine.path("hangs"));
+    let wrapper = format!(
+        "#!/bin/sh\ncase \"$*\" in *' -C '*) [ -e {} ] && touch {} && exec sleep 600;; esac\nexec {}/iptables \"$@\"\n",
+        hang.display(),
+        hangs.display(),
+        kind.folder(&machine).display(),
+    );
+    machine.write("wrapped/iptables", &wrapper);
+    let program = machine.path("wrapped/iptables");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = old_node(&machine, kind, &["--rules=iptables", "--look-every=1s"]);
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let folders = [machine.path("wrapped")].into_iter().chain(std::env::split_paths(&others));
+    let process = Process::start(command.env("PATH", std::env::join_paths(folders).unwrap()));
+    led_here(&process);
+    assert_eq!(sorted(kind.rules(&machine)), of_all(&[SERVICE, LOCAL]));
+    std::fs::write(&hang, "").unwrap();
+    process.wait_for("a program that hangs", |_| hangs.exists().then_some(()));
+    let said = stop(process);
+    assert!(!said.contains("has not ended after"), "it was not waited for: {said}");
+    assert!(!said.contains("cannot be put back") && !said.contains("failed"), "nothing is wrong: {said}");
+    assert_eq!(kind.rules(&machine), [""; 0]);
 }
 
 /// Has the program of a command meet a kernel without nftables.

@@ -1,150 +1,17 @@
 //! The loop as a whole, with listeners that answer, in a network of its own: it begins, withdraws, comes back, mends
 //! and ends.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use outlast::net::Endpoint;
-use outlast::net::keep::{Carrier, Keeper};
-use outlast::net::link::{Journal, Kind, Links};
-use outlast::net::mark::Marks;
-use outlast::net::metrics::Measures;
-use outlast::net::nft::Nft;
-use outlast::net::run::{End, Heart, Hooks, Means};
-use outlast::net::section::Report;
-use outlast::net::watch::Watch;
-use outlast::ops::control::section::Tells;
-use outlast::ops::metrics::Metrics;
 use outlast::ops::ownership::Claim;
-use outlast::ops::readiness::{Monitor, Readiness};
-use outlast::testkit::node::TestNode;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::clients::turn;
+use super::living::Life;
 use super::machine::Machine;
 use super::world::{
-    ALL, LOCAL, SERVICE, SERVICE6, cluster_dns, endpoints, inside, ips, layout, nft, output,
-    possible_with_tables, until,
+    ALL, LOCAL, SERVICE, endpoints, inside, layout, nft, output, possible_with_tables, until,
 };
-
-/// Answers at all addresses.
-const COREFILE: &str = ".:53 {\n bind 10.96.0.10 169.254.20.10 fd00:96::a fd00:20::10\n whoami\n}";
-
-/// A loop and what it hears.
-struct Life {
-    node: Option<TestNode>,
-    ready: Arc<AtomicBool>,
-    /// Where processes agree on who owns the addresses.
-    owner: tempfile::TempDir,
-    endpoints: watch::Sender<Arc<[Endpoint]>>,
-    withdrawing: CancellationToken,
-    withdrawn: CancellationToken,
-    closed: CancellationToken,
-    metrics: Arc<Metrics>,
-    report: Arc<Report>,
-    running: JoinHandle<(Keeper, Claim)>,
-    tables: Nft,
-}
-
-impl Life {
-    /// Begins one that is ready, and has the addresses for itself.
-    async fn begin() -> Self {
-        Self::beside(tempfile::tempdir().unwrap(), true).await
-    }
-
-    /// Begins one beside others that agree by this folder.
-    async fn beside(owner: tempfile::TempDir, is_ready: bool) -> Self {
-        let layout = layout();
-        let links = Links::connect().unwrap();
-        let mut journal = Journal::default();
-        let device =
-            links.set_up("nodelocaldns", Kind::Bridge, layout.addresses(), &mut journal).await.unwrap();
-        let node = TestNode::start(COREFILE);
-        let metrics = Arc::new(Metrics::new());
-        let measures = Arc::new(Measures::new(&metrics, layout.addresses()));
-        let report = Arc::new(Report::new(&layout, Some(&device.name)));
-        let events = Watch::subscribe(&device.name, layout.addresses()).await.unwrap();
-        let carrier = Carrier::Ours { name: device.name.clone(), kind: Kind::Bridge, device };
-        let keeper = Keeper::new(links, carrier, Nft::connect().await.unwrap(), layout, measures.clone());
-        let (endpoints, followed) = watch::channel(cluster_dns().into());
-        let (_, services) = watch::channel(ips(&[SERVICE, SERVICE6]).into());
-        let ready = Arc::new(AtomicBool::new(is_ready));
-        let is_ready = ready.clone();
-        let [withdrawing, withdrawn, closed] = [(); 3].map(|()| CancellationToken::new());
-        let hooks = Hooks {
-            pulses: node.pulses().clone(),
-            ready: Box::new(move || is_ready.load(Ordering::Relaxed)),
-            endpoints: followed,
-            services,
-            part: Readiness::new(Monitor::UntilReady).register("interception"),
-        };
-        let end = End {
-            ending: CancellationToken::new(),
-            withdrawing: withdrawing.clone(),
-            withdrawn: withdrawn.clone(),
-            closed: closed.clone(),
-        };
-        let marks = Marks::new(53, true).unwrap();
-        let look = Duration::from_secs(60);
-        let (claim, _) = Claim::join(owner.path()).unwrap();
-        let heart = Heart::new(
-            Means { keeper, marks: Some(marks), claim },
-            hooks,
-            end,
-            look,
-            measures,
-            report.clone(),
-        );
-        let running = tokio::spawn(heart.run(events));
-        let tables = Nft::connect().await.unwrap();
-        Self {
-            node: Some(node),
-            ready,
-            owner,
-            endpoints,
-            withdrawing,
-            withdrawn,
-            closed,
-            metrics,
-            report,
-            running,
-            tables,
-        }
-    }
-
-    async fn is_live(&self) -> bool {
-        self.tables.live(&layout()).await.unwrap().len() == ALL.len()
-    }
-
-    async fn is_out(&self) -> bool {
-        self.tables.live(&layout()).await.unwrap().is_empty()
-    }
-
-    fn state(&self) -> String {
-        self.report.section().data["state"].as_str().unwrap().to_owned()
-    }
-
-    /// The value of a series.
-    fn metric(&self, series: &str) -> f64 {
-        let text = self.metrics.render();
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("{series} in\n{text}")).parse().unwrap()
-    }
-
-    /// Ends as a clean stop does.
-    async fn end(self) {
-        self.withdrawing.cancel();
-        self.withdrawn.cancelled().await;
-        if let Some(node) = self.node {
-            node.stop().await;
-        }
-        self.closed.cancel();
-        self.running.await.unwrap().0.remove().await;
-    }
-}
 
 #[test]
 fn it_begins_when_ready_withdraws_when_not_and_leaves_nothing_behind() {

@@ -62,6 +62,13 @@ impl Kind {
         assert_eq!(code, 0, "{name} {words:?}: {error}");
     }
 
+    /// The same as somebody does who does not wait for the others.
+    pub(super) fn give_past_the_lock(self, machine: &Machine, name: &str, words: &[&str]) {
+        let mut command = machine.command(self.program(name));
+        let (code, _, error) = run(command.env("XTABLES_LOCKFILE", machine.path("another.lock")).args(words));
+        assert_eq!(code, 0, "{name} {words:?}: {error}");
+    }
+
     /// Every rule that it has, both families, with its table; apart from chains and counters.
     pub(super) fn rules(self, machine: &Machine) -> Vec<String> {
         let mut rules = Vec::new();

@@ -27,7 +27,7 @@ fn write_cluster(machine: &Machine) {
     write_json(&objects, file).unwrap();
 }
 
-/// A node with these flags besides.
+/// A node with these flags besides; its control socket is its own unless they say otherwise.
 pub(super) fn node(machine: &Machine, flags: &[&str]) -> Command {
     let corefile = format!(".:53 {{\n bind {SERVICE} {LOCAL}\n kubernetes cluster.local\n whoami\n}}\n");
     machine.write("Corefile", &corefile);
@@ -35,7 +35,10 @@ pub(super) fn node(machine: &Machine, flags: &[&str]) -> Command {
     let mut command = machine.outlast();
     command.arg("node").arg("--conf").arg(machine.path("Corefile"));
     command.arg(format!("--source=file:{}", machine.path("cluster.json").display()));
-    command.arg(format!("--control={}", machine.path("control").display())).args(flags);
+    if !flags.iter().any(|flag| flag.starts_with("--control=")) {
+        command.arg(format!("--control={}", machine.path("control").display()));
+    }
+    command.args(flags);
     command
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ops::pulse::Who;
 
 const STUCK: Signs = Signs { rules: false, ..Signs::HEALTHY };
 
@@ -53,7 +54,7 @@ impl Told {
 #[test]
 fn what_is_wrong_is_named_the_nearest_cause_first() {
     let place: SocketAddr = "10.96.0.10:53".parse().unwrap();
-    let silent = Silent { place, part: Part::Udp, since: Some(ms(300)) };
+    let silent = Silent { who: Who::Part { place, part: Part::Udp }, since: Some(ms(300)) };
     let all =
         Signs { ready: false, silent: Some(silent), unanswered: Some((place, Part::Tcp)), rules: false };
     let cases = [
@@ -209,6 +210,27 @@ fn a_renewal_that_failed_is_none() {
     assert_eq!(told.beat.judge(told.start + ms(300), &Signs::HEALTHY), Act::Renew);
     assert_eq!(told.beat.judge(told.start + ms(600), &STUCK), Act::Skip(Why::Rules));
     assert!(matches!(told.beat.judge(told.start + ms(900), &STUCK), Act::Withdrawn { .. }));
+}
+
+#[test]
+fn a_renewal_that_is_refused_is_tried_again_after_each_longer_pause() {
+    let mut told = Told::new();
+    let (mut pauses, mut tried) = (Vec::new(), Vec::new());
+    while pauses.len() < 3 {
+        let now = told.start + ms(told.at);
+        if matches!(told.beat.judge(now, &Signs::HEALTHY), Act::Renew | Act::Resumed) {
+            tried.push(told.at);
+            pauses.push(told.beat.refused(now).as_secs());
+            assert!(told.beat.is_out());
+        }
+        told.at += 300;
+    }
+    assert_eq!(pauses, [5, 10, 20]);
+    assert_eq!(tried, [0, 5_400, 15_900], "the first healthy beat is where a pause begins");
+    assert_eq!(told.until_other(Signs::HEALTHY).1, Act::Resumed);
+    assert!(told.beat.is_live(), "nobody refuses it any more");
+    let calm = told.start + ms(told.at + 600_000);
+    assert_eq!(told.beat.refused(calm).as_secs(), 5, "all was well for long");
 }
 
 #[test]

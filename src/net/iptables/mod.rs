@@ -16,6 +16,8 @@ use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use tokio_util::sync::CancellationToken;
+
 pub use self::program::IptablesError;
 use self::program::{Ran, find, run};
 pub use self::rows::{Ports, Which};
@@ -26,7 +28,7 @@ use super::Ip;
 const COPIES: usize = 1000;
 
 /// Rules of some addresses.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Iptables {
     /// The program of IPv4, if it is needed.
     v4: Option<PathBuf>,
@@ -36,6 +38,8 @@ pub struct Iptables {
     ports: Ports,
     /// Which rules.
     which: Which,
+    /// When nothing is to be looked for or made any more.
+    stop: CancellationToken,
 }
 
 impl Iptables {
@@ -64,7 +68,14 @@ impl Iptables {
             let name = rows::program(ip);
             find(name, path).map(Some).ok_or(IptablesError::Missing(name))
         };
-        Ok(Self { v4: needed(Ip::V4)?, v6: needed(Ip::V6)?, ports, which })
+        let stop = CancellationToken::new();
+        Ok(Self { v4: needed(Ip::V4)?, v6: needed(Ip::V6)?, ports, which, stop })
+    }
+
+    /// Nothing is looked for or made once `stop` is cancelled, and what is under way is broken off. What is to be deleted is
+    /// deleted all the same.
+    pub fn until(&mut self, stop: CancellationToken) {
+        self.stop = stop;
     }
 
     /// The addresses of which a rule is missing.
@@ -152,6 +163,10 @@ impl Iptables {
             Ip::V6 => &self.v6,
         };
         let program = program.as_deref().ok_or(IptablesError::Missing(rows::program(ip)))?;
-        run(program, &rule.words(verb)).await
+        let stop = match verb {
+            Verb::Check | Verb::Insert => Some(&self.stop),
+            Verb::Delete => None,
+        };
+        run(program, &rule.words(verb), stop).await
     }
 }

@@ -5,19 +5,23 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// How long the program waits for others that change rules, in seconds: as long as with node-cache.
 const WAIT: &str = "5";
 
 /// How long it may take altogether: it is ended then.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// How long one that is ended may take for it: the kernel may have to finish something first.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// How much of what it complains of is read, in bytes.
 const COMPLAINT: u64 = 4096;
@@ -46,6 +50,9 @@ pub enum IptablesError {
         /// It, with its words.
         program: String,
     },
+    /// It was ended: what it was to do is not wanted any more.
+    #[error("{0} was ended")]
+    Interrupted(String),
     /// Anything else.
     #[error("{0}: {1}")]
     Failed(String, String),
@@ -69,31 +76,55 @@ pub(super) fn find(name: &str, path: Option<&OsStr>) -> Option<PathBuf> {
     std::env::split_paths(path).map(|folder| folder.join(name)).find(runs)
 }
 
-/// Runs it with these words.
+/// Runs it with these words, until `stop` if there is one. However it ends, it does nothing any more from then on.
 ///
 /// # Errors
 /// What it complains of, unless that is that there is no such rule.
-pub(super) async fn run(program: &Path, words: &[&str]) -> Result<Ran, IptablesError> {
+pub(super) async fn run(
+    program: &Path,
+    words: &[&str],
+    stop: Option<&CancellationToken>,
+) -> Result<Ran, IptablesError> {
     let name = || format!("{} {}", program.display(), words.join(" "));
     let mut command = Command::new(program);
     command.args(["-w", WAIT]).args(words).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     // What it complains of is looked at.
     command.env("LC_ALL", "C");
-    let ended = timeout(LIMIT, async {
-        let mut child = command.spawn()?;
-        let mut said = Vec::new();
-        if let Some(stderr) = child.stderr.take() {
-            stderr.take(COMPLAINT).read_to_end(&mut said).await?;
-        }
-        Ok((child.wait().await?, String::from_utf8_lossy(&said).trim().to_owned()))
-    });
-    match ended.await {
-        Ok(Ok((status, _))) if status.success() => Ok(Ran::Done),
-        Ok(Ok((status, said))) => judge(status.code(), &said, name),
-        Ok(Err(error)) => Err(IptablesError::Start(name(), error)),
-        Err(_) => Err(IptablesError::Late { program: name() }),
+    if stop.is_some_and(CancellationToken::is_cancelled) {
+        return Err(IptablesError::Interrupted(name()));
     }
+    let mut child = command.spawn().map_err(|error| IptablesError::Start(name(), error))?;
+    let stopped = async {
+        match stop {
+            Some(stop) => stop.cancelled().await,
+            None => std::future::pending().await,
+        }
+    };
+    let failed = tokio::select! {
+        ended = timeout(LIMIT, ended(&mut child)) => match ended {
+            Ok(Ok((status, _))) if status.success() => return Ok(Ran::Done),
+            Ok(Ok((status, said))) => return judge(status.code(), &said, name),
+            Ok(Err(error)) => return Err(IptablesError::Start(name(), error)),
+            Err(_) => IptablesError::Late { program: name() },
+        },
+        () = stopped => IptablesError::Interrupted(name()),
+    };
+    // Whoever comes next must not have it do something behind its back: one that is killed in the middle of a call to the
+    // kernel still finishes that.
+    if !matches!(timeout(ENDING, child.kill()).await, Ok(Ok(()))) {
+        tracing::warn!(program = name(), "a program of iptables was killed, and is there still");
+    }
+    Err(failed)
+}
+
+/// Waits for its end; the status, and what it complained of.
+async fn ended(child: &mut Child) -> io::Result<(ExitStatus, String)> {
+    let mut said = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        stderr.take(COMPLAINT).read_to_end(&mut said).await?;
+    }
+    Ok((child.wait().await?, String::from_utf8_lossy(&said).trim().to_owned()))
 }
 
 /// What a program that did not succeed means.

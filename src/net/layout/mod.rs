@@ -62,8 +62,8 @@ use nlink::netlink::nftables::{
 };
 
 pub use self::names::{ChainName, SetName};
-use super::Ip;
 use super::fallback::Fallback;
+use super::{Endpoint, Ip};
 
 /// The name of our table, in each family.
 pub const TABLE: &str = "outlast";
@@ -175,6 +175,8 @@ pub struct Layout {
     ours: Vec<IpAddr>,
     /// Those that no Service has, sorted.
     local: Vec<IpAddr>,
+    /// What is known of Services' addresses, also of those that are not ours now.
+    services: Vec<IpAddr>,
     /// The port of DNS.
     port: u16,
     /// For how long a connection is remembered after its last packet.
@@ -188,11 +190,9 @@ pub struct Layout {
 impl Layout {
     /// Of these addresses, of which those of `services` are a Service's, without anything to fall back to.
     pub fn new(addresses: &[IpAddr], services: &[IpAddr], port: u16, flows: Duration) -> Self {
-        let mut ours = addresses.to_vec();
-        ours.sort_unstable();
-        ours.dedup();
-        let local = ours.iter().copied().filter(|address| !services.contains(address)).collect();
-        Self { ours, local, port, flows, forgets: true, fallback: Fallback::default() }
+        let (ours, local) = sorted(addresses, services);
+        let (services, fallback) = (services.to_vec(), Fallback::default());
+        Self { ours, local, services, port, flows, forgets: true, fallback }
     }
 
     /// The port of DNS.
@@ -205,11 +205,28 @@ impl Layout {
         &self.ours
     }
 
-    /// Other addresses are a Service's now; whether that changes anything.
+    /// Other addresses are a Service's now; whether that changes anything in the tables.
     pub fn set_services(&mut self, services: &[IpAddr]) -> bool {
-        let local: Vec<_> = self.ours.iter().copied().filter(|address| !services.contains(address)).collect();
+        let (_, local) = sorted(&self.ours, services);
         let changed = local != self.local;
-        self.local = local;
+        (self.local, self.services) = (local, services.to_vec());
+        changed
+    }
+
+    /// These are all addresses from now on; whether that changes anything. Which of them are a Service's is as was last
+    /// known. What there is to fall back to stays as it is.
+    pub fn set_addresses(&mut self, addresses: &[IpAddr]) -> bool {
+        let (ours, local) = sorted(addresses, &self.services);
+        let changed = ours != self.ours;
+        (self.ours, self.local) = (ours, local);
+        changed
+    }
+
+    /// The cluster's DNS answers there now; whether that changes anything.
+    pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) -> bool {
+        let fallback = Fallback::new(endpoints, &self.ours);
+        let changed = fallback != self.fallback;
+        self.fallback = fallback;
         changed
     }
 
@@ -308,6 +325,15 @@ impl Layout {
     }
 }
 
+/// These addresses, sorted, and those of them that no Service has.
+fn sorted(addresses: &[IpAddr], services: &[IpAddr]) -> (Vec<IpAddr>, Vec<IpAddr>) {
+    let mut ours = addresses.to_vec();
+    ours.sort_unstable();
+    ours.dedup();
+    let local = ours.iter().copied().filter(|address| !services.contains(address)).collect();
+    (ours, local)
+}
+
 /// Those of these addresses that are of this family, as elements.
 pub(super) fn elements(addresses: &[IpAddr], ip: Ip) -> Vec<SetElement> {
     let of = addresses.iter().filter(|address| Ip::of(address) == ip);
@@ -361,6 +387,30 @@ mod tests {
         assert!(!of.set_services(&addresses(&["10.96.0.10", "10.96.0.1"])), "that one is not ours");
         assert!(of.set_services(&[]));
         assert_eq!(of, layout(&["10.96.0.10", "169.254.20.10"], &[]));
+    }
+
+    #[test]
+    fn an_address_that_comes_back_is_whose_it_was_known_to_be_meanwhile() {
+        let (both, services) = (["10.96.0.10", "169.254.20.10"], ["10.96.0.10"]);
+        let mut of = layout(&both, &services);
+        assert!(!of.set_addresses(&addresses(&["169.254.20.10", "10.96.0.10"])), "the same in another order");
+        assert!(of.set_addresses(&addresses(&["169.254.20.10"])));
+        assert_eq!(of, layout(&["169.254.20.10"], &services));
+        assert!(!of.set_services(&[]), "nothing in the tables");
+        assert!(!of.set_services(&addresses(&services)));
+        assert!(of.set_addresses(&addresses(&both)));
+        assert_eq!(of, layout(&both, &services));
+        assert!(!of.is_local(&"10.96.0.10".parse().unwrap()));
+    }
+
+    #[test]
+    fn endpoints_at_addresses_of_our_own_are_nothing_to_fall_back_to() {
+        let at = |of: &str| Endpoint { udp: of.parse().ok(), tcp: of.parse().ok() };
+        let endpoints = [at("10.96.0.10:53"), at("10.244.0.10:53")];
+        let mut of = layout(&["10.96.0.10", "169.254.20.10"], &[]);
+        assert!(of.set_endpoints(&endpoints) && !of.set_endpoints(&endpoints));
+        of.set_addresses(&addresses(&["169.254.20.10"]));
+        assert!(of.set_endpoints(&endpoints), "it is somebody else's now");
     }
 
     #[test]

@@ -16,10 +16,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Heart;
-use crate::net::beat::Why;
 use crate::net::mark::Say;
 use crate::net::metrics::HandedTo;
-use crate::net::section::Standing;
 
 /// How often a process that does not own the addresses looks whether it may: elements that another one leaves behind
 /// live for a second, and are to be renewed long before.
@@ -30,28 +28,13 @@ pub(super) const LOOK: Duration = Duration::from_millis(20);
 const TAKEN_WITHIN: Duration = Duration::from_millis(500);
 
 impl Heart {
-    /// Whether it may take the addresses at any moment.
-    pub(super) fn stands_by(&self) -> bool {
-        !self.claim.owns() && (self.had || self.claim.asks())
-    }
-
-    /// Takes the addresses, if this process answers or is alone, and they are to be had; whether they are ours now. One
-    /// that never had them has others see that it waits.
-    pub(super) fn takes(&mut self) -> bool {
-        // Who is alone takes nothing from anybody, and is the only one who can put away what does not expire.
-        if !self.well && !self.claim.is_alone() {
-            // Who has them would otherwise make room for nobody, and could not come back.
-            self.claim.give_up();
-            return false;
-        }
-        if self.well && !self.had {
-            self.claim.ask();
-        }
-        let takes = self.claim.try_own();
+    /// Takes the addresses if it may have them; whether they are ours now.
+    pub(super) async fn takes(&mut self) -> bool {
+        let takes = self.tenure.takes().await;
         if takes {
             // What is there may have changed hands many times.
-            (self.had, self.suspect) = (true, true);
-            self.measures.handed(HandedTo::Us);
+            self.chores.suspect();
+            self.shown.measures.handed(HandedTo::Us);
             tracing::info!("this process has the addresses of the node");
         }
         takes
@@ -59,8 +42,8 @@ impl Heart {
 
     /// Leaves the addresses to another process, and stands by.
     pub(super) fn hand_over(&mut self, to: HandedTo) {
-        self.claim.give_up();
-        self.measures.handed(to);
+        self.tenure.give_up();
+        self.shown.measures.handed(to);
         tracing::info!(to = to.as_str(), "another process has the addresses of the node");
         self.stand_by();
     }
@@ -69,32 +52,29 @@ impl Heart {
     pub(super) fn stand_by(&mut self) {
         self.beat.given_up();
         self.keeper.leave();
-        self.measures.owns(false);
-        self.places.iter().for_each(|place| self.measures.live(&place.ip(), false));
-        self.report.set(if self.claim.asks() {
-            Standing::Asking
-        } else if self.had || self.claim.is_taken() {
-            Standing::Standby
-        } else {
-            Standing::Waiting(Why::Readiness)
-        });
+        self.beside.owns(false);
+        self.shown.measures.owns(false);
+        self.shown.live(self.renewals.places(), false);
+        if let Some(standing) = self.tenure.standing() {
+            self.shown.report.set(standing);
+        }
     }
 
     /// Leaves the addresses to another process of the node, if there is one that takes them; else they are ours still.
     pub(super) async fn is_taken_over(&mut self) -> bool {
-        if self.claim.is_alone() {
+        if self.tenure.is_alone().await {
             return false;
         }
-        let to = if self.claim.is_asked() { HandedTo::Successor } else { HandedTo::Standby };
+        let to = if self.tenure.is_asked() { HandedTo::Successor } else { HandedTo::Standby };
         if self.beat.is_live() {
             // They last until the other one has begun.
-            self.send(Say::Beat);
+            self.renewals.say(Say::Beat);
         }
-        self.claim.give_up();
+        self.tenure.give_up();
         let until = Instant::now() + TAKEN_WITHIN;
-        while !self.claim.is_taken() {
+        while !self.tenure.is_taken() {
             // One that is there need not answer yet: it takes nothing then.
-            if Instant::now() >= until && self.claim.take_back() {
+            if Instant::now() >= until && self.tenure.take_back() {
                 return false;
             }
             sleep(LOOK / 4).await;

@@ -285,7 +285,7 @@ mod tests {
     use super::tcp::TcpListener;
     use super::udp::UdpListener;
     use super::*;
-    use crate::ops::pulse::{Part, Silent};
+    use crate::ops::pulse::{Part, Silent, Who};
 
     /// How long something may take: only a failure waits for it.
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -300,7 +300,7 @@ mod tests {
         let sockets = bind::open("127.0.0.1:0".parse().unwrap(), None).unwrap();
         let (place, serving) =
             (sockets.address, live(&metrics, Arc::<Scripted>::default(), Timeouts::default()));
-        let missing = |part| Some(Silent { place, part, since: None });
+        let missing = |part| Some(Silent { who: Who::Part { place, part }, since: None });
         let silent = || shared.pulses().silent_at(OLD, &[place]);
         let until = async |want: Option<Silent>| {
             let reached = async {

@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::Ownership;
 
@@ -84,26 +85,38 @@ struct Doors {
 }
 
 impl Presence {
-    /// Whether nobody else is there. Where that cannot be asked, somebody may be.
-    pub(super) fn is_alone(&self) -> bool {
-        self.alone(false)
-    }
-
-    /// The same; nobody comes from then on, if `shut` says so.
-    fn alone(&self, shut: bool) -> bool {
-        let mut doors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if doors.shut {
-            return true;
-        }
-        let locked = (0..TRIES).any(|n| {
+    /// Whether nobody else is there; nobody comes from then on, if `shut` says so. Where that cannot be asked, somebody
+    /// may be. May wait for up to [`TRIES`] times [`BETWEEN_TRIES`].
+    pub(super) fn is_alone(&self, shut: bool) -> bool {
+        let try_again = |n: usize| {
             if n > 0 {
                 std::thread::sleep(BETWEEN_TRIES);
             }
-            doors.folder.try_lock().is_ok()
-        });
-        if !locked {
-            return false;
+            self.try_alone(shut)
+        };
+        (0..TRIES).find_map(try_again).unwrap_or(false)
+    }
+
+    /// The same for who must not keep a thread waiting.
+    async fn finds_itself_alone(&self) -> bool {
+        for n in 0..TRIES {
+            if n > 0 {
+                sleep(BETWEEN_TRIES).await;
+            }
+            if let Some(alone) = self.try_alone(false) {
+                return alone;
+            }
         }
+        false
+    }
+
+    /// The same at once; `None` while others ask, so that it cannot be asked.
+    fn try_alone(&self, shut: bool) -> Option<bool> {
+        let mut doors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if doors.shut {
+            return Some(true);
+        }
+        doors.folder.try_lock().ok()?;
         let alone = doors.present.try_lock().is_ok();
         doors.shut = alone && shut;
         if !doors.shut {
@@ -111,7 +124,7 @@ impl Presence {
             let _ = doors.present.lock_shared();
         }
         let _ = doors.folder.unlock();
-        alone
+        Some(alone)
     }
 
     /// Others may come again.
@@ -240,14 +253,20 @@ impl Claim {
         }
     }
 
-    /// Whether nobody else is there.
+    /// Whether nobody else is there. Blocks for some milliseconds where others ask the same.
     pub fn is_alone(&self) -> bool {
-        self.presence.is_alone()
+        self.presence.is_alone(false)
     }
 
-    /// Keeps others from coming, if nobody else is there, until [`Self::open`]; whether it does.
+    /// The same without blocking.
+    pub async fn finds_itself_alone(&self) -> bool {
+        self.presence.finds_itself_alone().await
+    }
+
+    /// Keeps others from coming, if nobody else is there, until [`Self::open`]; whether it does. Blocks for some
+    /// milliseconds where others ask whether they are alone.
     pub fn shut(&self) -> bool {
-        self.presence.alone(true)
+        self.presence.is_alone(true)
     }
 
     /// Lets others come again.

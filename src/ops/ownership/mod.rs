@@ -43,9 +43,10 @@ impl Ownership {
         self.owned.as_ref().is_none_or(|owned| *owned.borrow() && owned.has_changed().is_ok())
     }
 
-    /// Whether no other process of the node is there to share anything with.
+    /// Whether no other process of the node is there to share anything with. Blocks for some milliseconds where others ask
+    /// the same.
     pub fn is_alone(&self) -> bool {
-        self.presence.as_ref().is_none_or(|presence| presence.is_alone())
+        self.presence.as_ref().is_none_or(|presence| presence.is_alone(false))
     }
 
     /// Waits until [`Self::is_ours`] may be different.

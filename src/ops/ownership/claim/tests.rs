@@ -239,6 +239,24 @@ fn who_asks_whether_it_is_alone_never_is_for_others() {
     });
 }
 
+#[tokio::test]
+async fn who_asks_whether_it_is_alone_keeps_nobody_waiting_on_its_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let claim = joined(dir.path());
+    assert!(claim.finds_itself_alone().await);
+    // As others do while they ask.
+    let folder = File::open(dir.path()).unwrap();
+    folder.lock().unwrap();
+    let others = async {
+        tokio::task::yield_now().await;
+        folder.unlock().unwrap();
+    };
+    let (alone, ()) = tokio::join!(claim.finds_itself_alone(), others);
+    assert!(alone, "it has asked again once the others had done");
+    folder.lock().unwrap();
+    assert!(!claim.finds_itself_alone().await, "that cannot be asked");
+}
+
 #[test]
 fn a_folder_that_cannot_be_had_is_said() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,115 @@
+//! What is done beside the beat, on tasks of its own: programs and lists of others' rules may take longer than an
+//! element lives.
+//!
+//! ```text
+//! beat ── whose the addresses are, and that there was a full look ──> tasks
+//! beat <── may queries be led here yet? which addresses can be? ───── tasks
+//! ```
+//!
+//! Both ways only the last word counts, so that nobody waits for anybody and nothing piles up.
+//!
+//! Invariant: what tasks find out later never withdraws anything by itself.
+
+use std::net::IpAddr;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::accept::{Accept, Accepted};
+use super::lookout::Lookout;
+
+/// What tasks are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cue {
+    /// Whether the addresses are ours.
+    pub(super) owns: bool,
+    /// How often everything was looked at, or something of ours was found changed.
+    pub(super) looks: u64,
+}
+
+/// The tasks, for the one who beats.
+#[derive(Default)]
+pub struct Beside {
+    /// What they are told.
+    cues: watch::Sender<Cue>,
+    /// Whether packets pass firewalls; `None` where nobody sees to that.
+    accepted: Option<watch::Receiver<Accepted>>,
+    /// The addresses that can be answered at on this node, as was last seen; `None` where that never changes.
+    usable: Option<watch::Receiver<Vec<IpAddr>>>,
+    /// They end with this.
+    tasks: JoinSet<()>,
+}
+
+impl Beside {
+    /// Nothing is done.
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// Packets are let through firewalls of iptables.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn with_accept(mut self, accept: Accept) -> Self {
+        let (said, accepted) = watch::channel(Accepted::Unknown);
+        self.tasks.spawn(accept.run(self.cues.subscribe(), said));
+        self.accepted = Some(accepted);
+        self
+    }
+
+    /// Somebody looks at what others have on the node.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn with_lookout(mut self, lookout: Lookout) -> Self {
+        let (said, usable) = watch::channel(Vec::new());
+        self.tasks.spawn(lookout.run(self.cues.subscribe(), said));
+        self.usable = Some(usable);
+        self
+    }
+
+    /// Says whose the addresses are.
+    pub(super) fn owns(&self, owns: bool) {
+        self.cues.send_if_modified(|cue| std::mem::replace(&mut cue.owns, owns) != owns);
+    }
+
+    /// Says that it is time to look again.
+    pub(super) fn look(&self) {
+        self.cues.send_modify(|cue| cue.looks += 1);
+    }
+
+    /// Whether queries may be led here: their packets were let through firewalls at least once.
+    pub(super) fn may_lead(&self) -> bool {
+        self.accepted.as_ref().is_none_or(|accepted| *accepted.borrow() == Accepted::There)
+    }
+
+    /// Whether this process would lead queries here as soon as the addresses were its own: what it does not know yet must not
+    /// keep them waiting then.
+    pub(super) fn may_come(&self) -> bool {
+        self.accepted.as_ref().is_none_or(|accepted| *accepted.borrow() != Accepted::Unknown)
+    }
+
+    /// The addresses that can be answered at on this node, sorted; `None` where nothing else was seen since the start.
+    pub(super) fn usable(&self) -> Option<Vec<IpAddr>> {
+        self.usable.as_ref().map(|usable| usable.borrow().clone()).filter(|usable| !usable.is_empty())
+    }
+
+    /// Waits until [`Self::usable`] may be different. May be dropped at any time.
+    pub(super) async fn changed(&mut self) {
+        let changed = match &mut self.usable {
+            Some(usable) => usable.changed().await.is_ok(),
+            None => false,
+        };
+        if !changed {
+            // Nobody will say anything more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends all of it, and the programs that run for it.
+    pub(super) async fn end(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
