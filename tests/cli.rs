@@ -118,6 +118,57 @@ fn check_gives_a_verdict() {
     assert_eq!(code, 0);
 }
 
+/// Addresses that queries are led here by are those of the flags, wherever the check runs.
+#[test]
+fn check_knows_what_a_node_is_told_of_addresses() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let plain = path("plain", ".:53 {\n whoami\n}\n");
+    let binds = path("binds", ".:53 {\n bind 169.254.20.10 10.96.0.10\n whoami\n}\n");
+    let base = path("base", ".:53 {\n bind __PILLAR__LOCAL__DNS__\n whoami\n}\n");
+    let (plain, binds) = (format!("--conf={plain}"), format!("--conf={binds}"));
+    let base = format!("--base-corefile={base}");
+    let local = "--local-ip=169.254.20.10,10.96.0.10";
+    let both = "dns://10.96.0.10:53: .:53 on 10.96.0.10\ndns://169.254.20.10:53: .:53 on 169.254.20.10\n";
+    let one = "dns://169.254.20.10:53: .:53 on 169.254.20.10\n";
+    for (words, code, out, error) in [
+        (&[plain.as_str()][..], 0, "dns://:53: .:53\n", ""),
+        (&[plain.as_str(), local], 0, both, ""),
+        (&[binds.as_str(), local], 0, both, ""),
+        (&[base.as_str(), local], 0, both, ""),
+        (&[base.as_str()], 2, "", "write the addresses that pods ask"),
+        // The environment says that one of them is a Service's, and a flag who has it.
+        (&[base.as_str(), local, "--kube-proxy=ipvs"], 0, one, ""),
+        (
+            &[binds.as_str(), local, "--kube-proxy=cilium"],
+            0,
+            one,
+            "binds:2 - Warning: nothing is listened at 10.96.0.10: it is a Service's, and cilium",
+        ),
+        (&[plain.as_str(), "--local-ip=127.0.0.1"], 2, "", "127.0.0.1 is a loopback address"),
+        (&[plain.as_str(), local, "--look-every=10ms"], 2, "", "looking every 10 ms is too often"),
+    ] {
+        let mut command = outlast();
+        command.arg("check").args(words).env("KUBE_DNS_SERVICE_HOST", "10.96.0.10");
+        let (got, said, wrong) = run(&mut command);
+        assert!(got == code && said.starts_with(out), "{words:?}: {got}: {said}{wrong}");
+        assert_eq!(
+            said.lines().count(),
+            if code == 0 { out.lines().count() + 1 } else { 0 },
+            "{words:?}: {said}"
+        );
+        assert!(wrong.contains(error) && wrong.is_empty() == error.is_empty(), "{words:?}: {wrong}");
+    }
+    let mut command = outlast();
+    command.args(["check", &base]).env("OUTLAST_LOCAL_IP", "169.254.20.10");
+    let (code, out, error) = run(&mut command);
+    assert!(code == 0 && out.starts_with(one), "{out}{error}");
+}
+
 /// What may change until a node connects decides nothing, and is said; what has no effect is said too.
 #[test]
 fn check_warns_of_what_a_connection_lacks() {

@@ -14,6 +14,8 @@ mod beats;
 mod changes;
 #[path = "net/clients.rs"]
 mod clients;
+#[path = "net/comers.rs"]
+mod comers;
 #[path = "net/detect.rs"]
 mod detect;
 #[path = "net/events.rs"]

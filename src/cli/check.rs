@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::config::ConfigArgs;
+use super::net::NetArgs;
 use crate::node::setup::{Plan, plan};
 use crate::ops::metrics::Metrics;
 use crate::source::SourceConfig;
@@ -16,19 +17,29 @@ use crate::trust::config::{TlsFiles, TrustConfig};
 #[command(after_help = "Examples:
   outlast check --conf Corefile && echo fine
   outlast check --conf Corefile --source file:cluster.yaml --snapshot /var/lib/outlast
+  outlast check --base-corefile Corefile.base --local-ip 169.254.20.10,10.96.0.10
 
 Flags and environment variables are those of outlast node, so that the verdict is on what a node would do.
+Addresses of --local-ip need not be on this machine, and nothing is put there.
 Files that only a connection needs, a kubeconfig say, are looked at and warned of: a node starts without them.")]
 pub(super) struct Args {
     /// What to check.
     #[command(flatten)]
     config: ConfigArgs,
+    /// Which queries a node would answer instead of the cluster's DNS.
+    #[command(flatten)]
+    net: NetArgs,
 }
 
 /// Exit status 0 if a node would start with this Corefile, else 2.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new());
-    let text = match args.config.text(&[], &metrics) {
+    // Whatever this machine has: it need not be a node.
+    let addresses = match args.net.unseen(args.config.dns_port, args.config.upstream_service()) {
+        Ok(addresses) => addresses,
+        Err(error) => return Ok(super::wrong(&error)),
+    };
+    let text = match args.config.text(&addresses.local, &metrics) {
         Ok(text) => text,
         Err(error) => return Ok(super::wrong(&error)),
     };
@@ -36,7 +47,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(corefile) => corefile,
         Err(error) => return Ok(super::wrong(&error)),
     };
-    let plan = plan(&corefile, &args.config.environment(metrics));
+    let mut environment = args.config.environment(metrics);
+    addresses.tell(&mut environment.overrides);
+    let plan = plan(&corefile, &environment);
     let planned = plan.as_ref().map_or(&[][..], |plan| &plan.process.warnings);
     for warning in corefile.warnings.iter().chain(planned) {
         eprintln!("{} - Warning: {}", warning.position, warning.text);

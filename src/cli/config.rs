@@ -214,6 +214,7 @@ impl ConfigArgs {
             extra_metrics: self.extra_metrics_address.clone(),
             cluster_domain: Some(Box::new(self.cluster_domain.clone())),
             bind: Vec::new(),
+            left: Vec::new(),
         };
         environment(metrics, overrides, self.node_name.clone())
     }
@@ -386,6 +387,7 @@ mod tests {
             extra_metrics,
             cluster_domain,
             bind: _,
+            left: _,
         } = environment.overrides;
         let file = |name: &str| Some(PathBuf::from(name));
         assert_eq!(

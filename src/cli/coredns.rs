@@ -1,6 +1,8 @@
 //! Flags of CoreDNS and of node-cache, in Go's style (one dash or two, `-flag value` or `-flag=value`), so that an image
 //! swap needs no new arguments.
 //!
+//! As in Go, of a flag that is given twice the last one counts, and an empty file or folder is none.
+//!
 //! node-cache has CoreDNS's flags and its own. One of its own tells the two apart: a template is filled in then, and
 //! metrics are shown where its wrapper showed them.
 
@@ -27,6 +29,9 @@ const NODE_CACHE: [(&str, &str); 7] = [
     ("upstreamsvc", "--upstream-service"),
     ("metrics-listen-address", METRICS),
 ];
+
+/// Flags whose value may be empty, which is as if they were not there.
+const MAY_BE_EMPTY: [&str; 4] = ["conf", "pidfile", "basecorefile", "kubednscm"];
 
 /// node-cache's name for what `-conf` overrides.
 const COREFILE: &str = "corefile";
@@ -84,7 +89,14 @@ pub(super) fn translate(arguments: &[OsString]) -> Translated {
     let mut rest = words[1..].iter().copied();
     while let Some(word) = rest.next() {
         let Some((name, value)) = flag(word) else {
-            return Translated::Wrong(format!("extra command line argument: {word:?}"));
+            // The end of flags, behind which there is nothing that could be meant.
+            match (word, rest.next()) {
+                ("--", None) => break,
+                (word, next) => {
+                    let extra = next.filter(|_| word == "--").unwrap_or(word);
+                    return Translated::Wrong(format!("extra command line argument: {extra:?}"));
+                }
+            }
         };
         let taken = if takes_value(name) {
             match value.or_else(|| rest.next()) {
@@ -116,8 +128,8 @@ pub(super) fn translate(arguments: &[OsString]) -> Translated {
 /// Flags that were read.
 #[derive(Default)]
 struct Flags {
-    /// As ours.
-    ours: Vec<OsString>,
+    /// As ours, each once: what it sets, and its words.
+    ours: Vec<(&'static str, Vec<OsString>)>,
     /// The value of [`COREFILE`].
     corefile: Option<String>,
     /// Whether one is node-cache's own.
@@ -131,16 +143,19 @@ impl Flags {
     fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
         self.node_cache |= is_node_cache(name);
         match name {
-            COREFILE => self.corefile = Some(value.to_owned()),
+            COREFILE => self.corefile = Some(value.to_owned()).filter(|path| !path.is_empty()),
             INTERVAL => {
                 let interval = seconds(value).map_err(|e| format!("invalid value for -{INTERVAL}: {e}"))?;
                 // node-cache takes any.
                 let every = interval.max(MIN_LOOK).as_secs();
-                self.ours.extend(["--look-every".into(), format!("{every}s").into()]);
+                self.set("--look-every", vec!["--look-every".into(), format!("{every}s").into()]);
             }
             _ => {
-                let ours = COREDNS.iter().chain(&NODE_CACHE).find(|(theirs, _)| *theirs == name);
-                self.ours.extend(ours.into_iter().flat_map(|(_, ours)| [OsString::from(ours), value.into()]));
+                let ours = COREDNS.iter().chain(&NODE_CACHE).copied().find(|(theirs, _)| *theirs == name);
+                if let Some((_, ours)) = ours {
+                    let is_none = value.is_empty() && MAY_BE_EMPTY.contains(&name);
+                    self.set(ours, if is_none { Vec::new() } else { vec![ours.into(), value.into()] });
+                }
             }
         }
         Ok(())
@@ -149,25 +164,34 @@ impl Flags {
     /// Takes a flag that is on or off.
     fn switch(&mut self, name: &str, on: bool) {
         self.node_cache |= is_node_cache(name);
+        let of = |word: &'static str| if word.is_empty() { Vec::new() } else { vec![word.into()] };
         match name {
-            "quiet" if on => self.ours.push("--quiet".into()),
-            WITH_SIGNAL if on => {
-                self.idle.push(format!(
-                    "-{WITH_SIGNAL} has no effect: what changed is taken over without a signal"
-                ));
+            "quiet" => self.set("--quiet", of(if on { "--quiet" } else { "" })),
+            WITH_SIGNAL => {
+                self.idle.clear();
+                self.idle.extend(on.then(|| {
+                    format!("-{WITH_SIGNAL} has no effect: what changed is taken over without a signal")
+                }));
             }
             _ => {
-                let ours = NODE_CACHE_SWITCHES.iter().find(|(theirs, _)| *theirs == name);
-                let ours = ours.map_or("", |(_, [yes, no])| if on { *yes } else { *no });
-                self.ours.extend((!ours.is_empty()).then(|| OsString::from(ours)));
+                let ours = NODE_CACHE_SWITCHES.iter().copied().find(|(theirs, _)| *theirs == name);
+                if let Some((theirs, [yes, no])) = ours {
+                    self.set(theirs, of(if on { yes } else { no }));
+                }
             }
         }
+    }
+
+    /// Has one thing set by these words, and by no others.
+    fn set(&mut self, what: &'static str, words: Vec<OsString>) {
+        self.ours.retain(|(set, _)| *set != what);
+        self.ours.push((what, words));
     }
 
     fn into_ours(self) -> Translated {
         let Self { ours, corefile, node_cache, idle } = self;
         let mut arguments: Vec<OsString> = vec!["outlast".into(), "node".into()];
-        let has = |flag: &str| ours.iter().any(|word| word == flag);
+        let has = |flag: &str| ours.iter().any(|(set, words)| *set == flag && !words.is_empty());
         let mut add = |flag: &str, value: Option<String>| {
             if let Some(value) = value.filter(|_| !has(flag)) {
                 arguments.extend([OsString::from(flag), value.into()]);
@@ -176,7 +200,7 @@ impl Flags {
         add(CONF, corefile);
         add(BASE, node_cache.then(|| DEFAULT_BASE.to_owned()));
         add(METRICS, node_cache.then(|| DEFAULT_METRICS.to_owned()));
-        arguments.extend(ours);
+        arguments.extend(ours.into_iter().flat_map(|(_, words)| words));
         Translated::Ours { arguments, idle }
     }
 }
@@ -191,11 +215,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Whether a flag that has no value of its own is on.
+/// Whether a flag that has no value of its own is on, in the words of Go's `strconv.ParseBool`.
 fn switch(name: &str, value: Option<&str>) -> Result<bool, String> {
     match value {
-        None | Some("true" | "1" | "t") => Ok(true),
-        Some("false" | "0" | "f") => Ok(false),
+        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
         Some(other) => Err(format!("invalid boolean value {other:?} for -{name}: write true or false")),
     }
 }
@@ -332,6 +356,28 @@ mod tests {
                 vec!["-setupinterface=false", "-setupiptables=0", "-skipteardown=f"],
                 Ok(format!("{TEMPLATE} {METRICS} --setup-interface=off --rules=off")),
             ),
+            (
+                vec!["-setupinterface=TRUE", "-setupiptables=False", "-skipteardown=T", "-quiet=F", "--"],
+                Ok(format!("{TEMPLATE} {METRICS} --setup-interface=on --rules=off --skip-teardown")),
+            ),
+            // The last one counts.
+            (
+                vec!["-localip=192.0.2.1", "-p=53", "-skipteardown", "-setupiptables", "-quiet", "-localip", "192.0.2.2"],
+                Ok(format!(
+                    "{TEMPLATE} {METRICS} --dns-port 53 --skip-teardown --rules=auto --quiet --local-ip 192.0.2.2"
+                )),
+            ),
+            (
+                vec!["-p=53", "-skipteardown", "-setupiptables", "-quiet", "-dns.port=54", "-skipteardown=0",
+                     "-setupiptables=0", "-quiet=0"],
+                Ok(format!("{TEMPLATE} {METRICS} --dns-port 54 --rules=off")),
+            ),
+            // As it is where a chart has nothing to say.
+            (
+                vec!["-kubednscm=", "-corefile", "", "-conf=", "-pidfile=", "-basecorefile="],
+                Ok(format!("{TEMPLATE} {METRICS}")),
+            ),
+            (vec!["-skipteardown", "--", "-quiet"], Err("extra command line argument: \"-quiet\"".to_owned())),
             (
                 vec!["-setupiptables=no"],
                 Err("invalid boolean value \"no\" for -setupiptables: write true or false".to_owned()),

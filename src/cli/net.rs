@@ -14,14 +14,20 @@ use super::nodecache::{SERVICE as KUBE_DNS, host_variable};
 use crate::net::Endpoint;
 use crate::net::config::{Config, HEALTH_PORT, INTERFACE, KubeProxy, LOOK, Mode, OWNER};
 use crate::net::run::Hooks;
-use crate::net::start::{Net, Prepared, StartError};
+use crate::net::start::{Look, Net, Prepared, StartError, Surveyed, look, unseen};
+use crate::net::usable::{Left, Usable};
 use crate::node::cluster_dns::{ClusterDns, Sought};
 use crate::node::running::Running;
+use crate::node::setup::{LeftOut, Overrides};
 use crate::ops::drain::Drain;
 use crate::ops::readiness::{Readiness, State};
 
 /// What `/ready` waits for where addresses are intercepted.
 const PART: &str = "interception";
+
+/// Why nothing can be listened at an address where others lead queries to this process.
+const BY_OTHERS: &str =
+    "no interface has it, as others lead queries to this process: leave bind out, or write 0.0.0.0";
 
 /// Which addresses to answer at instead of the cluster's DNS.
 #[derive(clap::Args)]
@@ -33,7 +39,8 @@ pub(super) struct NetArgs {
     /// Interface that carries them
     #[arg(long, env = "OUTLAST_INTERFACE", value_name = "NAME", default_value = INTERFACE)]
     interface: String,
-    /// Make the interface and the addresses, on or off: then they have to be there [default: on]
+    /// Make the interface and the addresses, on or off: then they have to be there, or, with --rules off, others may lead
+    /// queries to this process [default: on]
     #[arg(long, env = "OUTLAST_SETUP_INTERFACE", value_name = "ON|OFF", value_parser = on_or_off)]
     setup_interface: Option<bool>,
     /// What leads queries here: auto, nftables, iptables (node-cache's rules, which stay when the process is killed), or off:
@@ -65,14 +72,77 @@ pub(super) struct NetArgs {
     owner: PathBuf,
 }
 
-impl NetArgs {
-    /// The addresses, whether or not they can be meant.
-    pub(super) fn local_ips(&self) -> &[IpAddr] {
-        &self.local_ip
+/// What the configuration has to know of the addresses.
+#[derive(Default)]
+pub(super) struct Addresses {
+    /// Those that pods ask: what a template is filled in with.
+    pub(super) local: Vec<IpAddr>,
+    /// Those that queries are led here by; blocks without `bind` listen there.
+    bind: Vec<IpAddr>,
+    /// Those that nothing can be listened at.
+    left: Vec<LeftOut>,
+}
+
+impl Addresses {
+    /// Those that are led here, and those that are not.
+    fn of(addresses: &[IpAddr], left: &[Left]) -> Self {
+        let why = |left: &Left| LeftOut { address: left.address, why: left.why.to_string() };
+        let bind = addresses.to_vec();
+        Self { local: bind.clone(), bind, left: left.iter().map(why).collect() }
     }
 
-    /// What is wanted, if anything is; DNS has this port, and `upstream` is a further Service of the cluster's DNS.
-    pub(super) fn config(&self, port: u16, upstream: Option<&str>) -> Option<Config> {
+    /// Where others lead queries to this process: it listens where the Corefile says, and has none of these.
+    fn by_others(wanted: Vec<IpAddr>) -> Self {
+        let left = |address: &IpAddr| LeftOut { address: *address, why: BY_OTHERS.to_owned() };
+        Self { left: wanted.iter().map(left).collect(), local: wanted, bind: Vec::new() }
+    }
+
+    /// Has plugins know of them.
+    pub(super) fn tell(self, overrides: &mut Overrides) {
+        let Self { local: _, bind, left } = self;
+        (overrides.bind, overrides.left) = (bind, left);
+    }
+}
+
+impl NetArgs {
+    /// Looks at this node, and changes nothing: what there is to listen at, and what goes on with it if anything is to
+    /// be led here. DNS has this port, and `upstream` is a further Service of the cluster's DNS.
+    ///
+    /// # Errors
+    /// What cannot be meant or seen, and a node where all addresses have to be left to somebody else.
+    pub(super) fn look(
+        &self,
+        port: u16,
+        upstream: Option<&str>,
+    ) -> Result<(Addresses, Option<Surveyed>), StartError> {
+        let Some(config) = self.config(port, upstream) else { return Ok((Addresses::default(), None)) };
+        match look(config)? {
+            Look::Here(surveyed) => {
+                Ok((Addresses::of(surveyed.addresses(), surveyed.left()), Some(surveyed)))
+            }
+            Look::ByOthers => {
+                tracing::info!(
+                    addresses = ?self.local_ip,
+                    "none of these addresses is on this node, and none is to be put there: others lead queries to this \
+                     process, and nothing is intercepted"
+                );
+                Ok((Addresses::by_others(self.local_ip.clone()), None))
+            }
+        }
+    }
+
+    /// The same by what flags and environment say, without looking at any node.
+    ///
+    /// # Errors
+    /// What cannot be meant, and addresses that all have to be left to somebody else.
+    pub(super) fn unseen(&self, port: u16, upstream: Option<&str>) -> Result<Addresses, StartError> {
+        let Some(config) = self.config(port, upstream) else { return Ok(Addresses::default()) };
+        let Usable { addresses, left } = unseen(&config)?;
+        Ok(Addresses::of(&addresses, &left))
+    }
+
+    /// What is wanted, if anything is.
+    fn config(&self, port: u16, upstream: Option<&str>) -> Option<Config> {
         if self.local_ip.is_empty() {
             return None;
         }
@@ -216,6 +286,28 @@ mod tests {
         readiness.shut_down();
         assert!(is_ready(), "it answers until it is told not to");
         assert!(!ready(readiness)(), "one that never was ready does not become so at the end");
+    }
+
+    #[derive(clap::Parser)]
+    struct Flags {
+        #[command(flatten)]
+        net: NetArgs,
+    }
+
+    #[test]
+    fn what_flags_say_of_addresses_is_known_without_a_node() {
+        let unseen = |words: &[&str]| {
+            let words = ["outlast", "--local-ip=169.254.20.10,10.96.0.10"].iter().chain(words);
+            let flags = <Flags as clap::Parser>::try_parse_from(words).unwrap_or_else(|e| panic!("{e}"));
+            flags.net.unseen(53, None).map_err(|e| e.to_string())
+        };
+        let ips = ["169.254.20.10", "10.96.0.10"].map(|ip| ip.parse::<IpAddr>().expect("an address"));
+        let all = unseen(&[]).expect("that they can be meant");
+        assert_eq!((all.local.as_slice(), all.bind.as_slice(), all.left.len()), (&ips[..], &ips[..], 0));
+        assert!(unseen(&["--look-every=10ms"]).is_err_and(|e| e.contains("is too often")));
+        let by_others = Addresses::by_others(ips.to_vec());
+        assert_eq!((by_others.local.as_slice(), by_others.bind.as_slice()), (&ips[..], &[][..]));
+        assert_eq!(by_others.left.len(), 2);
     }
 
     #[test]

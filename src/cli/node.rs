@@ -10,7 +10,7 @@ use super::config::ConfigArgs;
 use super::control::ControlAt;
 use super::net::NetArgs;
 use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, Standing, raise_descriptors};
-use crate::net::start::{Net, Prepared, prepare, usable};
+use crate::net::start::{Net, Prepared, Surveyed};
 use crate::node::listen::bind::BindError;
 use crate::node::reload::Reloader;
 use crate::node::running;
@@ -65,25 +65,28 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error @ InitError::Filter { .. }) => return Ok(super::wrong(&error)),
         other => other?,
     };
+    // Standard error has the last word.
+    let wrong = |error: &dyn std::fmt::Display| {
+        telemetry.flush(LAST_LINES);
+        Ok(super::wrong(error))
+    };
     let notify = match Notify::from_environment() {
         Ok(notify) => notify,
-        Err(error) => return Ok(super::wrong(&error)),
+        Err(error) => return wrong(&error),
     };
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
-    let text = match args.config.text(args.net.local_ips(), &metrics) {
+    // Before the configuration is read, which names these addresses.
+    let (addresses, surveyed) = match args.net.look(args.config.dns_port, args.config.upstream_service()) {
+        Ok(looked) => looked,
+        Err(error) => return wrong(&error),
+    };
+    let text = match args.config.text(&addresses.local, &metrics) {
         Ok(text) => text,
-        Err(error) => return Ok(super::wrong(&error)),
+        Err(error) => return wrong(&error),
     };
-    let net = args.net.config(args.config.dns_port, args.config.upstream_service());
     let mut environment = args.config.environment(metrics);
-    environment.overrides.bind = match net.as_ref().map(usable).transpose() {
-        Ok(addresses) => addresses.unwrap_or_default(),
-        Err(error) => {
-            telemetry.flush(LAST_LINES);
-            return Ok(super::wrong(&error));
-        }
-    };
+    addresses.tell(&mut environment.overrides);
     let planned = text.start().and_then(|corefile| {
         for warning in &corefile.warnings {
             tracing::warn!("{} - {}", warning.position, warning.text);
@@ -93,10 +96,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     });
     let (corefile, plan) = match planned {
         Ok(planned) => planned,
-        Err(error) => {
-            telemetry.flush(LAST_LINES);
-            return Ok(super::wrong(&error));
-        }
+        Err(error) => return wrong(&error),
     };
     telemetry.debug_switch().set(plan.process.debug);
     // Standard output is the log's, and a log of JSON has nothing else in it.
@@ -104,13 +104,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let banner = if silent { Vec::new() } else { banner(&plan) };
     let told = Told { telemetry: &telemetry, banner, notify };
     // Before sockets are bound to its addresses.
-    let net = net.map(|config| config.with_idle(plan.longest_idle()));
-    let prepared = match net.map(|config| prepare(config, &environment.metrics)).transpose() {
+    let prepare = |surveyed: Surveyed| surveyed.prepare(plan.longest_idle(), &environment.metrics);
+    let prepared = match surveyed.map(prepare).transpose() {
         Ok(prepared) => prepared,
-        Err(error) => {
-            telemetry.flush(LAST_LINES);
-            return Ok(super::wrong(&error));
-        }
+        Err(error) => return wrong(&error),
     };
     if let Some(prepared) = &prepared {
         environment.ownership = prepared.ownership();

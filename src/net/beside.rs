@@ -11,11 +11,13 @@
 //! Invariant: what tasks find out later never withdraws anything by itself.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::accept::{Accept, Accepted};
+use super::around::Around;
 use super::lookout::Lookout;
 
 /// What tasks are told.
@@ -35,7 +37,7 @@ pub struct Beside {
     /// Whether packets pass firewalls; `None` where nobody sees to that.
     accepted: Option<watch::Receiver<Accepted>>,
     /// The addresses that can be answered at on this node, as was last seen; `None` where that never changes.
-    usable: Option<watch::Receiver<Vec<IpAddr>>>,
+    usable: Option<watch::Receiver<Option<Vec<IpAddr>>>>,
     /// They end with this.
     tasks: JoinSet<()>,
 }
@@ -58,14 +60,24 @@ impl Beside {
         self
     }
 
-    /// Somebody looks at what others have on the node.
+    /// Somebody looks for what node-cache has left.
     ///
     /// # Panics
     /// Outside of a runtime.
     #[must_use]
     pub fn with_lookout(mut self, lookout: Lookout) -> Self {
-        let (said, usable) = watch::channel(Vec::new());
-        self.tasks.spawn(lookout.run(self.cues.subscribe(), said));
+        self.tasks.spawn(lookout.run(self.cues.subscribe()));
+        self
+    }
+
+    /// Somebody looks who has the addresses before us, of which those in `services` are a Service's.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn with_around(mut self, around: Around, services: watch::Receiver<Arc<[IpAddr]>>) -> Self {
+        let (said, usable) = watch::channel(None);
+        self.tasks.spawn(around.run(self.cues.subscribe(), services, said));
         self.usable = Some(usable);
         self
     }
@@ -93,7 +105,7 @@ impl Beside {
 
     /// The addresses that can be answered at on this node, sorted; `None` where nothing else was seen since the start.
     pub(super) fn usable(&self) -> Option<Vec<IpAddr>> {
-        self.usable.as_ref().map(|usable| usable.borrow().clone()).filter(|usable| !usable.is_empty())
+        self.usable.as_ref().and_then(|usable| usable.borrow().clone())
     }
 
     /// Waits until [`Self::usable`] may be different. May be dropped at any time.

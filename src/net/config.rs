@@ -188,9 +188,9 @@ impl Config {
         Self { flows: FLOWS.max(idle.saturating_add(BEYOND_IDLE)), ..self }
     }
 
-    /// The addresses that no Service is known to have.
-    pub fn local(&self) -> impl Iterator<Item = IpAddr> {
-        self.addresses.iter().copied().filter(|address| !self.services.contains(address))
+    /// Whether nothing is put on the node and nothing leads queries anywhere.
+    pub const fn leaves_all_to_others(&self) -> bool {
+        matches!(self.rules, Mode::Off) && self.interface.is_none()
     }
 }
 
@@ -344,13 +344,6 @@ mod tests {
         for name in ["", ".", "..", "a b", "a\tb", "a/b", "eth0:1", "a\0"] {
             assert_eq!(check_interface(name), Err(Wrong::Interface(name.to_owned())), "{name:?}");
         }
-    }
-
-    #[test]
-    fn addresses_without_a_service_are_local() {
-        let config =
-            Config { services: vec!["10.96.0.10".parse().unwrap()], ..of(&["10.96.0.10", "169.254.20.10"]) };
-        assert_eq!(config.local().collect::<Vec<_>>(), ["169.254.20.10".parse::<IpAddr>().unwrap()]);
     }
 
     #[test]

@@ -20,10 +20,10 @@ const KUBE_PROXY_TABLE: &str = "kube-proxy";
 const KUBE_PROXY_CHAIN: &str = "KUBE-SERVICES";
 
 /// The interface that kube-proxy has in its IPVS mode.
-const IPVS_LINK: &str = "kube-ipvs0";
+pub(super) const IPVS_LINK: &str = "kube-ipvs0";
 
 /// The interface that Cilium has on every node.
-const CILIUM_LINK: &str = "cilium_host";
+pub(super) const CILIUM_LINK: &str = "cilium_host";
 
 /// The names of tables of the old iptables, whose rules cannot be seen. Of the thread's own network.
 const LEGACY_TABLES: &str = "/proc/thread-self/net/ip_tables_names";
@@ -73,7 +73,14 @@ impl Signs {
     /// # Errors
     /// Interfaces, tables or chains that cannot be listed.
     pub async fn gather(nft: Option<&Nft>, links: &Links) -> Result<Self, GatherError> {
-        let links = links.names().await?;
+        Self::of(links.names().await?, nft).await
+    }
+
+    /// The same where the names of interfaces are known.
+    ///
+    /// # Errors
+    /// Tables or chains that cannot be listed.
+    pub async fn of(links: Vec<String>, nft: Option<&Nft>) -> Result<Self, GatherError> {
         let (tables, chains) = match nft {
             Some(nft) => (nft.all_tables().await?, nft.all_chains().await?),
             None => (Vec::new(), Vec::new()),

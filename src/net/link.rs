@@ -154,9 +154,28 @@ impl Links {
     /// # Errors
     /// The first one that is not.
     pub async fn find(&self, addresses: &[IpAddr]) -> Result<(), LinkError> {
+        let missing = self.missing(addresses).await?;
+        missing.first().map_or(Ok(()), |address| Err(LinkError::Missing(*address)))
+    }
+
+    /// Which of these addresses no interface has.
+    ///
+    /// # Errors
+    /// A list that cannot be had.
+    pub async fn missing(&self, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, LinkError> {
         let there = self.addresses().await?;
-        let missing = addresses.iter().find(|a| !there.iter().any(|message| owner(message) == Some(**a)));
-        missing.map_or(Ok(()), |address| Err(LinkError::Missing(*address)))
+        let is_missing = |address: &&IpAddr| !there.iter().any(|message| owner(message) == Some(**address));
+        Ok(addresses.iter().filter(is_missing).copied().collect())
+    }
+
+    /// The addresses of the interface of this name; none where there is no such interface.
+    ///
+    /// # Errors
+    /// A list that cannot be had.
+    pub async fn addresses_of(&self, name: &str) -> Result<Vec<IpAddr>, LinkError> {
+        let Some(link) = self.link(name).await? else { return Ok(Vec::new()) };
+        let there = self.addresses().await?;
+        Ok(there.iter().filter(|message| message.ifindex() == link.ifindex()).filter_map(owner).collect())
     }
 
     /// The names of all interfaces.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
@@ -117,6 +117,8 @@ pub struct Measures {
     fallback: Vec<(Ip, Part, Gauge)>,
     /// Rules that were deleted.
     leftovers: Counter,
+    /// What says how queries are led here, once that is known.
+    info: Mutex<Option<Gauge>>,
     /// The registry, for what is known later.
     metrics: Arc<Metrics>,
 }
@@ -143,7 +145,10 @@ impl Measures {
             "Endpoints of the cluster's DNS that queries for local addresses can go to.",
         );
         metrics.describe_counter(LEFTOVERS, "Rules of node-cache that it had left, and that were deleted.");
-        metrics.describe_gauge(INFO, "Always 1; its labels tell how queries are led here.");
+        metrics.describe_gauge(
+            INFO,
+            "1 with the labels that tell how queries are led here, 0 with those of before.",
+        );
         for errortype in SETUP_ERRORS {
             metrics.counter(NODECACHE_SETUP_ERRORS, &[("errortype", errortype)]).increment(0);
         }
@@ -175,15 +180,19 @@ impl Measures {
             errors: counters(ERRORS, "what", &Piece::WHATS),
             fallback: fallback.collect(),
             leftovers: metrics.counter(LEFTOVERS, &[]),
+            info: Mutex::default(),
             metrics: metrics.clone(),
         }
     }
 
-    /// Says how queries are led here.
+    /// Says how queries are led here from now on.
     pub fn info(&self, rules: &str, kube_proxy: &str, interface: &str) {
         let labels: [(&'static str, &str); 3] =
             [("rules", rules), ("kube_proxy", kube_proxy), ("interface", interface)];
-        self.metrics.gauge(INFO, &labels).set(1.0);
+        let info = self.metrics.gauge(INFO, &labels);
+        let before = self.info.lock().unwrap_or_else(PoisonError::into_inner).replace(info.clone());
+        before.inspect(|before| before.set(0.0));
+        info.set(1.0);
     }
 
     /// Whether an address lives.
@@ -302,7 +311,9 @@ mod tests {
         measures.owns(true);
         measures.handed(HandedTo::Successor);
         shows(r#"outlast_net_handovers_total{to="successor"} 1"#);
+        measures.info("nftables", "none", "nodelocaldns");
         measures.info("nftables", "iptables", "nodelocaldns");
+        shows(r#"outlast_net_info{rules="nftables",kube_proxy="none",interface="nodelocaldns"} 0"#);
         shows(r#"outlast_net_repairs_total{what="set"} 1"#);
         shows(r#"outlast_net_errors_total{what="rule"} 1"#);
         for errortype in ["interface_add", "iptables", "iptables_lock"] {

@@ -18,14 +18,15 @@
 //! 1. [`config`]: what is wanted, checked without looking at the machine.
 //! 2. [`layout`]: the table of a family as values, and [`fallback`]: where queries go without us.
 //! 3. [`beat`]: when to renew and when not to; [`pace`]: how often the same thing is mended. Both are pure.
-//! 4. [`detect`]: what machine this is, and [`promises`]: what that means. [`link`], [`nft`]: interface, addresses and tables
-//!    in the kernel, in terms of [`piece`]s. [`iptables`]: rules where there are no such tables, [`rules`]: either of them;
-//!    `leftovers`: what node-cache has left.
+//! 4. [`detect`]: what machine this is, [`usable`]: which addresses are left to somebody else, and [`promises`]: what that
+//!    means. [`link`], [`nft`]: interface, addresses and tables in the kernel, in terms of [`piece`]s. [`iptables`]: rules where
+//!    there are no such tables, [`rules`]: either of them; `leftovers`: what node-cache has left.
 //! 5. [`mark`], [`probe`]: how the kernel is told that we answer, and how we know. [`watch`]: what others do to it.
 //! 6. [`keep`] puts back what they took away, [`run`] is the loop, with what becomes of the addresses where several processes
 //!    of a node have them one after another, [`start`] its thread; [`metrics`] and [`section`] say how it goes.
 //! 7. [`beside`]: what may take longer than an element lives is done beside the loop. [`accept`] has packets pass firewalls of
-//!    iptables, [`lookout`] sees what others have on the node.
+//!    iptables, [`around`] sees who has addresses before us ([`sight`]) and says what that means, [`lookout`] what node-cache
+//!    has left.
 //!
 //! Invariants:
 //! * Elements that make packets come here expire within a second of the last proof that they are answered.
@@ -37,6 +38,7 @@
 //! * What is renewed is renewed by a packet, never by a change of the ruleset: others list their rules undisturbed.
 
 pub mod accept;
+pub mod around;
 pub mod beat;
 pub mod beside;
 pub mod config;
@@ -59,7 +61,9 @@ mod repairs;
 pub mod rules;
 pub mod run;
 pub mod section;
+pub mod sight;
 pub mod start;
+pub mod usable;
 pub mod watch;
 
 use std::fmt;

@@ -11,6 +11,12 @@ use super::config::Mode;
 use super::layout::Layout;
 use crate::ops::control::section::{Advice, Level, Row, Section, Tells};
 
+/// In place of addresses where all are left to somebody else.
+const NONE: &str = "no address";
+
+/// Where it stands then, if all is well, for scripts.
+const LEFT: &str = "left";
+
 /// Where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -111,7 +117,8 @@ fn uncovered(layout: &Layout) -> Vec<Ip> {
 impl Tells for Report {
     fn section(&self) -> Section {
         let known = self.known();
-        let all = known.addresses.join(", ");
+        let is_left = known.addresses.is_empty() && known.standing == Some(Standing::Live);
+        let all = if known.addresses.is_empty() { NONE.to_owned() } else { known.addresses.join(", ") };
         let (text, level) = match &known.standing {
             None => (format!("{all}: not begun"), Level::Warn),
             Some(Standing::Waiting(why)) => (format!("{all}: not begun: {why}"), Level::Warn),
@@ -123,6 +130,9 @@ impl Tells for Report {
             Some(Standing::Standby) => (format!("{all}: another process of this node has them"), Level::Fine),
             Some(Standing::Carried) => {
                 (format!("{all}: on this node, and nothing leads queries here"), Level::Fine)
+            }
+            Some(Standing::Live) if is_left => {
+                ("nothing is led here: somebody else has all addresses before us".to_owned(), Level::Fine)
             }
             Some(Standing::Live) => (format!("{all}: answered here"), Level::Fine),
             Some(Standing::Out { why, pause }) => {
@@ -151,7 +161,7 @@ impl Tells for Report {
             _ => None,
         };
         let data = json!({
-            "state": known.standing.as_ref().map_or("waiting", Standing::as_str),
+            "state": if is_left { LEFT } else { known.standing.as_ref().map_or("waiting", Standing::as_str) },
             "reason": reason.map(Why::reason),
             "why": reason.map(ToString::to_string),
             "addresses": known.addresses,
@@ -250,6 +260,13 @@ mod tests {
         fewer.set_addresses(&["169.254.20.10".parse().unwrap()]);
         report.follow(&fewer);
         assert_eq!(report.section().data["addresses"], json!(["169.254.20.10"]));
+        fewer.set_addresses(&[]);
+        report.follow(&fewer);
+        report.set(Standing::Live);
+        let section = report.section();
+        let text = "nothing is led here: somebody else has all addresses before us".to_owned();
+        assert_eq!(section.rows, [Row { text, level: Level::Fine }]);
+        assert_eq!((&section.data["state"], &section.data["addresses"]), (&json!("left"), &json!([])));
         let iptables = Report::new(&layout(&[], &[]), None).led_by(Mode::Iptables).section();
         assert_eq!((iptables.rows.len(), iptables.advice.len()), (2, 0), "no endpoint would help");
     }

@@ -91,6 +91,17 @@ pub struct Overrides {
     /// without `bind` listen there and not at every address, so that port 53 of the node's others is left alone; and
     /// every store is waited for.
     pub bind: Vec<IpAddr>,
+    /// Addresses that this process cannot listen at on this node: `bind` goes on without them.
+    pub left: Vec<LeftOut>,
+}
+
+/// An address that a Corefile may name and nothing is listened at on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Which.
+    pub address: IpAddr,
+    /// Why, in words that follow its name.
+    pub why: String,
 }
 
 /// A store and everything that feeds and keeps it.
@@ -692,6 +703,40 @@ mod tests {
         let listeners: Vec<_> = plan.servers.iter().map(|server| server.identity.as_str()).collect();
         assert_eq!(listeners, ["dns://127.0.0.1:53", "dns://169.254.20.10:53", "dns://[fd00:20::10]:53"]);
         assert_eq!(plan.servers[1].banner, [".:53 on 169.254.20.10"]);
+    }
+
+    #[test]
+    fn addresses_that_somebody_else_has_are_left_out_of_bind() {
+        let why = "kube-proxy has it on kube-ipvs0".to_owned();
+        let overrides = Overrides {
+            bind: vec![IpAddr::from([169, 254, 20, 10])],
+            left: vec![LeftOut { address: IpAddr::from([10, 96, 0, 10]), why }],
+            ..Overrides::default()
+        };
+        let check = |text: &str| Builder::default().overrides(overrides.clone()).check(text);
+        let plan = check(
+            "a:53 {\n bind 169.254.20.10 10.96.0.10\n}\nb:53 {\n bind 169.254.20.10\n bind 10.96.0.10\n}\n\
+             .:53 {\n debug\n}\n",
+        );
+        let plan = plan.unwrap_or_else(|e| panic!("{e}"));
+        let listeners: Vec<_> = plan.servers.iter().map(|server| server.identity.as_str()).collect();
+        assert_eq!(listeners, ["dns://169.254.20.10:53"]);
+        assert_eq!(plan.servers[0].routes.len(), 3);
+        let said: Vec<_> = plan.process.warnings.iter().map(|w| (w.position.line, w.text.as_str())).collect();
+        let text = "nothing is listened at 10.96.0.10: kube-proxy has it on kube-ipvs0";
+        assert_eq!(said, [(2, text), (6, text)]);
+        for (text, line) in [
+            ("a:53 {\n bind 169.254.20.10\n}\nb:53 {\n bind 10.96.0.10\n}\n", 5),
+            ("b:53 {\n bind 10.96.0.10 10.96.0.10 {\n except 169.254.20.10\n }\n}\n", 2),
+        ] {
+            let error = format!("{:#}", check(text).map(drop).unwrap_err());
+            let at = format!("Corefile:{line} - ");
+            assert!(
+                error.contains(&at) && error.contains("nothing is left to listen on: 10.96.0.10"),
+                "{error}"
+            );
+            assert!(error.contains("kube-proxy has it on kube-ipvs0"), "{error}");
+        }
     }
 
     #[test]

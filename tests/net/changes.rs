@@ -121,12 +121,8 @@ fn the_loop_follows_who_has_addresses_of_services() {
     }
     let machine = Machine::new(&[]);
     inside(&machine, async || {
-        let usable = |signs: &outlast::net::detect::Signs| {
-            let ipvs = signs.links.iter().any(|link| link == "kube-ipvs0");
-            ips(if ipvs { &[LOCAL, LOCAL6] } else { &ALL })
-        };
         let look = Duration::from_secs(1);
-        let life = Life::of(Form { look, usable: Some(Box::new(usable)), ..Form::default() }).await;
+        let life = Life::of(Form { look, looks_around: true, ..Form::default() }).await;
         until("it begins", async || life.is_live().await).await;
         let live = async || life.tables.live(&layout()).await.unwrap();
 

@@ -10,7 +10,6 @@ use nix::sys::signal::Signal;
 use outlast::net::config::{Config, Mode};
 use outlast::net::iptables::{Iptables, Ports, Which};
 use outlast::net::run::Hooks;
-use outlast::net::start::prepare;
 use outlast::ops::control::section::Tells;
 use outlast::ops::drain::Drain;
 use outlast::ops::metrics::Metrics;
@@ -25,7 +24,7 @@ use super::old_rules::{Kind, of_all, of_node_cache, sorted, there_are_both};
 use super::process::{Process, ask, run};
 use super::program::node;
 use super::programs::{program, there};
-use super::world::{ALL, LOCAL, SERVICE, inside, ips, nft, output, possible_with_tables, until};
+use super::world::{ALL, LOCAL, SERVICE, inside, ips, nft, output, possible_with_tables, prepare, until};
 
 /// How long the end may take: only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);

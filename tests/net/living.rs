@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use outlast::net::Endpoint;
+use outlast::net::around::{Around, Found, Setting};
 use outlast::net::beside::Beside;
+use outlast::net::config::{Config, Mode};
 use outlast::net::iptables::Ports;
 use outlast::net::keep::{Carrier, Keeper};
 use outlast::net::link::{Journal, Kind, Links};
-use outlast::net::lookout::{Lookout, Usable};
+use outlast::net::lookout::Lookout;
 use outlast::net::mark::Marks;
 use outlast::net::metrics::Measures;
 use outlast::net::nft::Nft;
@@ -40,14 +42,14 @@ pub(super) struct Form {
     pub(super) look: Duration,
     /// Whether it can send beats over IPv6.
     pub(super) marks_v6: bool,
-    /// The addresses that can be answered at.
-    pub(super) usable: Option<Usable>,
+    /// Whether it follows who has its addresses before it.
+    pub(super) looks_around: bool,
 }
 
 impl Default for Form {
     fn default() -> Self {
         let (owner, look) = (tempfile::tempdir().unwrap(), Duration::from_secs(60));
-        Self { owner, is_ready: true, look, marks_v6: true, usable: None }
+        Self { owner, is_ready: true, look, marks_v6: true, looks_around: false }
     }
 }
 
@@ -80,7 +82,7 @@ impl Life {
 
     /// Begins one.
     pub(super) async fn of(form: Form) -> Self {
-        let Form { owner, is_ready, look, marks_v6, usable } = form;
+        let Form { owner, is_ready, look, marks_v6, looks_around } = form;
         let layout = layout();
         let links = Links::connect().unwrap();
         let mut journal = Journal::default();
@@ -114,9 +116,14 @@ impl Life {
         let marks = Some(Marks::new(53, marks_v6).unwrap());
         let (claim, _) = Claim::join(owner.path()).unwrap();
         let ports = Ports { dns: 53, health: 8080 };
-        let lookout = Lookout::connect(true, &ips(&ALL), ports, measures.clone()).await.unwrap();
-        let lookout = usable.into_iter().fold(lookout, Lookout::judging);
-        let beside = Beside::nothing().with_lookout(lookout);
+        let lookout = Lookout::connect(&ips(&ALL), ports, measures.clone()).await.unwrap();
+        let mut beside = Beside::nothing().with_lookout(lookout);
+        if looks_around {
+            let (found, _) = Found::look(&Config::of(ips(&ALL))).await.unwrap();
+            let (rules, interface) = (Mode::Nftables, "nodelocaldns".to_owned());
+            let around = Around::begin(found, Setting { rules, interface, measures: measures.clone() });
+            beside = beside.with_around(around, hooks.services.clone());
+        }
         let (means, shown) =
             (Means { keeper, marks, claim, beside }, Shown { measures, report: report.clone() });
         let heart = Heart::new(means, hooks, end, shown, look);

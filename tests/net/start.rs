@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outlast::net::config::{Config, KubeProxy};
+use outlast::net::config::{Config, KubeProxy, Mode};
 use outlast::net::nft::Nft;
 use outlast::net::run::Hooks;
-use outlast::net::start::prepare;
+use outlast::net::start::{Look, look};
 use outlast::ops::control::section::Tells;
 use outlast::ops::drain::Drain;
 use outlast::ops::metrics::Metrics;
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::machine::Machine;
 use super::world::{
-    ALL, SERVICE, cluster_dns, inside, ips, layout, nft, output, possible_with_tables, until,
+    ALL, LOCAL, SERVICE, cluster_dns, inside, ips, layout, nft, output, possible_with_tables, prepare, until,
 };
 
 /// How long the end may take: only a failure waits for it.
@@ -92,6 +92,10 @@ fn a_start_that_is_given_up_is_undone() {
     let machine = Machine::new(&[]);
     let before = state(&machine);
     inside(&machine, async || {
+        let looked = look(config(&machine, &ALL)).unwrap();
+        assert_eq!(state(&machine), before, "a look changes nothing");
+        drop(looked);
+        assert!(!machine.path("owner").exists(), "and nobody hears of it");
         let prepared = prepare(config(&machine, &ALL), &Arc::new(Metrics::new())).unwrap();
         assert_ne!(state(&machine), before, "addresses are there");
         drop(prepared);
@@ -133,5 +137,101 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
         });
         assert!(said.contains(want), "{name}: {said}");
         assert_eq!(state(&machine), before, "{name}");
+    }
+}
+
+/// Longer than the kernel remembers anything, which it refuses.
+const TOO_LONG: Duration = Duration::from_secs(20_000_000_000_000);
+
+#[test]
+fn tables_that_the_kernel_refuses_are_found_out_before_anything_is_changed() {
+    if !possible_with_tables() {
+        return;
+    }
+    let machine = Machine::new(&[]);
+    let before = state(&machine);
+    inside(&machine, async || {
+        let Look::Here(surveyed) = look(config(&machine, &ALL)).unwrap() else { panic!("by others") };
+        let error = surveyed.prepare(TOO_LONG, &Arc::new(Metrics::new())).map(drop).unwrap_err().to_string();
+        assert!(error.contains("this kernel cannot have the tables of interception: "), "{error}");
+        assert!(error.contains("outlast/flows") && error.contains("nft_masq"), "{error}");
+    });
+    assert_eq!(state(&machine), before);
+    // Whoever leads queries here by other means, or by none, needs no tables.
+    inside(&machine, async || {
+        let config = Config { rules: Mode::Off, ..config(&machine, &ALL) };
+        let Look::Here(surveyed) = look(config).unwrap() else { panic!("by others") };
+        drop(surveyed.prepare(TOO_LONG, &Arc::new(Metrics::new())).unwrap());
+    });
+    assert_eq!(state(&machine), before);
+}
+
+#[test]
+fn a_look_tells_what_can_be_answered_at_and_to_whom_the_rest_is_left() {
+    if !possible_with_tables() {
+        return;
+    }
+    struct Case {
+        name: &'static str,
+        before: &'static [&'static str],
+        /// Whether nothing is put on the node, and nothing leads anywhere.
+        idle: bool,
+        want: Result<&'static [&'static str], &'static str>,
+    }
+    let none = Case { name: "", before: &[], idle: false, want: Ok(&[]) };
+    for Case { name, before, idle, want } in [
+        Case { name: "nobody", want: Ok(&[SERVICE, LOCAL]), ..none },
+        Case {
+            name: "IPVS, which nobody has told the Service's address",
+            before: &["link add kube-ipvs0 type bridge", "addr add 10.96.0.10/32 dev kube-ipvs0"],
+            want: Ok(&[LOCAL]),
+            ..none
+        },
+        Case {
+            name: "IPVS that has all of them",
+            before: &[
+                "link add kube-ipvs0 type bridge",
+                "addr add 10.96.0.10/32 dev kube-ipvs0",
+                "addr add 169.254.20.10/32 dev kube-ipvs0",
+            ],
+            want: Err("and ipvs sends their packets on before any rule of ours"),
+            ..none
+        },
+        Case { name: "others lead queries here", idle: true, want: Err("by others"), ..none },
+        Case {
+            name: "others have put the addresses there",
+            before: &["addr add 10.96.0.10/32 dev lo", "addr add 169.254.20.10/32 dev lo"],
+            idle: true,
+            want: Ok(&[SERVICE, LOCAL]),
+        },
+        Case {
+            name: "others have put one there",
+            before: &["addr add 10.96.0.10/32 dev lo"],
+            idle: true,
+            want: Err("no interface has 169.254.20.10"),
+        },
+    ] {
+        let machine = Machine::new(&[]);
+        before.iter().for_each(|command| drop(output(&machine, "ip", command)));
+        let was = state(&machine);
+        let mut config = Config { services: Vec::new(), ..config(&machine, &[SERVICE, LOCAL]) };
+        if idle {
+            (config.rules, config.interface) = (Mode::Off, None);
+        }
+        let got = inside(&machine, async || match look(config) {
+            Ok(Look::Here(surveyed)) => {
+                let addresses = surveyed.addresses().to_vec();
+                let prepared = surveyed.prepare(Duration::ZERO, &Arc::new(Metrics::new()));
+                prepared.map(|_| addresses).map_err(|error| error.to_string())
+            }
+            Ok(Look::ByOthers) => Err("by others".to_owned()),
+            Err(error) => Err(error.to_string()),
+        });
+        match (got, want) {
+            (Ok(got), Ok(want)) => assert_eq!(got, ips(want), "{name}"),
+            (Err(got), Err(want)) => assert!(got.contains(want), "{name}: {got}"),
+            (got, want) => panic!("{name}: {got:?}, not {want:?}"),
+        }
+        assert_eq!(state(&machine), was, "{name}");
     }
 }

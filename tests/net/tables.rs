@@ -1,12 +1,14 @@
 //! Our tables: as `nft` prints them, found and mended whatever somebody does to them, and nothing of others changed.
 
+use std::time::Duration;
+
 use outlast::net::Ip;
 use outlast::net::layout::{ChainName, FLOWS, Layout, SetName};
 use outlast::net::nft::{Found, Nft};
 use outlast::net::piece::Piece;
 
 use super::machine::Machine;
-use super::world::{LOCAL, SERVICE, inside, ip, ips, layout, nft, output, possible_with_tables, until};
+use super::world::{ALL, LOCAL, SERVICE, inside, ip, ips, layout, nft, output, possible_with_tables, until};
 
 /// Rules of somebody else, with a set that changes.
 const FOREIGN: &str = "add table inet kubeproxy; add table ip outlast-like; add table inet outlast; \
@@ -47,6 +49,32 @@ fn the_tables_are_what_their_documentation_says() {
         let text = text(&machine, of);
         assert_eq!(text, want, "{of}:\n{text}");
     }
+}
+
+#[test]
+fn a_trial_leaves_nothing_and_touches_no_table_that_is_there() {
+    if !possible_with_tables() {
+        return;
+    }
+    let machine = Machine::new(&[]);
+    nft(&machine, FOREIGN);
+    let before = nft(&machine, "list ruleset");
+    let try_out =
+        |layout: &Layout| inside(&machine, async || Nft::connect().await.unwrap().try_out(layout).await);
+    try_out(&layout()).unwrap();
+    assert_eq!(nft(&machine, "list ruleset"), before);
+    // The kernel knows no such time, nor does it have half of what it refuses.
+    let refused = Layout::new(&ips(&ALL), &[], 53, Duration::from_secs(20_000_000_000_000));
+    let error = try_out(&refused).unwrap_err().to_string();
+    assert!(error.contains("add set ip outlast/flows: "), "{error}");
+    assert_eq!(nft(&machine, "list ruleset"), before);
+    // Another process of the node has one already, and its elements live.
+    nft(&machine, "add table ip6 outlast; add set ip6 outlast live { type ipv6_addr; }");
+    nft(&machine, "add element ip6 outlast live { fd00:20::10 }");
+    let there = nft(&machine, "list ruleset");
+    try_out(&layout()).unwrap();
+    try_out(&refused).unwrap();
+    assert_eq!(nft(&machine, "list ruleset"), there);
 }
 
 #[test]

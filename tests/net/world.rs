@@ -1,11 +1,15 @@
 //! A machine with addresses of a Service and of its own, and what the kernel says of it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outlast::net::Endpoint;
+use outlast::net::config::Config;
 use outlast::net::fallback::Fallback;
 use outlast::net::layout::{FLOWS, Layout};
+use outlast::net::start::{Look, Prepared, StartError, look};
+use outlast::ops::metrics::Metrics;
 
 use super::machine::{Machine, possible};
 use super::process::run;
@@ -63,6 +67,14 @@ pub(super) fn inside<T: Send>(machine: &Machine, work: impl AsyncFnOnce() -> T +
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(work())
     })
+}
+
+/// Puts addresses on the node as the program does, for listeners that keep nothing idle.
+pub(super) fn prepare(config: Config, metrics: &Arc<Metrics>) -> Result<Prepared, StartError> {
+    match look(config)? {
+        Look::Here(surveyed) => surveyed.prepare(Duration::ZERO, metrics),
+        Look::ByOthers => panic!("nothing is led here"),
+    }
 }
 
 /// The output of a command on a machine, which has to succeed.

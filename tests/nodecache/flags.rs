@@ -143,6 +143,91 @@ fn its_whole_daemon_set() {
     assert_eq!(said("nft", &["list", "ruleset"]), "");
 }
 
+/// A template of which an installer has filled in nothing but the domain is filled in with what there is to listen at.
+#[test]
+fn a_template_is_filled_in_with_what_ipvs_leaves() {
+    if !possible() || !there(&["nft"]) {
+        return;
+    }
+    let machine = Machine::new(&[]);
+    let said = |program: &str, words: &[&str]| {
+        let (code, text, error) = run(machine.command(program).args(words));
+        assert_eq!(code, 0, "{program} {words:?}: {error}");
+        text
+    };
+    said("ip", &["link", "add", "kube-ipvs0", "type", "bridge"]);
+    said("ip", &["addr", "add", "10.96.0.10/32", "dev", "kube-ipvs0"]);
+    machine.write("etc/coredns/Corefile.base", &BASE.replace("__PILLAR__DNS__DOMAIN__", "cluster.local"));
+    machine.write("etc/resolv.conf", "nameserver 192.0.2.53\n");
+    let mut command = machine.outlast();
+    command.args(["-localip", "169.254.20.10,10.96.0.10", "-conf", "/etc/Corefile"]);
+    command.args(["-upstreamsvc", "kube-dns-upstream"]);
+    command.env("KUBE_DNS_UPSTREAM_SERVICE_HOST", CLUSTER_DNS);
+    let mut node = Process::start(&mut command);
+    node.wait_for("interception", |p| p.output().contains("queries are led here").then_some(()));
+    let rendered = std::fs::read_to_string(machine.path("etc/Corefile")).unwrap();
+    assert!(rendered.contains("bind 169.254.20.10 \n") && !rendered.contains("10.96.0.10"), "{rendered}");
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.wait_until_ended(), 0, "{}", node.output());
+}
+
+/// What Cilium's guide tells node-cache: a LocalRedirectPolicy leads queries to it, at the address of its pod.
+#[test]
+fn its_daemon_set_behind_cilium_s_local_redirect_policy() {
+    if !possible() || !there(&["nft"]) {
+        return;
+    }
+    const POD: &str = "10.244.0.5";
+    let machine = Machine::new(&["10.244.0.5/32"]);
+    let base = BASE.replace("__PILLAR__DNS__DOMAIN__", "cluster.local");
+    let everywhere = base
+        .replace("bind __PILLAR__LOCAL__DNS__ __PILLAR__DNS__SERVER__", "bind 0.0.0.0")
+        .replace("health __PILLAR__LOCAL__DNS__:8080", "health");
+    machine.write("etc/coredns/Corefile.base", &everywhere);
+    machine.write("etc/resolv.conf", "nameserver 192.0.2.53\n");
+    let command = || {
+        let mut command = machine.outlast();
+        command.args(["-localip", "169.254.20.10,10.96.0.10", "-conf", "/etc/Corefile"]);
+        command.args(["-upstreamsvc", "kube-dns-upstream", "-skipteardown=true"]);
+        command.args(["-setupinterface=false", "-setupiptables=false"]);
+        command.env("KUBE_DNS_UPSTREAM_SERVICE_HOST", CLUSTER_DNS).env("KUBE_DNS_SERVICE_HOST", LOCAL[1]);
+        command
+    };
+    let state = || {
+        let of = |program: &str, words: &[&str]| run(machine.command(program).args(words)).1;
+        of("ip", &["-o", "addr"]) + &of("ip", &["-o", "link"]) + &of("nft", &["list", "ruleset"])
+    };
+    let before = state();
+    for (name, text) in [
+        ("as its guide has it", everywhere.clone()),
+        ("without bind", everywhere.replace("bind 0.0.0.0", "")),
+    ] {
+        machine.write("etc/coredns/Corefile.base", &text);
+        let mut node = Process::start(&mut command()).serving();
+        let said = node.output();
+        assert_eq!(said.matches("others lead queries to this process").count(), 1, "{name}: {said}");
+        assert!(!said.contains("WARN"), "{name}: {said}");
+        // Nobody answers behind it, which it says: a reply is what shows that it listens there.
+        let at = format!("{POD}:53").parse().unwrap();
+        node.wait_for("a reply", |_| machine.inside(|| ask(at, &Query::a("version.bind."))));
+        assert_eq!(machine.inside(|| get(format!("{POD}:8080").parse().unwrap(), "/health").0), 200);
+        assert_eq!(state(), before, "{name}");
+        node.signal(Signal::SIGTERM);
+        assert_eq!(node.wait_until_ended(), 0, "{name}: {}", node.output());
+        assert_eq!(state(), before, "{name}");
+    }
+    // The addon's template names the addresses, which this pod has not.
+    machine.write("etc/coredns/Corefile.base", &base);
+    let (code, _, error) = run(&mut command());
+    assert_eq!(code, 2, "{error}");
+    assert!(error.contains("nothing is left to listen on: 169.254.20.10: no interface has it"), "{error}");
+    // One of them alone is nobody's plan.
+    machine.write("etc/coredns/Corefile.base", &everywhere);
+    run(machine.command("ip").args(["addr", "add", "10.96.0.10/32", "dev", "lo"]));
+    let (code, _, error) = run(&mut command());
+    assert!(code == 2 && error.contains("no interface has 169.254.20.10"), "{code}: {error}");
+}
+
 /// Port 53 of the node's other addresses stays free for who has it.
 #[test]
 fn blocks_without_bind_leave_other_addresses_alone() {

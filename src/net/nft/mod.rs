@@ -22,6 +22,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use nix::libc;
+use nlink::ErrorDetail;
 use nlink::netlink::nftables::{ChainInfo, SetElement, SetInfo, Table, Transaction};
 use nlink::netlink::{Connection, Nftables};
 use thiserror::Error;
@@ -46,6 +47,9 @@ const ASKING: &str = "asking for the generation of the ruleset";
 /// The batch in which a kernel meets everything that it may be too old for.
 const INSTALLING: &str = "making tables";
 
+/// The batch that shows this before anything depends on it.
+const TRYING: &str = "trying to make tables";
+
 /// What is wrong with nftables.
 #[derive(Debug, Error)]
 pub enum NftError {
@@ -58,6 +62,12 @@ pub enum NftError {
     /// The kernel is too old for something.
     #[error("{0}: this kernel cannot do it")]
     Unsupported(&'static str),
+    /// The kernel lacks something that our tables need.
+    #[error(
+        "this kernel cannot have the tables of interception: {0}; they need its parts nft_chain_nat, nft_nat, nft_masq, \
+         nft_ct and nft_numgen (--rules iptables and --rules off do without)"
+    )]
+    Lacking(String),
     /// Anything else.
     #[error("{0}: {1}")]
     Failed(&'static str, #[source] nlink::Error),
@@ -137,6 +147,39 @@ impl Nft {
     /// What the kernel refuses; everything is as before then.
     pub async fn install(&self, layout: &Layout, live: &[IpAddr]) -> Result<(), NftError> {
         self.replace(layout, &Ip::ALL, live).await
+    }
+
+    /// Whether the kernel can have such tables: they are made and deleted by one batch, of which no packet meets anything.
+    /// Where one of ours is there already nothing is tried: another process of the node may live by it.
+    ///
+    /// # Errors
+    /// What the kernel refuses; [`NftError::Unsupported`] where it may have them without the rule of
+    /// [`Layout::forget_nothing`].
+    pub async fn try_out(&self, layout: &Layout) -> Result<(), NftError> {
+        for ip in Ip::ALL {
+            if self.is_there(ip).await? {
+                return Ok(());
+            }
+        }
+        let tried = self.batch(TRYING, |mut batch, ip, there| async move {
+            // One that has come meanwhile is another process's.
+            let tries = !there && layout.has(ip);
+            if tries {
+                batch = batch::with_table(batch, layout, ip, layout.addresses(), &[]);
+                batch = batch.del_table(TABLE, Terms::of(ip).family);
+            }
+            Ok((batch, tries))
+        });
+        match tried.await {
+            Err(NftError::Failed(TRYING, error)) => match first_refused(&error) {
+                Some(_) if error.errno() == Some(libc::EOPNOTSUPP) && layout.forgets() => {
+                    Err(NftError::Unsupported(TRYING))
+                }
+                Some(refused) => Err(NftError::Lacking(refused)),
+                None => Err(NftError::Failed(TRYING, error)),
+            },
+            tried => tried,
+        }
     }
 
     /// Makes these pieces as they have to be. Sets keep what is in them as far as possible; where a whole table has to
@@ -387,11 +430,20 @@ where
     }
 }
 
+/// The first operation of a batch that the kernel refused, in words: later ones only fail because of it.
+fn first_refused(error: &nlink::Error) -> Option<String> {
+    match error.detail() {
+        ErrorDetail::NftBatch { failures, .. } => failures.first().map(ToString::to_string),
+        _ => None,
+    }
+}
+
 /// What an error of the kernel means.
 fn explain(doing: &'static str, error: nlink::Error) -> NftError {
     match error.errno() {
         Some(libc::EPERM | libc::EACCES) => NftError::Forbidden,
         Some(libc::EOPNOTSUPP) if doing == INSTALLING => NftError::Unsupported(doing),
+        Some(libc::EOPNOTSUPP) if doing == TRYING => NftError::Failed(doing, error),
         // No netlink for netfilter, or nobody behind it: both say that nothing of this kind can be asked.
         Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT | libc::EOPNOTSUPP) => NftError::Absent,
         Some(libc::EINVAL) if doing == ASKING => NftError::Absent,

@@ -25,7 +25,7 @@ impl Heart {
             // They are led here still, and are left at the next look.
             return;
         }
-        tracing::warn!(addresses = ?usable, "queries for other addresses than before can be answered on this node");
+        tracing::info!(addresses = ?usable, "other addresses than before are led here");
         self.shown.live(&before, false);
         self.renewals.follow(self.keeper.layout());
         self.changed(kept);

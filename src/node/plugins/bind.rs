@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::corefile::{Directive, Error, Position, Statement, Token};
+use crate::corefile::{Directive, Error, Position, Statement, Token, Warning};
 use crate::node::chain::Plugin;
-use crate::node::setup::Context;
+use crate::node::setup::{Context, LeftOut};
 
 /// The plugin's name.
 pub const NAME: &str = "bind";
@@ -13,9 +13,11 @@ pub const NAME: &str = "bind";
 /// Options that are accepted.
 pub const OPTIONS: [&str; 1] = ["except"];
 
-/// Collects the addresses of all `bind` lines of a block.
+/// Collects the addresses of all `bind` lines of a block. Addresses that somebody else has on this node are left out, and
+/// warned of: a Corefile is the same for all nodes.
 pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<dyn Plugin>>, Error> {
     let interfaces = interfaces()?;
+    let mut left_out: Vec<&LeftOut> = Vec::new();
     for directive in directives {
         let words = directive.args();
         if words.is_empty() {
@@ -32,18 +34,40 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
         }
         for word in words {
             for address in addresses(word, &interfaces)? {
-                if !excepted.contains(&address) && !cx.bound.contains(&address) {
-                    cx.bound.push(address);
+                if excepted.contains(&address) || cx.bound.contains(&address) {
+                    continue;
+                }
+                match cx.environment.overrides.left.iter().find(|left| left.address == address.ip) {
+                    Some(left) if left_out.contains(&left) => {}
+                    Some(left) => {
+                        warn(cx, word, left);
+                        left_out.push(left);
+                    }
+                    None => cx.bound.push(address),
                 }
             }
         }
-        if cx.bound.is_empty() {
-            return Err(
-                directive.error("plugin/bind: every address is excepted; nothing is left to listen on")
-            );
-        }
     }
-    Ok(Vec::new())
+    match (cx.bound.is_empty(), directives.last()) {
+        (true, Some(directive)) => Err(directive.error(nothing_left(&left_out))),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Warns of an address that is left out.
+fn warn(cx: &mut Context<'_>, word: &Token, LeftOut { address, why }: &LeftOut) {
+    let text = format!("nothing is listened at {address}: {why}");
+    tracing::warn!(target: "plugin/bind", "{} - {text}", word.position);
+    cx.process.warnings.push(Warning { position: word.position.clone(), text });
+}
+
+/// Why a block has nothing to listen on.
+fn nothing_left(left_out: &[&LeftOut]) -> String {
+    if left_out.is_empty() {
+        return "plugin/bind: every address is excepted; nothing is left to listen on".to_owned();
+    }
+    let each: Vec<_> = left_out.iter().map(|LeftOut { address, why }| format!("{address}: {why}")).collect();
+    format!("plugin/bind: nothing is left to listen on: {}", each.join("; "))
 }
 
 /// An address of an interface of this host.
