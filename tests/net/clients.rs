@@ -21,7 +21,7 @@ use super::world::inside;
 const NAME: &str = "kube-dns.kube-system.svc.cluster.local.";
 
 /// The EDNS option NSID (RFC 5001): who answered.
-const NSID: u16 = 3;
+pub(super) const NSID: u16 = 3;
 
 /// How long a client waits before its query is lost.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ impl By {
     }
 
     /// Who has given this answer; `None` if it is not the right one.
-    fn of(answer: &Answer) -> Option<Self> {
+    pub(super) fn of(answer: &Answer) -> Option<Self> {
         let nsid = answer.message.edns.as_ref()?.option(EdnsCode::NSID)?;
         match Vec::try_from(nsid).ok()?.as_slice() {
             _ if answer.answers().len() != 1 => None,

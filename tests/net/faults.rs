@@ -37,6 +37,9 @@ const AFTER: Duration = Duration::from_secs(1);
 /// The least time of health before the program leads queries to itself again.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// Two threads for each address, however many processors there are.
+const TWO: &str = " multisocket 2\n";
+
 /// Who asks: a pod, and whatever has the node's own network.
 const PLACES: [&str; 2] = ["pod-a", "host"];
 
@@ -162,22 +165,31 @@ fn out_of_memory() {
 
 #[test]
 fn one_stuck_listener_thread() {
-    suffer("one stuck udp thread", "", true, |_, process| Stuck::new(process, "udp 10.96.0.10:"));
+    suffer("one of two udp threads stuck", TWO, true, |_, process| Stuck::one(process, "udp 10.96.0.10:"));
 }
 
 #[test]
 fn one_stuck_listener_thread_of_ipv6() {
-    suffer("one stuck udp thread of IPv6", "", true, |_, process| Stuck::new(process, "udp [fd00:96::a"));
+    suffer("one of two udp threads of IPv6 stuck", TWO, true, |_, process| {
+        Stuck::one(process, "udp [fd00:96::a")
+    });
+}
+
+#[test]
+fn all_listener_threads_of_an_address_stuck() {
+    suffer("all udp threads of an address stuck", "", true, |_, process| {
+        Stuck::all(process, "udp 10.96.0.10:")
+    });
 }
 
 #[test]
 fn a_stuck_runtime() {
-    suffer("stuck runtime of connections", "", true, |_, process| Stuck::new(process, "outlast-data"));
+    suffer("stuck runtime of connections", "", true, |_, process| Stuck::all(process, "outlast-data"));
 }
 
 #[test]
 fn a_stuck_thread_of_interception() {
-    suffer("stuck thread of interception", "", true, |_, process| Stuck::new(process, "outlast-net"));
+    suffer("stuck thread of interception", "", true, |_, process| Stuck::all(process, "outlast-net"));
 }
 
 #[test]
@@ -219,13 +231,29 @@ struct Stuck(Vec<Pid>);
 
 impl Stuck {
     /// All threads of this name, of which the kernel keeps 15 bytes.
-    fn new(process: &Process, name: &str) -> Self {
+    fn all(process: &Process, name: &str) -> Self {
+        let threads = Self::threads(process, name);
+        assert!(!threads.is_empty(), "{name}: no such thread");
+        Self::of(threads)
+    }
+
+    /// One of several threads of this name: probes may be answered by the others.
+    fn one(process: &Process, name: &str) -> Self {
+        let mut threads = Self::threads(process, name);
+        assert!(threads.len() > 1, "{name}: {} threads", threads.len());
+        threads.truncate(1);
+        Self::of(threads)
+    }
+
+    fn threads(process: &Process, name: &str) -> Vec<Pid> {
         let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
         let named = tasks
             .map(|task| task.unwrap().path())
             .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name));
-        let threads: Vec<_> = named.map(|task| pid(number(&task))).collect();
-        assert!(!threads.is_empty(), "{name}: no such thread");
+        named.map(|task| pid(number(&task))).collect()
+    }
+
+    fn of(threads: Vec<Pid>) -> Self {
         for thread in &threads {
             ptrace::seize(*thread, ptrace::Options::empty()).unwrap();
             ptrace::interrupt(*thread).unwrap();

@@ -7,8 +7,9 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use outlast::testkit::client::Query;
+use outlast::testkit::client::{Answer, Query};
 
+use super::clients::{self, NSID};
 use super::machine::Machine;
 use super::world::{ALL, ip};
 
@@ -64,6 +65,8 @@ pub(super) struct Tally {
     pub(super) by: By,
     /// Queries.
     pub(super) sent: usize,
+    /// Those that the cluster's DNS answered.
+    pub(super) elsewhere: usize,
     /// Those that were not answered: when they were sent, and what happened.
     pub(super) lost: Vec<(Instant, String)>,
     /// Connections that the server closed, without a query at work, in the very moment when the next was written.
@@ -106,7 +109,7 @@ impl Client<'_> {
     /// Asks until it is told to stop.
     fn run(&self, stop: &AtomicBool) -> Tally {
         let who = format!("{} > {}", self.from.0, self.server.ip());
-        let mut tally = Tally { who, by: self.by, sent: 0, lost: Vec::new(), crossed: 0 };
+        let mut tally = Tally { who, by: self.by, sent: 0, elsewhere: 0, lost: Vec::new(), crossed: 0 };
         let every = Duration::from_secs(1) / self.by.rate();
         let mut kept = None;
         let mut next = Instant::now();
@@ -114,15 +117,16 @@ impl Client<'_> {
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
             // By the clock: a late answer does not make the load less.
             next += every;
-            let (query, at) = (Query::a(NAME).bytes(), Instant::now());
+            let (query, at) = (Query::a(NAME).option(NSID, b"").bytes(), Instant::now());
             tally.sent += 1;
             let answered = match self.by {
                 By::Udp => self.udp(&query),
                 By::Tcp => connect(self.server).and_then(|mut stream| tcp(&mut stream, &query)),
                 By::Kept => self.kept(&mut kept, &query, &mut tally.crossed),
             };
-            if let Err(error) = answered.and_then(|answer| is_answer(&query, &answer)) {
-                tally.lost.push((at, error.to_string()));
+            match answered.and_then(|answer| who_answered(&query, &answer)) {
+                Ok(who) => tally.elsewhere += usize::from(who.is_cluster()),
+                Err(error) => tally.lost.push((at, error.to_string())),
             }
         }
         tally
@@ -184,10 +188,11 @@ fn tcp(stream: &mut TcpStream, query: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// An answer has the address that was asked for, and no other rcode than NOERROR.
-fn is_answer(query: &[u8], answer: &[u8]) -> io::Result<()> {
-    let good = answer.len() > query.len() && answer[..2] == query[..2] && answer[3] & 0x0f == 0;
-    if good && answer[6..8] == [0, 1] { Ok(()) } else { Err(io::Error::other(format!("{answer:?}"))) }
+/// Who has given this answer: one that has the address that was asked for.
+fn who_answered(query: &[u8], answer: &[u8]) -> io::Result<clients::By> {
+    let is_reply = answer.get(..2) == query.get(..2);
+    let who = clients::By::of(&Answer::parse(answer.to_vec())?).filter(|_| is_reply);
+    who.ok_or_else(|| io::Error::other(format!("{answer:?}")))
 }
 
 /// Prints sent, answered and lost by protocol and machine, and each loss with its time after `began`.
@@ -218,6 +223,11 @@ pub(super) fn print(title: &str, began: Instant, tallies: &[Tally], events: &[(I
     for (at, what) in lines.iter().take(200) {
         println!("  {:8.1} ms {what}", at.saturating_duration_since(began).as_secs_f64() * 1000.0);
     }
+}
+
+/// How many queries the cluster's DNS answered.
+pub(super) fn elsewhere(tallies: &[Tally]) -> usize {
+    tallies.iter().map(|tally| tally.elsewhere).sum()
 }
 
 /// How many queries were lost that were asked in one of these ways.

@@ -16,7 +16,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use outlast::testkit::cluster::{ns, slice, svc, write_json};
 
-use super::load::{By, Tally, lost, print, under_load};
+use super::load::{By, Tally, elsewhere, lost, print, under_load};
 use super::machine::Machine;
 use super::process::{Process, run};
 use super::world::{ALL, SERVICE, SERVICE6, ip, nft, output, possible_with_tables};
@@ -88,10 +88,13 @@ impl Cluster {
         write_json(&objects, fs::File::create(node.path("cluster.json")).unwrap()).unwrap();
         let bind = ALL.join(" ");
         let corefile = format!(
-            ".:53 {{\n bind {bind}\n health {HEALTH}\n prometheus {METRICS}\n kubernetes cluster.local\n}}\n"
+            ".:53 {{\n bind {bind}\n nsid node\n health {HEALTH}\n prometheus {METRICS}\n kubernetes cluster.local\n}}\n"
         );
         node.write("Corefile", &corefile);
-        node.write("Cluster", ".:1053 {\n bind 192.168.8.1 fd00:8::1\n kubernetes cluster.local\n}\n");
+        node.write(
+            "Cluster",
+            ".:1053 {\n bind 192.168.8.1 fd00:8::1\n nsid cluster\n kubernetes cluster.local\n}\n",
+        );
         let mut dns = node.outlast();
         dns.arg("node").arg("--conf").arg(node.path("Cluster"));
         dns.arg(format!("--source=file:{}", node.path("cluster.json").display()));
@@ -176,7 +179,7 @@ impl Cluster {
         self.events.push((Instant::now(), what.to_owned()));
     }
 
-    /// Whether every query was answered.
+    /// Whether every query was answered, and by a process of the node.
     ///
     /// A process that the machine does not let run for most of a second leads queries to the cluster's DNS, as it should,
     /// and with them connections that stay, of which that one knows nothing: those may be lost then, and no others.
@@ -188,6 +191,7 @@ impl Cluster {
         assert_eq!(lost(tallies, &[By::Udp, By::Tcp]), 0, "{log}");
         let kept = tallies.iter().filter(|tally| tally.by == By::Kept).count();
         assert!(lost(tallies, &[By::Kept]) <= withdrawals * kept, "{log}");
+        assert!(withdrawals > 0 || elsewhere(tallies) == 0, "led elsewhere in between: {log}");
     }
 
     /// Does something while clients ask, and prints what became of their queries.
@@ -196,9 +200,10 @@ impl Cluster {
         let (node, pod) = (self.node.clone(), self.pod.clone());
         let (done, tallies) = under_load(&[("pod", &pod), ("node", &node)], || work(self));
         print(title, began, &tallies, &self.events);
-        let elsewhere = nft(&self.node, "list chain inet elsewhere services");
-        let counted = elsewhere.split("packets ").skip(1).filter_map(|rest| rest.split(' ').next());
-        println!("  led to the cluster's DNS: {}", counted.collect::<Vec<_>>().join(" and "));
+        let services = nft(&self.node, "list chain inet elsewhere services");
+        let counted = services.split("packets ").skip(1).filter_map(|rest| rest.split(' ').next());
+        let (packets, queries) = (counted.collect::<Vec<_>>().join(" and "), elsewhere(&tallies));
+        println!("  answered by the cluster's DNS: {queries}; packets that were led there: {packets}");
         (done, tallies)
     }
 }
