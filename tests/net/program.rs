@@ -11,17 +11,16 @@ use super::machine::Machine;
 use super::process::{Process, ask, run};
 use super::world::{LOCAL, SERVICE, nft, output, possible_with_tables};
 
-/// The cluster: its DNS with two endpoints, and a service to ask for.
-fn write_cluster(machine: &Machine) {
+/// Where the cluster's DNS answers.
+const ENDPOINTS: [&str; 2] = ["10.244.0.10", "10.244.0.11"];
+
+/// The cluster: its DNS with these endpoints, and a service to ask for.
+fn write_cluster(machine: &Machine, endpoints: &[&str]) {
+    let slice = slice("kube-system/kube-dns-1", "kube-dns").udp("dns", 1053).port("dns-tcp", 1053);
     let objects = [
         ns("kube-system"),
         svc("kube-system/kube-dns").ip(SERVICE).udp("dns", 53).port("dns-tcp", 53).build(),
-        slice("kube-system/kube-dns-1", "kube-dns")
-            .udp("dns", 1053)
-            .port("dns-tcp", 1053)
-            .v4("10.244.0.10")
-            .v4("10.244.0.11")
-            .build(),
+        endpoints.iter().fold(slice, |slice, at| slice.v4(at)).build(),
     ];
     let file = fs::File::create(machine.path("cluster.json")).unwrap();
     write_json(&objects, file).unwrap();
@@ -31,7 +30,7 @@ fn write_cluster(machine: &Machine) {
 pub(super) fn node(machine: &Machine, flags: &[&str]) -> Command {
     let corefile = format!(".:53 {{\n bind {SERVICE} {LOCAL}\n kubernetes cluster.local\n whoami\n}}\n");
     machine.write("Corefile", &corefile);
-    write_cluster(machine);
+    write_cluster(machine, &ENDPOINTS);
     let mut command = machine.outlast();
     command.arg("node").arg("--conf").arg(machine.path("Corefile"));
     command.arg(format!("--source=file:{}", machine.path("cluster.json").display()));
@@ -76,6 +75,26 @@ fn a_node_answers_at_its_addresses_and_leaves_nothing_behind() {
     process.signal(Signal::SIGTERM);
     assert_eq!(process.wait_until_ended(), 0, "{}", process.output());
     assert_eq!(state(&machine), before);
+}
+
+#[test]
+fn a_node_that_is_the_only_one_to_answer_says_so() {
+    if !possible_with_tables() {
+        return;
+    }
+    let machine = Machine::new(&[]);
+    let mut command = node(&machine, &["--local-ip=10.96.0.10,169.254.20.10"]);
+    write_cluster(&machine, &[]);
+    let mut process = Process::start(&mut command);
+    let alone = "no ready endpoint beside this process";
+    process.wait_for("that it is alone", |p| p.output().contains(alone).then_some(()));
+    write_cluster(&machine, &ENDPOINTS);
+    process.wait_for("that it no longer is", |p| {
+        p.output().contains("the cluster's DNS has ready endpoints again").then_some(())
+    });
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait_until_ended(), 0, "{}", process.output());
+    assert_eq!(process.output().matches(alone).count(), 1, "{}", process.output());
 }
 
 #[test]

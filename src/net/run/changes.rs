@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use tokio::time::Instant;
 
 use super::Heart;
-use crate::net::Endpoint;
 use crate::net::config::Mode;
+use crate::net::fallback::Fallback;
 use crate::net::keep::Kept;
+use crate::net::{Endpoint, Ip};
 
 impl Heart {
     /// Follows what was seen of the node beside the beat, at each full look and as soon as it has changed: addresses that
@@ -48,6 +49,27 @@ impl Heart {
         let live = self.live();
         let kept = self.keeper.change(|layout| layout.set_endpoints(endpoints), &live).await;
         self.changed(kept);
+    }
+
+    /// Says over which families nobody but this process answers, as far as its data knows, where that is new.
+    pub(super) fn tell_who_else_answers(&mut self, now: Instant) {
+        let layout = self.keeper.layout();
+        let others = Fallback::new(&self.hooks.endpoints.borrow(), layout.addresses());
+        let alone: Vec<_> = Ip::ALL.into_iter().filter(|ip| layout.has(*ip) && !others.covers(*ip)).collect();
+        if !self.chores.says_alone(now, &alone) {
+            return;
+        }
+        if alone.is_empty() {
+            tracing::info!(
+                "the cluster's DNS has ready endpoints again: queries have somewhere to go without this process"
+            );
+        } else {
+            let families: Vec<_> = alone.iter().map(|ip| ip.as_str()).collect();
+            tracing::warn!(
+                families = families.join(","),
+                "the cluster's DNS has no ready endpoint beside this process: whenever it does not answer, nobody does"
+            );
+        }
     }
 
     /// These addresses are a Service's.

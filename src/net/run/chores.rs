@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::net::Ip;
 use crate::net::keep::Kept;
 use crate::net::watch::Hint;
+
+/// How long nobody else has to answer before that is said: data that has just been read is looked at once a second.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// What is due.
 #[derive(Debug)]
@@ -22,12 +26,16 @@ pub(super) struct Chores {
     suspect: bool,
     /// Whether it was said that tables cannot be made.
     said: bool,
+    /// Families of which it was said that nobody else answers.
+    alone: Vec<Ip>,
+    /// Others than those, and since when.
+    unsaid: Option<(Vec<Ip>, Instant)>,
 }
 
 impl Chores {
     /// Nothing was done yet.
     pub(super) const fn new(look: Duration) -> Self {
-        Self { look, looked: None, asked: None, suspect: true, said: false }
+        Self { look, looked: None, asked: None, suspect: true, said: false, alone: Vec::new(), unsaid: None }
     }
 
     /// Something may be missing: everything is looked at before anything is renewed.
@@ -68,6 +76,28 @@ impl Chores {
     /// Tables cannot be made, which is tried again and again; whether that is to be said.
     pub(super) const fn says_failure(&mut self) -> bool {
         !std::mem::replace(&mut self.said, true)
+    }
+
+    /// Queries over these families go to nobody without us; whether that is to be said: it has been so for [`SETTLED`],
+    /// and was not before.
+    pub(super) fn says_alone(&mut self, now: Instant, alone: &[Ip]) -> bool {
+        if self.alone == alone {
+            self.unsaid = None;
+            return false;
+        }
+        match &self.unsaid {
+            Some((unsaid, since)) if unsaid == alone => {
+                if now.duration_since(*since) < SETTLED {
+                    return false;
+                }
+                self.alone = alone.to_vec();
+                true
+            }
+            _ => {
+                self.unsaid = Some((alone.to_vec(), now));
+                false
+            }
+        }
     }
 
     /// Tables were made.
@@ -112,6 +142,29 @@ mod tests {
             }
         }
         assert_eq!(asked, [0, 60, 120]);
+    }
+
+    #[test]
+    fn having_nobody_to_fall_back_to_is_said_when_it_begins_and_when_it_ends() {
+        let (mut chores, start) = (Chores::new(Duration::from_secs(60)), Instant::now());
+        let none = &[][..];
+        let seen = [
+            ("all is well", 0, none, false),
+            ("it may be a moment", 1, &[Ip::V4], false),
+            ("so it was", 3, none, false),
+            ("it begins", 10, &[Ip::V4], false),
+            ("it goes on", 12, &[Ip::V4], false),
+            ("and on", 13, &[Ip::V4], true),
+            ("as was said", 20, &[Ip::V4], false),
+            ("more of it", 21, &Ip::ALL, false),
+            ("which stays", 24, &Ip::ALL, true),
+            ("it ends", 30, none, false),
+            ("for good", 33, none, true),
+            ("as was said", 40, none, false),
+        ];
+        for (name, second, alone, want) in seen {
+            assert_eq!(chores.says_alone(start + Duration::from_secs(second), alone), want, "{name}");
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl Heart {
         if !was_live {
             tracing::info!(resumed = resumes, "queries are led here");
         }
+        self.tell_who_else_answers(now);
         true
     }
 
