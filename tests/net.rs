@@ -16,6 +16,8 @@ mod changes;
 mod clients;
 #[path = "net/comers.rs"]
 mod comers;
+#[path = "net/crowd.rs"]
+mod crowd;
 #[path = "net/detect.rs"]
 mod detect;
 #[path = "net/events.rs"]

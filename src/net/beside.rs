@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::accept::{Accept, Accepted};
 use super::around::Around;
@@ -27,6 +27,15 @@ pub(super) struct Cue {
     pub(super) owns: bool,
     /// How often everything was looked at, or something of ours was found changed.
     pub(super) looks: u64,
+}
+
+/// What tasks have come to.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// The addresses that can be answered at may be others.
+    Usable,
+    /// One of them does nothing any more.
+    Died(JoinError),
 }
 
 /// The tasks, for the one who beats.
@@ -108,20 +117,49 @@ impl Beside {
         self.usable.as_ref().and_then(|usable| usable.borrow().clone())
     }
 
-    /// Waits until [`Self::usable`] may be different. May be dropped at any time.
-    pub(super) async fn changed(&mut self) {
-        let changed = match &mut self.usable {
-            Some(usable) => usable.changed().await.is_ok(),
-            None => false,
+    /// Waits until [`Self::usable`] may be different, or a task has died. May be dropped at any time.
+    pub(super) async fn changed(&mut self) -> Change {
+        let Self { usable, tasks, .. } = self;
+        let differs = async {
+            let changed = match usable {
+                Some(usable) => usable.changed().await.is_ok(),
+                None => false,
+            };
+            if !changed {
+                // Nobody will say anything more.
+                std::future::pending::<()>().await;
+            }
         };
-        if !changed {
-            // Nobody will say anything more.
-            std::future::pending::<()>().await;
+        tokio::select! {
+            biased;
+            Some(Err(error)) = tasks.join_next() => Change::Died(error),
+            () = differs => Change::Usable,
         }
     }
 
     /// Ends all of it, and the programs that run for it.
     pub(super) async fn end(mut self) {
         self.tasks.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_noticed_also_where_others_go_on() {
+        let mut beside = Beside::nothing();
+        let (said, usable) = watch::channel(None);
+        beside.usable = Some(usable);
+        beside.tasks.spawn(std::future::pending());
+        said.send_replace(Some(Vec::new()));
+        assert!(matches!(beside.changed().await, Change::Usable));
+        beside.tasks.spawn(async { panic!("as a mistake of ours would") });
+        // It had the sender.
+        drop(said);
+        let Change::Died(error) = beside.changed().await else { panic!("nobody noticed") };
+        assert!(error.is_panic());
+        beside.end().await;
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use nlink::netlink::nftables::{ChainInfo, Policy};
 use thiserror::Error;
 
+use super::Ip;
 use super::config::KubeProxy;
 use super::layout::TABLE;
 use super::link::{LinkError, Links};
@@ -23,7 +24,7 @@ const KUBE_PROXY_CHAIN: &str = "KUBE-SERVICES";
 pub(super) const IPVS_LINK: &str = "kube-ipvs0";
 
 /// The interface that Cilium has on every node.
-pub(super) const CILIUM_LINK: &str = "cilium_host";
+const CILIUM_LINK: &str = "cilium_host";
 
 /// The names of tables of the old iptables, whose rules cannot be seen. Of the thread's own network.
 const LEGACY_TABLES: &str = "/proc/thread-self/net/ip_tables_names";
@@ -41,6 +42,18 @@ pub struct Chain {
     pub hook: Option<u32>,
     /// Whether it drops what no rule decides.
     pub drops: bool,
+}
+
+impl From<ChainInfo> for Chain {
+    fn from(chain: ChainInfo) -> Self {
+        Self {
+            family: chain.family.name(),
+            table: chain.table,
+            name: chain.name,
+            hook: chain.hook,
+            drops: chain.policy == Some(Policy::Drop.to_u32()),
+        }
+    }
 }
 
 /// What could not be seen.
@@ -73,27 +86,27 @@ impl Signs {
     /// # Errors
     /// Interfaces, tables or chains that cannot be listed.
     pub async fn gather(nft: Option<&Nft>, links: &Links) -> Result<Self, GatherError> {
-        Self::of(links.names().await?, nft).await
-    }
-
-    /// The same where the names of interfaces are known.
-    ///
-    /// # Errors
-    /// Tables or chains that cannot be listed.
-    pub async fn of(links: Vec<String>, nft: Option<&Nft>) -> Result<Self, GatherError> {
+        let links = links.names().await?;
         let (tables, chains) = match nft {
             Some(nft) => (nft.all_tables().await?, nft.all_chains().await?),
             None => (Vec::new(), Vec::new()),
         };
         let tables = tables.into_iter().map(|table| (table.family.name(), table.name)).collect();
-        let chain = |chain: ChainInfo| Chain {
-            family: chain.family.name(),
-            table: chain.table,
-            name: chain.name,
-            hook: chain.hook,
-            drops: chain.policy == Some(Policy::Drop.to_u32()),
+        Ok(Self { links, tables, chains: chains.into_iter().map(Chain::from).collect(), legacy: legacy() })
+    }
+
+    /// Looks only at what [`Self::kube_proxy`] needs, for which no list of others' chains is taken.
+    ///
+    /// # Errors
+    /// Interfaces, tables or a chain that cannot be seen.
+    pub async fn gather_few(nft: Option<&Nft>, links: &Links) -> Result<Self, GatherError> {
+        let links = links.names().await?;
+        let (tables, found) = match nft {
+            Some(nft) => (nft.all_tables().await?, nft.chain(Ip::V4, "nat", KUBE_PROXY_CHAIN).await?),
+            None => (Vec::new(), None),
         };
-        Ok(Self { links, tables, chains: chains.into_iter().map(chain).collect(), legacy: legacy() })
+        let tables = tables.into_iter().map(|table| (table.family.name(), table.name)).collect();
+        Ok(Self { links, tables, chains: found.into_iter().map(Chain::from).collect(), legacy: legacy() })
     }
 
     /// Who sends packets for Services elsewhere.

@@ -11,7 +11,7 @@ use super::link::{Device, Journal, Kind, LinkError, Links};
 use super::metrics::{Measures, SetupError};
 use super::nft::NftError;
 use super::piece::Piece;
-use super::repairs::Repairs;
+use super::repairs::{Failure, Repairs};
 use super::rules::{Rules, RulesError};
 use super::watch::Hint;
 
@@ -144,6 +144,8 @@ impl Keeper {
         let (links, rules) = match at {
             Hint::Links => (true, false),
             Hint::Rules => (false, true),
+            // These are kept beside the beat.
+            Hint::Accepting => (false, false),
             Hint::Everything => (true, true),
         };
         let links = if links { self.keep_links(now).await } else { Kept::Whole };
@@ -171,7 +173,9 @@ impl Keeper {
         if self.adopted && !gone.is_empty() {
             let let_go = self.rules.let_go(&self.layout, &gone).await;
             if let Err(error) = self.repairs.counted(let_go) {
-                tracing::warn!(%error, ?gone, "addresses cannot be left to others; trying again");
+                if self.repairs.says(Instant::now(), Failure::LetGo) {
+                    tracing::warn!(%error, ?gone, "addresses cannot be left to others; trying again");
+                }
                 return Kept::Broken;
             }
         }
@@ -199,7 +203,9 @@ impl Keeper {
             }
             Err(error) => {
                 self.measures.setup_error(SetupError::InterfaceAdd);
-                tracing::warn!(%error, "putting addresses on the interface failed; trying again");
+                if self.repairs.says(Instant::now(), Failure::PutOn) {
+                    tracing::warn!(%error, "putting addresses on the interface failed; trying again");
+                }
                 Kept::Broken
             }
         }
@@ -218,7 +224,9 @@ impl Keeper {
         match done {
             Ok(()) => Kept::Whole,
             Err(error) => {
-                tracing::warn!(%error, "changing the rules of interception failed; trying again");
+                if self.repairs.says(Instant::now(), Failure::Change) {
+                    tracing::warn!(%error, "changing the rules of interception failed; trying again");
+                }
                 Kept::Broken
             }
         }
@@ -311,7 +319,9 @@ impl Keeper {
             Ok(missing) => missing,
             Err(error) => {
                 self.measures.setup_error(SetupError::InterfaceCheck);
-                tracing::warn!(%error, "looking at the interface of interception failed");
+                if self.repairs.says(now, Failure::Links) {
+                    tracing::warn!(%error, "looking at the interface of interception failed");
+                }
                 return Kept::Broken;
             }
         };
@@ -343,7 +353,9 @@ impl Keeper {
             Ok(missing) => missing,
             Err(error) if error.is_interruption() => return Kept::Broken,
             Err(error) => {
-                tracing::warn!(%error, "looking at the rules of interception failed");
+                if self.repairs.says(now, Failure::Rules) {
+                    tracing::warn!(%error, "looking at the rules of interception failed");
+                }
                 return Kept::Broken;
             }
         };

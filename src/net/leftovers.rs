@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 
 use super::Ip;
-use super::iptables::rows::{self, COMMENT, FILTER, Ports, RAW, Which};
+use super::iptables::rows::{self, COMMENT, Ports, RAW, Which};
 use super::nft::{Nft, NftError};
 
 /// Words of a rule that keeps packets from being tracked, as iptables writes it into tables of nftables: an expression of
@@ -57,18 +57,18 @@ pub(super) struct Cleared {
     pub(super) unclear: usize,
 }
 
-/// Deletes those that are node-cache's.
+/// Deletes those that are node-cache's, in these tables.
 ///
 /// # Errors
 /// A list that cannot be had, or what the kernel refuses.
-pub(super) async fn delete(nft: &Nft, addresses: &[IpAddr]) -> Result<Cleared, NftError> {
+pub(super) async fn delete(nft: &Nft, addresses: &[IpAddr], tables: &[&str]) -> Result<Cleared, NftError> {
     let (mut left, mut unclear) = (Vec::new(), 0_usize);
     for ip in Ip::ALL {
         let ours: Vec<_> = addresses.iter().copied().filter(|address| Ip::of(address) == ip).collect();
         if ours.is_empty() {
             continue;
         }
-        for table in [RAW, FILTER] {
+        for table in tables {
             for rule in nft.rules_of(ip, table).await? {
                 match judge(table, rule.comment_text.as_deref(), &rule.expression_bytes, &ours) {
                     Whose::NodeCaches => left.push(rule),
@@ -107,6 +107,7 @@ pub(super) fn commands(addresses: &[IpAddr], ports: Ports, suffix: &str, comment
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::iptables::rows::FILTER;
 
     #[test]
     fn rules_are_told_by_what_they_do_and_say() {

@@ -128,8 +128,8 @@ impl Links {
     /// already is taken as it is, what is missing is made and written to `journal`. Does for a repair, too.
     ///
     /// # Errors
-    /// A name or an address that is somebody else's, a machine without IPv6, missing capabilities. What was made until
-    /// then is in the journal.
+    /// A name or an address that is somebody else's, a machine without IPv6, missing capabilities: the first one, after all
+    /// other addresses are there. What was made is in the journal.
     pub async fn set_up(
         &self,
         name: &str,
@@ -139,14 +139,17 @@ impl Links {
     ) -> Result<Device, LinkError> {
         let device = self.device(name, kind, journal).await?;
         let there = self.addresses().await?;
+        let mut put = Ok(());
         for address in addresses {
-            match there.iter().find(|message| owner(message) == Some(*address)) {
-                Some(message) if message.ifindex() == device.index => {}
-                Some(message) => return Err(self.elsewhere(*address, message.ifindex()).await),
-                None => self.add(&device, *address, journal).await?,
-            }
+            let done = match there.iter().find(|message| owner(message) == Some(*address)) {
+                Some(message) if message.ifindex() == device.index => Ok(()),
+                Some(message) => Err(self.elsewhere(*address, message.ifindex()).await),
+                None => self.add(&device, *address, journal).await,
+            };
+            // One that cannot be had takes no other one away.
+            put = put.and(done);
         }
-        Ok(device)
+        put.map(|()| device)
     }
 
     /// Whether all these addresses are there, wherever.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::beside::Cue;
 use super::iptables::Ports;
+use super::iptables::rows::{FILTER, RAW};
 use super::leftovers::{self, Cleared};
 use super::metrics::Measures;
 use super::nft::{Nft, NftError};
@@ -43,6 +44,8 @@ pub struct Lookout {
     addresses: Vec<IpAddr>,
     /// The ports in such rules.
     ports: Ports,
+    /// The tables of iptables in which such rules are nobody's but node-cache's.
+    tables: &'static [&'static str],
     /// What is counted.
     measures: Arc<Measures>,
     /// How often the same thing is said.
@@ -61,7 +64,16 @@ impl Lookout {
         measures: Arc<Measures>,
     ) -> Result<Self, NftError> {
         let (nft, pace) = (Nft::connect().await?, Pace::with_window(SAID));
-        Ok(Self { nft, addresses: addresses.to_vec(), ports, measures, pace })
+        let tables = &[RAW, FILTER];
+        Ok(Self { nft, addresses: addresses.to_vec(), ports, tables, measures, pace })
+    }
+
+    /// Leaves those that let packets through firewalls: they lead nothing here, and this process keeps such rules of its
+    /// own, whose text is node-cache's.
+    #[must_use]
+    pub const fn beside_accepting_rules(mut self) -> Self {
+        self.tables = &[RAW];
+        self
     }
 
     /// Looks whenever that is asked for, until nobody asks any more.
@@ -79,7 +91,7 @@ impl Lookout {
 
     /// Deletes what node-cache has left in tables that iptables made of nftables: it would lead packets here for ever.
     async fn clear(&mut self) {
-        match leftovers::delete(&self.nft, &self.addresses).await {
+        match leftovers::delete(&self.nft, &self.addresses, self.tables).await {
             Ok(Cleared { deleted, unclear }) => {
                 self.deleted(deleted);
                 self.unclear(unclear);

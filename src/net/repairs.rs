@@ -10,10 +10,27 @@ use super::pace::{Pace, Say, Turn};
 use super::piece::Piece;
 use super::rules::RulesError;
 
+/// What may fail at every beat besides repairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Failure {
+    /// Looking at the interface.
+    Links,
+    /// Looking at rules.
+    Rules,
+    /// Changing rules.
+    Change,
+    /// Putting addresses on the interface.
+    PutOn,
+    /// Leaving addresses to others.
+    LetGo,
+}
+
 /// The repairs of one who keeps something.
 pub(super) struct Repairs {
     /// How often the same thing is put back.
     pace: Pace<Piece>,
+    /// How often the same failure is said.
+    failures: Pace<Failure>,
     /// What is counted.
     measures: Arc<Measures>,
 }
@@ -21,7 +38,7 @@ pub(super) struct Repairs {
 impl Repairs {
     /// Nothing was put back yet.
     pub(super) const fn new(measures: Arc<Measures>) -> Self {
-        Self { pace: Pace::new(), measures }
+        Self { pace: Pace::new(), failures: Pace::new(), measures }
     }
 
     /// Whether something may be done about a piece now.
@@ -40,6 +57,11 @@ impl Repairs {
     /// Something was tried about a piece, which is no repair; whether a line is due.
     pub(super) fn tried(&mut self, now: Instant, piece: Piece) -> bool {
         self.pace.mended(now, piece) != Say::Nothing
+    }
+
+    /// Something failed that is tried again at every beat; whether a line is due.
+    pub(super) fn says(&mut self, now: Instant, failure: Failure) -> bool {
+        self.failures.mended(now, failure) != Say::Nothing
     }
 
     /// Counts and says what was done about these pieces.
@@ -108,6 +130,16 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_fails_at_every_beat_is_said_once_a_minute() {
+        let mut repairs = Repairs::new(Arc::new(Measures::new(&Arc::new(Metrics::new()), &[])));
+        let start = Instant::now();
+        let beats = (0..360).map(|beat| start + Duration::from_millis(beat * 333));
+        let lines = beats.filter(|now| repairs.says(*now, Failure::Rules)).count();
+        assert_eq!(lines, 2);
+        assert!(repairs.says(start + Duration::from_secs(119), Failure::Links), "another matter");
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Rules {
     /// A list that cannot be had.
     pub async fn look(&self, layout: &Layout, live: &[IpAddr], all: bool) -> Result<Vec<Piece>, RulesError> {
         Ok(match self {
-            Self::Nftables(nft) => match nft.look(layout).await? {
+            Self::Nftables(nft) => match look(nft, layout, live).await? {
                 Found::Whole => Vec::new(),
                 Found::Differs(pieces) => pieces,
                 Found::Nothing => {
@@ -238,6 +238,11 @@ impl Rules {
             Self::Iptables { .. } | Self::Off => self.withdraw(layout).await,
         }
     }
+}
+
+/// Looks at tables, and for no long time while something lives by beats.
+async fn look(nft: &Nft, layout: &Layout, live: &[IpAddr]) -> Result<Found, NftError> {
+    if live.is_empty() { nft.look(layout).await } else { nft.look_in_time(layout).await }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::chores::Chores;
@@ -30,7 +30,7 @@ use self::handover::LOOK;
 use self::renewals::Renewals;
 use self::tenure::Tenure;
 use super::beat::{Act, Beat, Policy, Signs};
-use super::beside::Beside;
+use super::beside::{Beside, Change};
 use super::config::Mode;
 use super::keep::Keeper;
 use super::mark::{Marks, Say};
@@ -177,8 +177,16 @@ impl Heart {
                     let now = services.borrow_and_update().clone();
                     self.set_services(&now).await;
                 }
-                () = self.beside.changed() => self.look_around().await,
-                hint = events.next() => self.heard(hint).await,
+                change = self.beside.changed() => match change {
+                    Change::Usable => self.look_around().await,
+                    Change::Died(error) => {
+                        tracing::error!(%error, "a task of interception has died; the process ends and is begun anew");
+                        self.end.ending.cancel();
+                    }
+                },
+                // Before more of them are read: they cannot put it off.
+                () = until(self.chores.follows_at()) => self.follow().await,
+                hint = events.next() => self.chores.heard(Instant::now(), hint),
             }
         }
         self.withdraw_for_good().await;
@@ -212,7 +220,9 @@ impl Heart {
             self.adopt().await;
         }
         let looks = self.chores.is_look_due(began);
-        if looks {
+        // Where nothing is known to be missing, what lives is renewed first: a look may take its time.
+        let looks_first = self.chores.is_suspect() || !self.beat.is_live();
+        if looks && looks_first {
             self.keep(began, Hint::Everything).await;
         }
         let renewed = if leads { self.judge(looks).await } else { self.carry() };
@@ -221,6 +231,9 @@ impl Heart {
         }
         if looks {
             // After what is due at once.
+            if !looks_first {
+                self.keep(began, Hint::Everything).await;
+            }
             if self.chores.asks_others(began) {
                 self.beside.look();
             }
@@ -239,7 +252,8 @@ impl Heart {
         false
     }
 
-    /// Does what the signs say; whether all addresses live for a second more. `looked`: everything was just looked at.
+    /// Does what the signs say; whether all addresses live for a second more. `looked`: everything is looked at
+    /// in this beat.
     async fn judge(&mut self, looked: bool) -> bool {
         let rules = self.keeper.has_adopted() && !self.chores.is_suspect() && self.beside.may_lead();
         let signs = self.signs(rules).await;
@@ -293,10 +307,13 @@ impl Heart {
         }
     }
 
-    /// Something happened to what is kept.
-    async fn heard(&mut self, hint: Hint) {
-        if self.tenure.owns() {
-            self.keep(Instant::now(), hint).await;
+    /// Something happened to what is kept: looks where events point to.
+    async fn follow(&mut self) {
+        let now = Instant::now();
+        if let Some(hint) = self.chores.follow(now)
+            && self.tenure.owns()
+        {
+            self.keep(now, hint).await;
             // Who takes our tables away may have taken more.
             self.beside.look();
         }
@@ -320,8 +337,9 @@ impl Heart {
             // Before anything expires: connections are held from here on.
             self.hold();
         }
-        // Rules that do not expire may be there though nothing was said to be led here.
-        let leads = self.beat.is_live() || self.keeper.rules().are_made_to_lead();
+        // Rules that do not expire may be there though nothing was said to be led here, and elements that another process
+        // has left.
+        let leads = self.keeper.rules().mode() != Mode::Off;
         if self.tenure.owns() && !self.is_taken_over().await && leads {
             if let Err(error) = self.keeper.withdraw().await {
                 tracing::warn!(%error, "withdrawing failed; it takes a second instead");
@@ -345,5 +363,13 @@ impl Heart {
         if self.tenure.owns() {
             self.renewals.say(Say::Hold);
         }
+    }
+}
+
+/// Waits until then; for ever without a time.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }

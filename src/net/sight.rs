@@ -1,14 +1,13 @@
 //! Who sends packets for Services on, looked at again and again: kube-proxy and Cilium may come after us, and a cluster may
 //! change from one to another while we run.
 //!
-//! A look asks for the names of interfaces, and for the addresses of kube-proxy's if there is one. Tables and chains of
-//! others, which can be tens of thousands, are listed where an interface that tells has come or gone, and as long as
-//! nobody has been seen who has many of them.
+//! A look asks for the names of interfaces and tables, for one chain, and for the addresses of kube-proxy's interface if
+//! there is one. Chains of others, which can be a hundred thousand, are listed at the start alone.
 
 use std::net::IpAddr;
 
 use super::config::{KubeProxy, Mode};
-use super::detect::{CILIUM_LINK, GatherError, IPVS_LINK, Signs};
+use super::detect::{GatherError, IPVS_LINK, Signs};
 use super::link::Links;
 use super::nft::{Nft, NftError};
 use super::usable::Seen;
@@ -23,8 +22,6 @@ pub struct Sight {
     told: Option<KubeProxy>,
     /// Who it was at the last look.
     kube_proxy: KubeProxy,
-    /// Which of the interfaces that tell were there.
-    telling: [bool; 2],
 }
 
 impl Sight {
@@ -42,8 +39,8 @@ impl Sight {
         };
         let links = Links::connect()?;
         let signs = Signs::gather(nft.as_ref(), &links).await?;
-        let (kube_proxy, telling) = (told.unwrap_or_else(|| signs.kube_proxy()), telling(&signs.links));
-        Ok((Self { nft, links, told, kube_proxy, telling }, signs))
+        let kube_proxy = told.unwrap_or_else(|| signs.kube_proxy());
+        Ok((Self { nft, links, told, kube_proxy }, signs))
     }
 
     /// Looks again.
@@ -51,12 +48,9 @@ impl Sight {
     /// # Errors
     /// What cannot be listed; what was known before is known still.
     pub async fn look(&mut self) -> Result<Seen, GatherError> {
-        let names = self.links.names().await?;
-        let telling = telling(&names);
-        if self.told.is_none() && (telling != self.telling || may_show(self.kube_proxy)) {
-            self.kube_proxy = Signs::of(names, self.nft.as_ref()).await?.kube_proxy();
+        if self.told.is_none() {
+            self.kube_proxy = Signs::gather_few(self.nft.as_ref(), &self.links).await?.kube_proxy();
         }
-        self.telling = telling;
         self.seen().await
     }
 
@@ -80,17 +74,4 @@ impl Sight {
     pub async fn missing(&self, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, GatherError> {
         Ok(self.links.missing(addresses).await?)
     }
-}
-
-/// Whether somebody may show up whom only tables and chains tell: there are few of these until then.
-const fn may_show(known: KubeProxy) -> bool {
-    match known {
-        KubeProxy::None | KubeProxy::Cilium => true,
-        KubeProxy::Iptables | KubeProxy::Nftables | KubeProxy::Ipvs => false,
-    }
-}
-
-/// Which of the interfaces that tell are there.
-fn telling(names: &[String]) -> [bool; 2] {
-    [IPVS_LINK, CILIUM_LINK].map(|link| names.iter().any(|name| name == link))
 }

@@ -13,6 +13,7 @@ use nlink::netlink::{Connection, NetworkEvent, Nftables, OwnedEventStream, Route
 
 use tokio::time::{Instant, sleep_until};
 
+use super::iptables::rows::FILTER;
 use super::layout::{SetName, TABLE};
 
 /// How long after the end of a stream, which should never come, a new one is asked for.
@@ -25,8 +26,17 @@ pub enum Hint {
     Rules,
     /// At the interface and its addresses.
     Links,
+    /// At rules that let our packets through firewalls.
+    Accepting,
     /// At everything: some events are lost.
     Everything,
+}
+
+impl Hint {
+    /// At both, or at more.
+    pub(super) fn and(self, other: Self) -> Self {
+        if self == other { self } else { Self::Everything }
+    }
 }
 
 /// Where events come from.
@@ -81,6 +91,8 @@ pub struct Watch {
     interface: String,
     /// Our addresses.
     addresses: Vec<IpAddr>,
+    /// Whether rules of ours are in a table of iptables' that others change too.
+    accepting: bool,
 }
 
 impl Watch {
@@ -91,7 +103,14 @@ impl Watch {
     pub async fn subscribe(interface: &str, addresses: &[IpAddr]) -> Result<Self, nlink::Error> {
         let (interface, addresses) = (interface.to_owned(), addresses.to_vec());
         let tables = Some(Source::There(tables().await?));
-        Ok(Self { tables, links: Source::There(links().await?), interface, addresses })
+        Ok(Self { tables, links: Source::There(links().await?), interface, addresses, accepting: false })
+    }
+
+    /// With what others take out of the table `filter`, as iptables has it in nftables.
+    #[must_use]
+    pub const fn with_accepting_rules(mut self) -> Self {
+        self.accepting = true;
+        self
     }
 
     /// The same without tables, which the kernel may not even have.
@@ -100,7 +119,13 @@ impl Watch {
     /// A socket that cannot be had.
     pub async fn subscribe_to_links(interface: &str, addresses: &[IpAddr]) -> Result<Self, nlink::Error> {
         let (interface, addresses) = (interface.to_owned(), addresses.to_vec());
-        Ok(Self { tables: None, links: Source::There(links().await?), interface, addresses })
+        Ok(Self {
+            tables: None,
+            links: Source::There(links().await?),
+            interface,
+            addresses,
+            accepting: false,
+        })
     }
 
     /// The next thing that is about us. May be dropped at any time: nothing is lost by it.
@@ -108,7 +133,8 @@ impl Watch {
         loop {
             let hint = tokio::select! {
                 event = of_tables(&mut self.tables) => match event {
-                    Some(event) => concerns_rules(&event).then_some(Hint::Rules),
+                    Some(event) if concerns_rules(&event) => Some(Hint::Rules),
+                    Some(event) => (self.accepting && is_taken_from_filter(&event)).then_some(Hint::Accepting),
                     None => Some(Hint::Everything),
                 },
                 event = self.links.next("links", links) => match event {
@@ -170,6 +196,17 @@ fn concerns_rules(event: &NftablesEvent) -> bool {
                 SetName::ALL.iter().any(|s| s.is_filled_by_packets() && s.as_str() == elements.set);
             ours(elements.family, &elements.table) && !by_packets
         }
+        _ => false,
+    }
+}
+
+/// Whether somebody takes something out of the table `filter`.
+fn is_taken_from_filter(event: &NftablesEvent) -> bool {
+    let filter = |family: Family, table: &str| matches!(family, Family::Ip | Family::Ip6) && table == FILTER;
+    match event {
+        NftablesEvent::DelTable(table) => filter(table.family, &table.name),
+        NftablesEvent::DelChain(chain) => filter(chain.family, &chain.table),
+        NftablesEvent::DelRule(rule) => filter(rule.family, &rule.table),
         _ => false,
     }
 }

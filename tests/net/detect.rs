@@ -84,7 +84,13 @@ fn who_comes_after_us_is_seen_and_who_goes_is_missed() {
     let machine = Machine::new(&[]);
     // Tables of the old iptables may appear in every network, and cannot be told from kube-proxy's.
     let bare = seen(&machine).kube_proxy();
-    let steps: [(&str, KubeProxy, &[&str]); 9] = [
+    let steps: [(&str, KubeProxy, &[&str]); 14] = [
+        ("nft add table ip nat", bare, &[]),
+        ("nft add chain ip nat KUBE-SERVICES", KubeProxy::Iptables, &[]),
+        // It takes over from kube-proxy, which goes later.
+        ("ip link add cilium_host type bridge", KubeProxy::Iptables, &[]),
+        ("nft delete table ip nat", KubeProxy::Cilium, &[]),
+        ("ip link del cilium_host", bare, &[]),
         ("ip link add cilium_host type bridge", KubeProxy::Cilium, &[]),
         ("nft add table ip kube-proxy", KubeProxy::Nftables, &[]),
         ("ip link del cilium_host", KubeProxy::Nftables, &[]),

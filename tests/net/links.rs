@@ -188,3 +188,16 @@ fn addresses_that_have_to_be_there_are_looked_for_everywhere() {
     let said = find(&[SERVICE, SERVICE6, LOCAL6]).unwrap_err().to_string();
     assert_eq!(said, "no interface has fd00:96::a, and none is to be made");
 }
+
+#[test]
+fn an_address_that_somebody_has_keeps_no_other_one_away() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::new(&["10.96.0.10/32"]);
+    let (done, journal) = set_up(&machine, Kind::Bridge, &[SERVICE, LOCAL]);
+    assert!(matches!(done, Err(LinkError::Elsewhere { address, .. }) if address == ip(SERVICE)), "{done:?}");
+    assert!(!missing(&machine, NAME).contains(&Piece::Address(ip(LOCAL))), "{}", addresses(&machine));
+    inside(&machine, async || Links::connect().unwrap().undo(journal).await.unwrap());
+    assert!(!addresses(&machine).contains(LOCAL), "a start that fails leaves nothing");
+}

@@ -140,7 +140,7 @@ fn whatever_somebody_does_to_a_table_is_found_and_mended() {
     let rules = |chains: &[ChainName]| -> Vec<Piece> {
         chains.iter().map(|chain| Piece::Rules(Ip::V4, *chain)).collect()
     };
-    let cases: [(&str, &str, Vec<Piece>); 17] = [
+    let cases: [(&str, &str, Vec<Piece>); 18] = [
         ("a table is deleted", "delete table ip outlast", vec![Piece::Table(Ip::V4)]),
         ("the other one", "delete table ip6 outlast", vec![Piece::Table(Ip::V6)]),
         ("it sleeps", "add table ip outlast { flags dormant; }", vec![Piece::Table(Ip::V4)]),
@@ -166,6 +166,11 @@ fn whatever_somebody_does_to_a_table_is_found_and_mended() {
             vec![Piece::Elements(Ip::V4, SetName::Local)],
         ),
         ("a chain more", "add chain ip outlast mine", vec![Piece::Strange(Ip::V4)]),
+        (
+            "a chain of another name",
+            "rename chain ip outlast layout-1 mine",
+            vec![Piece::Strange(Ip::V4), Piece::Chain(Ip::V4, Version)],
+        ),
     ];
     let machine = Machine::new(&[]);
     inside(&machine, async || Nft::connect().await.unwrap().install(&layout(), &[]).await.unwrap());

@@ -3,6 +3,7 @@
 //! * here: the conversation.
 //! * `compare`: whether what the kernel lists is what has to be.
 //! * `batch`: how a table is written.
+//! * `named`: single chains, whatever others have.
 //! * `foreign`: rules of others.
 //!
 //! Nothing is remembered here: what the kernel lists is compared with the [`Layout`], so that the tables that another
@@ -17,6 +18,7 @@
 mod batch;
 mod compare;
 mod foreign;
+mod named;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -26,14 +28,20 @@ use nlink::ErrorDetail;
 use nlink::netlink::nftables::{ChainInfo, SetElement, SetInfo, Table, Transaction};
 use nlink::netlink::{Connection, Nftables};
 use thiserror::Error;
+use tokio::time::timeout;
 
 use self::compare::{are_rules, is_chain, is_set};
+use self::named::Named;
 use super::Ip;
 use super::layout::{ChainName, LIFE, Layout, SetName, TABLE, Terms, elements};
 use super::piece::Piece;
 
 /// How long the kernel may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a look may take in all while addresses are live: well below an element's time, so that a beat comes in time
+/// also after a look that came to nothing.
+const LOOK_PATIENCE: Duration = Duration::from_millis(400);
 
 /// How often a batch is built anew, or a list taken anew, because others changed something meanwhile.
 const TRIES: usize = 5;
@@ -68,6 +76,9 @@ pub enum NftError {
          nft_ct and nft_numgen (--rules iptables and --rules off do without)"
     )]
     Lacking(String),
+    /// A look was given up.
+    #[error("the kernel took longer than {LOOK_PATIENCE:?} to list our tables")]
+    Slow,
     /// Anything else.
     #[error("{0}: {1}")]
     Failed(&'static str, #[source] nlink::Error),
@@ -88,6 +99,8 @@ pub enum Found {
 pub struct Nft {
     /// Requests and their answers.
     connection: Connection<Nftables>,
+    /// Those for single chains.
+    named: Named,
 }
 
 impl Nft {
@@ -99,7 +112,7 @@ impl Nft {
         let connection = Connection::<Nftables>::new().map_err(|e| explain("opening a socket", e))?;
         let connection = connection.timeout(PATIENCE);
         connection.generation().await.map_err(|e| explain(ASKING, e))?;
-        Ok(Self { connection })
+        Ok(Self { connection, named: Named::connect()? })
     }
 
     /// Compares what is there with what has to be.
@@ -120,6 +133,14 @@ impl Nft {
         }
     }
 
+    /// The same while addresses are live, whose beats do not wait for long.
+    ///
+    /// # Errors
+    /// A list that cannot be had, or not in time.
+    pub async fn look_in_time(&self, layout: &Layout) -> Result<Found, NftError> {
+        timeout(LOOK_PATIENCE, self.look(layout)).await.unwrap_or(Err(NftError::Slow))
+    }
+
     /// The same at once, whatever happens meanwhile.
     async fn look_once(&self, layout: &Layout) -> Result<Found, NftError> {
         let (mut differs, mut any) = (Vec::new(), false);
@@ -129,7 +150,9 @@ impl Nft {
             match (found, layout.has(ip)) {
                 (None, false) => {}
                 // Somebody may have told the kernel to leave it out.
-                (Some(table), true) if table.flags == 0 => self.compare(layout, ip, &mut differs).await?,
+                (Some(table), true) if table.flags == 0 => {
+                    self.compare(layout, ip, table.use_count, &mut differs).await?;
+                }
                 // It is missing, or of another configuration.
                 (None | Some(_), _) => differs.push(Piece::Table(ip)),
             }
@@ -268,6 +291,16 @@ impl Nft {
         again("listing chains", || self.connection.list_chains()).await
     }
 
+    /// The chain of this name in somebody's table, if it is there.
+    pub(super) async fn chain(
+        &self,
+        ip: Ip,
+        table: &str,
+        chain: &str,
+    ) -> Result<Option<ChainInfo>, NftError> {
+        self.named.chain(ip, table, chain, PATIENCE).await
+    }
+
     /// Which addresses are in `live` now.
     ///
     /// # Errors
@@ -335,11 +368,24 @@ impl Nft {
         }
     }
 
-    /// Adds to `differs` what is not as it has to be in a table that is there.
-    async fn compare(&self, layout: &Layout, ip: Ip, differs: &mut Vec<Piece>) -> Result<(), NftError> {
+    /// Adds to `differs` what is not as it has to be in a table that is there, and has so many chains, sets and the like.
+    async fn compare(
+        &self,
+        layout: &Layout,
+        ip: Ip,
+        has: u32,
+        differs: &mut Vec<Piece>,
+    ) -> Result<(), NftError> {
         let family = Terms::of(ip).family;
         let sets = again("listing sets", || self.connection.list_sets_in(TABLE, family)).await?;
-        let chains = again("listing chains", || self.connection.list_chains_in(TABLE, family)).await?;
+        let mut chains = Vec::new();
+        for name in ChainName::ALL {
+            chains.extend(self.chain(ip, TABLE, name.as_str()).await?);
+        }
+        if usize::try_from(has) != Ok(sets.len() + chains.len()) {
+            // What more there is only a list tells, be it as long as others make it.
+            chains = again("listing chains", || self.connection.list_chains_in(TABLE, family)).await?;
+        }
         let rules = again("listing rules", || self.connection.list_rules(TABLE, family)).await?;
         let strange_set = |set: &&SetInfo| !SetName::ALL.iter().any(|ours| ours.as_str() == set.name);
         let strange_chain = |chain: &&ChainInfo| !ChainName::ALL.iter().any(|c| c.as_str() == chain.name);

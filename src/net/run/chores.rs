@@ -13,6 +13,12 @@ use crate::net::watch::Hint;
 /// How long nobody else has to answer before that is said: data that has just been read is looked at once a second.
 const SETTLED: Duration = Duration::from_secs(3);
 
+/// How long events are gathered before it is looked where they point to: one batch is many.
+const GATHERED: Duration = Duration::from_millis(5);
+
+/// The least time between two looks that events ask for.
+const PACE: Duration = Duration::from_millis(50);
+
 /// What is due.
 #[derive(Debug)]
 pub(super) struct Chores {
@@ -24,6 +30,10 @@ pub(super) struct Chores {
     asked: Option<Instant>,
     /// Whether something is known to be missing, or nothing is known.
     suspect: bool,
+    /// Where events point to, and when it is looked there; `None` where none has come since the last look.
+    heard: Option<(Hint, Instant)>,
+    /// When it was last looked where events pointed to; `None` before the first time.
+    followed: Option<Instant>,
     /// Whether it was said that tables cannot be made.
     said: bool,
     /// Families of which it was said that nobody else answers.
@@ -35,7 +45,17 @@ pub(super) struct Chores {
 impl Chores {
     /// Nothing was done yet.
     pub(super) const fn new(look: Duration) -> Self {
-        Self { look, looked: None, asked: None, suspect: true, said: false, alone: Vec::new(), unsaid: None }
+        Self {
+            look,
+            looked: None,
+            asked: None,
+            suspect: true,
+            heard: None,
+            followed: None,
+            said: false,
+            alone: Vec::new(),
+            unsaid: None,
+        }
     }
 
     /// Something may be missing: everything is looked at before anything is renewed.
@@ -69,8 +89,31 @@ impl Chores {
         match at {
             Hint::Everything => (self.looked, self.suspect) = (Some(now), broken),
             // The rest is as it was.
-            Hint::Rules | Hint::Links => self.suspect |= broken,
+            Hint::Rules | Hint::Links | Hint::Accepting => self.suspect |= broken,
         }
+    }
+
+    /// Something happened there.
+    pub(super) fn heard(&mut self, now: Instant, at: Hint) {
+        self.heard = Some(match self.heard {
+            Some((before, due)) => (before.and(at), due),
+            None => {
+                let rested = self.followed.map_or(now, |followed| followed + PACE);
+                (at, rested.max(now + GATHERED))
+            }
+        });
+    }
+
+    /// When it is to be looked where events point to; `None` where none points anywhere.
+    pub(super) fn follows_at(&self) -> Option<Instant> {
+        self.heard.map(|(_, due)| due)
+    }
+
+    /// It is looked there now, if anywhere.
+    pub(super) fn follow(&mut self, now: Instant) -> Option<Hint> {
+        let (at, _) = self.heard.take()?;
+        self.followed = Some(now);
+        Some(at)
     }
 
     /// Tables cannot be made, which is tried again and again; whether that is to be said.
@@ -165,6 +208,27 @@ mod tests {
         for (name, second, alone, want) in seen {
             assert_eq!(chores.says_alone(start + Duration::from_secs(second), alone), want, "{name}");
         }
+    }
+
+    #[test]
+    fn however_many_events_there_are_one_look_follows_and_the_next_one_not_at_once() {
+        let (mut chores, start) = (Chores::new(Duration::from_secs(60)), Instant::now());
+        let mut looks = Vec::new();
+        // Two batches of many events each, a second one that the look itself has caused, and silence.
+        for millisecond in 0..200 {
+            let now = start + Duration::from_millis(millisecond);
+            if chores.follows_at().is_some_and(|due| due <= now) {
+                looks.push((millisecond, chores.follow(now)));
+            }
+            match millisecond {
+                0..4 => (0..35).for_each(|_| chores.heard(now, Hint::Rules)),
+                6..12 => (0..100).for_each(|_| chores.heard(now, Hint::Rules)),
+                30 => chores.heard(now, Hint::Links),
+                _ => {}
+            }
+        }
+        assert_eq!(looks, [(5, Some(Hint::Rules)), (55, Some(Hint::Everything))]);
+        assert_eq!((chores.follows_at(), chores.follow(start)), (None, None));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //! newcomer   all is well ── asks ── has them ── beats; alone: has them
 //! owner      beats ── sees that somebody asks, at the end of a beat that renewed ── gives them up, and answers on
-//! standby    all is well, they are nobody's ── has them ── beats
+//! standby    all is well, they are nobody's ── has them ── beats; also where who asked leaves them lying
 //! who ends   renews once more ── gives them up ── waits for the other one to have them, or withdraws
 //! ```
 //!
@@ -16,16 +16,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Heart;
+use super::tenure::TAKEN_WITHIN;
 use crate::net::mark::Say;
 use crate::net::metrics::HandedTo;
 
 /// How often a process that does not own the addresses looks whether it may: elements that another one leaves behind
 /// live for a second, and are to be renewed long before.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
-
-/// How long a process that leaves waits for another one to take the addresses: that one looks every [`LOOK`], and
-/// elements live for longer.
-const TAKEN_WITHIN: Duration = Duration::from_millis(500);
 
 impl Heart {
     /// Takes the addresses if it may have them; whether they are ours now.

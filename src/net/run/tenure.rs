@@ -1,5 +1,9 @@
 //! Whether this process has the addresses of the node, and whether it may have them.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::net::beat::Why;
 use crate::net::section::Standing;
 use crate::ops::ownership::Claim;
@@ -15,6 +19,10 @@ enum Health {
     Sick(Why),
 }
 
+/// How long a process that waits for the addresses may leave them lying: it looks every [`LOOK`](super::handover::LOOK), and
+/// elements live for longer.
+pub(super) const TAKEN_WITHIN: Duration = Duration::from_millis(500);
+
 /// What it has of them.
 pub(super) struct Tenure {
     /// Whether they are ours, as all processes of the node agree.
@@ -23,12 +31,14 @@ pub(super) struct Tenure {
     had: bool,
     /// Whether it may.
     health: Health,
+    /// Since when they are seen to be nobody's; `None` where somebody has them.
+    free_since: Option<Instant>,
 }
 
 impl Tenure {
     /// One that never had them.
     pub(super) const fn new(claim: Claim) -> Self {
-        Self { claim, had: false, health: Health::Unknown }
+        Self { claim, had: false, health: Health::Unknown, free_since: None }
     }
 
     /// Whether they are ours.
@@ -74,9 +84,19 @@ impl Tenure {
         if well && !self.had {
             self.claim.ask();
         }
-        let takes = self.claim.try_own();
+        let takes =
+            self.claim.try_own() || well && self.had && self.are_left_lying() && self.claim.take_back();
         self.had |= takes;
         takes
+    }
+
+    /// Whether nobody has had them for long, not even who waits for them: that one hangs.
+    fn are_left_lying(&mut self) -> bool {
+        if self.is_taken() {
+            self.free_since = None;
+            return false;
+        }
+        self.free_since.get_or_insert_with(Instant::now).elapsed() >= TAKEN_WITHIN
     }
 
     /// Takes them back that were just given up, if nobody has taken them.
@@ -140,6 +160,24 @@ mod tests {
         assert!(first.is_asked());
         second.saw(Some(Why::Readiness));
         assert!(!second.takes().await && !first.is_asked(), "it makes nobody give them up for nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_and_hangs_loses_them_to_who_had_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut had, mut hangs) = (tenure(folder.path()), tenure(folder.path()));
+        had.saw(None);
+        assert!(had.takes().await);
+        hangs.saw(None);
+        assert!(!hangs.takes().await && had.is_asked());
+        had.give_up();
+        let began = Instant::now();
+        while !had.takes().await {
+            assert!(began.elapsed() <= TAKEN_WITHIN, "nobody has them");
+            tokio::time::sleep(TAKEN_WITHIN / 25).await;
+        }
+        assert!(began.elapsed() >= TAKEN_WITHIN, "who asks goes first");
+        assert!(had.owns() && had.is_asked(), "it is asked still");
     }
 
     #[tokio::test]

@@ -24,12 +24,16 @@ use crate::net::rules::{Rules, RulesError};
 use crate::net::section::Report;
 use crate::net::usable::Usable;
 use crate::net::watch::Watch;
+use crate::ops::ownership::LONGEST_END;
 
 /// How long rules may take to go where that is some messages to the kernel.
 const BY_MESSAGES: Duration = Duration::from_secs(2);
 
 /// The same where programs delete them, which wait for each other: what stays leads queries to nobody for ever.
 const BY_PROGRAMS: Duration = Duration::from_secs(20);
+
+/// Who comes meanwhile waits for it.
+const _: () = assert!(BY_PROGRAMS.as_secs() < LONGEST_END.as_secs());
 
 /// A node as it was found.
 pub(super) struct Survey {
@@ -137,9 +141,14 @@ pub(super) async fn set_up(
         false => Watch::subscribe_to_links(&interface, &addresses).await,
     };
     let events = events.map_err(StartError::Events)?;
+    let events = if accept.is_some() { events.with_accepting_rules() } else { events };
     let lookout = match expire {
         true => Some(Lookout::connect(&addresses, ports, measures.clone()).await?),
         false => None,
+    };
+    let lookout = match &accept {
+        Some(_) => lookout.map(Lookout::beside_accepting_rules),
+        None => lookout,
     };
     let around = Around::begin(found, Setting { rules: mode, interface, measures: measures.clone() });
     warn(config, &signs, mode, &addresses, ports);

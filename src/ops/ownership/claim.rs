@@ -35,8 +35,9 @@ use super::Ownership;
 /// Mode of folders that are made: others may lock what they can read, and another user's process has to be seen.
 const MODE: u32 = 0o755;
 
-/// How long a process that ends may keep others from coming: longer than it takes to remove addresses and rules.
-const LONGEST_END: Duration = Duration::from_secs(5);
+/// How long a process that ends may keep others from coming: longer than it takes to remove addresses and rules, which takes
+/// programs that wait for each other (the xtables lock) up to 20 s.
+pub const LONGEST_END: Duration = Duration::from_secs(25);
 
 /// How often who comes looks whether it may.
 const LOOK: Duration = Duration::from_millis(20);

@@ -5,7 +5,7 @@
 
 mod claim;
 
-pub use claim::{Claim, OwnershipError};
+pub use claim::{Claim, LONGEST_END, OwnershipError};
 
 use std::sync::Arc;
 
