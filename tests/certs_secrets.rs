@@ -6,7 +6,7 @@
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod process;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -181,7 +181,7 @@ fn what_is_missing_is_made_and_what_is_there_is_left_alone() {
         assert_eq!(secret["type"], "kubernetes.io/tls");
         assert!(secret["data"].get("ca.key").is_none(), "nobody but the authority has its key");
     }
-    // Reads, and creates what is not there: what the Role of the manifests allows.
+    // Reads, and creates what is not there.
     let want = [
         "get kube-system/outlast-ca",
         // Those of somebody else would be in the way of an authority.
@@ -198,6 +198,52 @@ fn what_is_missing_is_made_and_what_is_there_is_left_alone() {
     let said = server.fine(&[]);
     assert!(said.contains("kube-system/outlast-node-tls: 100 % of its life are left"), "{said}");
     assert_eq!(kept.0.lock().unwrap().secrets, before);
+}
+
+/// What the Role of the manifests allows: verbs with the names that they are bound to, or with none.
+fn allowed() -> BTreeSet<(String, Option<String>)> {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base/certs/role.yaml"));
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&text.unwrap()).unwrap();
+    let role = objects.iter().find(|object| object["kind"] == "Role").unwrap();
+    assert_eq!(role["metadata"]["namespace"], "kube-system");
+    let mut allowed = BTreeSet::new();
+    for rule in role["rules"].as_array().unwrap() {
+        assert_eq!((&rule["apiGroups"], &rule["resources"]), (&json!([""]), &json!(["secrets"])));
+        let texts = |field: &str| -> Vec<String> {
+            let all = rule[field].as_array().into_iter().flatten();
+            all.map(|text| text.as_str().unwrap().to_owned()).collect()
+        };
+        let names = match rule.get("resourceNames") {
+            Some(_) => texts("resourceNames").into_iter().map(Some).collect(),
+            None => vec![None],
+        };
+        for verb in texts("verbs") {
+            allowed.extend(names.iter().map(|name| (verb.clone(), name.clone())));
+        }
+    }
+    allowed
+}
+
+/// A Role that allows less leaves a Job that fails for ever, and one that allows more is somebody's way in.
+#[test]
+fn what_is_asked_for_is_what_the_role_of_the_manifests_allows() {
+    let kept = Kept::default();
+    let server = kept.serve();
+    server.fine(&[]);
+    // What is damaged is written again, but for the authority.
+    for name in ["outlast-hub-tls", "outlast-node-tls"] {
+        kept.change(name, |secret| secret["data"]["tls.crt"] = json!("AAAA"));
+    }
+    server.fine(&[]);
+    let mut asked: BTreeSet<(String, Option<String>)> = BTreeSet::new();
+    for request in kept.asked() {
+        let (verb, name) = request.split_once(' ').unwrap();
+        let name = name.strip_prefix("kube-system/").unwrap_or(name);
+        // An API server knows no name yet when it decides on a `create`.
+        asked.insert((verb.to_owned(), (verb != "create").then(|| name.to_owned())));
+    }
+    assert_eq!(asked, allowed());
 }
 
 /// What somebody does to a Secret.

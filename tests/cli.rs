@@ -118,6 +118,40 @@ fn check_gives_a_verdict() {
     assert_eq!(code, 0);
 }
 
+/// The Service of hubs may be gone when a node starts again, and names are what it is there for.
+#[test]
+fn a_node_whose_hubs_have_no_service_any_more_answers_from_its_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("Corefile");
+    std::fs::write(&file, ".:0 {\n bind 127.0.0.1\n kubernetes cluster.local\n}\n").unwrap();
+    let node = |word: &str, more: &[&str]| {
+        let mut command = outlast();
+        command
+            .args([word, "--conf"])
+            .arg(&file)
+            .arg("--snapshot")
+            .arg(folder.path().join("kept"))
+            .args(more);
+        command
+    };
+    let hubs = ["--hub=$(OUTLAST_HUB_SERVICE_HOST)", "--hub-plain"];
+    for word in ["node", "check"] {
+        let (code, _, error) = run(&mut node(word, &hubs));
+        assert_eq!(code, 2, "{word}: whoever starts it again may find the Service: {error}");
+        assert!(error.contains("there is no Service outlast-hub in this namespace"), "{word}: {error}");
+        assert!(error.contains("no snapshot to answer from"), "{word}: {error}");
+    }
+    let mut first = Process::start(&mut node("node", &[&format!("--source=file:{CLUSTER}")])).serving();
+    serves_storefront(&first);
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.wait_until_ended(), 0, "{}", first.output());
+    let (code, _, warning) = run(&mut node("check", &hubs));
+    assert!(code == 0 && warning.contains("Warning: the address of a hub"), "{code}: {warning}");
+    let again = Process::start(&mut node("node", &hubs)).serving();
+    serves_storefront(&again);
+    again.wait_for("the warning", |process| process.output().contains("is not known").then_some(()));
+}
+
 /// Addresses that queries are led here by are those of the flags, wherever the check runs.
 #[test]
 fn check_knows_what_a_node_is_told_of_addresses() {

@@ -8,6 +8,7 @@ mod process;
 #[path = "common/programs.rs"]
 mod programs;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -91,6 +92,45 @@ fn units_leave_little_exposed() {
         let score: f64 = line.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
         println!("{name}: {score} of 10 exposed");
         assert!(score <= EXPOSED, "{line}");
+    }
+}
+
+/// The system calls of a set, as this systemd knows it.
+fn calls_of(set: &str) -> BTreeSet<String> {
+    let output = Command::new(program("systemd-analyze")).args(["syscall-filter", set]).output().unwrap();
+    assert!(output.status.success(), "{set}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let words = text.lines().map(str::trim).filter(|line| !line.starts_with('#') && *line != set);
+    let parts = words.filter(|word| !word.is_empty()).map(|word| match word.starts_with('@') {
+        true => calls_of(word),
+        false => BTreeSet::from([word.to_owned()]),
+    });
+    parts.flatten().collect()
+}
+
+/// Lines of a filter are applied in their order: what a later one names is allowed again.
+#[test]
+fn threads_may_give_way_within_the_units_and_take_nothing_else() {
+    if !there(&["systemd-analyze"]) {
+        return;
+    }
+    for name in ["outlast-node.service", "outlast-hub.service"] {
+        let mut allowed = BTreeSet::new();
+        for line in values(&text(name), "SystemCallFilter") {
+            let words = line.trim_start_matches('~').split(' ');
+            let calls = words.flat_map(|word| match word.starts_with('@') {
+                true => calls_of(word),
+                false => BTreeSet::from([word.to_owned()]),
+            });
+            if line.starts_with('~') {
+                calls.for_each(|call| _ = allowed.remove(&call));
+            } else {
+                allowed.extend(calls);
+            }
+        }
+        assert!(allowed.contains("recvmmsg"), "{name}: {allowed:?}");
+        assert!(allowed.contains("setpriority"), "{name}");
+        assert!(!allowed.contains("sched_setscheduler") && !allowed.contains("chroot"), "{name}");
     }
 }
 

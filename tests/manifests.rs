@@ -30,6 +30,7 @@ mod scraping;
 mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::Path;
 
 use objects::{Objects, title};
@@ -41,7 +42,8 @@ use serde_json::{Value, json};
 fn every_kubectl_renders_the_same() {
     let (Some(oldest), Some(any)) = (oldest(), any()) else { return };
     if oldest == any {
-        println!("there is no kubectl but Debian's");
+        let said = "\n*** ONE kubectl: each overlay was rendered twice by Debian's, and compared with nothing else\n";
+        let _ = std::io::stderr().write_all(said.as_bytes());
     }
     let by_title = |objects: Objects| -> BTreeMap<String, Value> {
         let pairs: Vec<_> = objects.0.into_iter().map(|object| (title(&object), object)).collect();

@@ -47,6 +47,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(corefile) => corefile,
         Err(error) => return Ok(super::wrong(&error)),
     };
+    match args.config.hubs_unknown() {
+        Ok(Some(warning)) => eprintln!("{} - Warning: {warning}", text.path().display()),
+        Ok(None) => {}
+        Err(error) => return Ok(super::wrong(&error)),
+    }
     let mut environment = args.config.environment(metrics);
     addresses.tell(&mut environment.overrides);
     let plan = plan(&corefile, &environment);

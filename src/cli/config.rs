@@ -18,6 +18,8 @@ use crate::ops::admin::ListenAddress;
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
 use crate::ops::ownership::Ownership;
+use crate::snapshot::disk::RealDisk;
+use crate::snapshot::folder::newest;
 use crate::source::apiserver::access::is_in_cluster;
 use crate::source::choice::SourceChoice;
 use crate::source::hub::access;
@@ -87,7 +89,7 @@ pub(super) struct ConfigArgs {
 pub(super) struct HubArgs {
     /// Hubs to follow instead of the API server: IP or IP:PORT, with commas between, never names
     #[arg(long, env = "OUTLAST_HUB", value_name = "ADDRESS", value_delimiter = ',', value_parser = hub_address)]
-    hub: Vec<SocketAddr>,
+    hub: Vec<HubAddress>,
     /// Certificates of the authority that hubs are believed by, PEM
     #[arg(long, env = "OUTLAST_HUB_TLS_CA", value_name = "FILE")]
     hub_tls_ca: Option<PathBuf>,
@@ -108,16 +110,44 @@ pub(super) struct HubArgs {
     endpoints: Option<bool>,
 }
 
+/// Where a hub is, as a flag says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum HubAddress {
+    /// There.
+    At(SocketAddr),
+    /// At a Service's address that Kubernetes has not filled in, for this reason.
+    Unfilled(String),
+}
+
 impl HubArgs {
+    /// Why nobody knows where a hub is, if that is so.
+    fn unfilled(&self) -> Option<&str> {
+        self.hub.iter().find_map(|hub| match hub {
+            HubAddress::At(_) => None,
+            HubAddress::Unfilled(why) => Some(why.as_str()),
+        })
+    }
+
     fn overrides(&self) -> HubOverrides {
         HubOverrides {
-            seeds: self.hub.clone(),
+            seeds: self.hub.iter().filter_map(HubAddress::at).collect(),
+            unknown: self.unfilled().is_some(),
             ca: self.hub_tls_ca.clone(),
             cert: self.hub_tls_cert.clone(),
             key: self.hub_tls_key.clone(),
             plain: self.hub_plain,
             grace: self.cert_grace,
             headless_only: self.endpoints,
+        }
+    }
+}
+
+impl HubAddress {
+    /// Where it is, if anybody knows.
+    const fn at(&self) -> Option<SocketAddr> {
+        match self {
+            Self::At(address) => Some(*address),
+            Self::Unfilled(_) => None,
         }
     }
 }
@@ -198,6 +228,26 @@ impl ConfigArgs {
         Ok(Text::Corefile { path, port: self.dns_port })
     }
 
+    /// Whether there is anybody to follow, or something to answer from meanwhile: a node with a snapshot answers also where
+    /// the hubs' Service is gone, with a warning that is returned. Without one nothing would ever be answered, and whoever
+    /// starts it again finds the Service once it is there.
+    ///
+    /// # Errors
+    /// A hub's address is not known, and there is no snapshot.
+    pub(super) fn hubs_unknown(&self) -> Result<Option<String>, String> {
+        let Some(why) = self.hub.unfilled() else { return Ok(None) };
+        let newest = self.snapshot.as_deref().map(|folder| newest(&RealDisk, folder));
+        match newest {
+            Some(Ok(Some(_))) => Ok(Some(format!(
+                "the address of a hub (--hub, OUTLAST_HUB) is not known: {why}; what the snapshot holds is served, and nothing \
+                 newer until this is started again with the address"
+            ))),
+            _ => Err(format!(
+                "the address of a hub (--hub, OUTLAST_HUB) is not known, and there is no snapshot to answer from: {why}"
+            )),
+        }
+    }
+
     /// What plugins are set up with.
     pub(super) fn environment(&self, metrics: Arc<Metrics>) -> Environment {
         let overrides = Overrides {
@@ -236,10 +286,10 @@ pub(super) fn unfilled(text: &str) -> Option<String> {
     Some(format!("nobody has filled it in: {why}"))
 }
 
-fn hub_address(text: &str) -> Result<SocketAddr, String> {
+fn hub_address(text: &str) -> Result<HubAddress, String> {
     match unfilled(text) {
-        Some(why) => Err(why),
-        None => access::address(text).map_err(|e| e.to_string()),
+        Some(why) => Ok(HubAddress::Unfilled(why)),
+        None => access::address(text).map(HubAddress::At).map_err(|e| e.to_string()),
     }
 }
 
@@ -342,8 +392,9 @@ mod tests {
             assert_eq!(why.is_some(), want.is_some(), "{text}");
             assert!(why.is_none_or(|why| why.contains(want.unwrap_or_default())), "{text}");
         }
-        let error = hub_address("$(OUTLAST_HUB_SERVICE_HOST)").expect_err("it is no address");
-        assert!(error.contains("there is no Service outlast-hub"), "{error}");
+        let hub = hub_address("$(OUTLAST_HUB_SERVICE_HOST)");
+        let is_named = |why: &str| why.contains("there is no Service outlast-hub");
+        assert!(matches!(&hub, Ok(HubAddress::Unfilled(why)) if is_named(why)), "{hub:?}");
         assert!(hub_address("hub.example").is_err());
     }
 
@@ -393,6 +444,7 @@ mod tests {
         assert_eq!(
             hub,
             HubOverrides {
+                unknown: false,
                 seeds: vec![
                     "10.0.0.1:9953".parse().expect("an address"),
                     "[::1]:7".parse().expect("an address")

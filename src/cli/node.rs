@@ -85,6 +85,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok(text) => text,
         Err(error) => return wrong(&error),
     };
+    match args.config.hubs_unknown() {
+        Ok(Some(warning)) => tracing::warn!("{warning}"),
+        Ok(None) => {}
+        Err(error) => return wrong(&error),
+    }
     let mut environment = args.config.environment(metrics);
     addresses.tell(&mut environment.overrides);
     let planned = text.start().and_then(|corefile| {

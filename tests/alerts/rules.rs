@@ -56,6 +56,35 @@ fn alerts_fire_and_are_silent_when_they_should() {
     promtool(&[vec!["test".to_owned(), "rules".to_owned()], cases.collect()].concat());
 }
 
+/// A thousand series are no case for a file.
+#[test]
+fn a_hundredth_of_many_nodes_is_enough_where_it_is_many_machines() {
+    const NODES: usize = 1100;
+    for (down, fires) in [(21, true), (20, false)] {
+        let mut text = format!(
+            "rule_files: [{}]\nevaluation_interval: 1m\ntests:\n- interval: 1m\n  input_series:\n",
+            path(RULES).display()
+        );
+        for node in 0..NODES {
+            let up = usize::from(node >= down);
+            let series = format!(r#"up{{namespace="kube-system",job="outlast-node",instance="{node}"}}"#);
+            writeln!(text, "  - {{ series: '{series}', values: '{up}x10' }}").unwrap();
+        }
+        let count = "count(ALERTS{alertname=\"OutlastNodesDown\",alertstate=\"firing\"}) or vector(0)";
+        let want = u8::from(fires);
+        writeln!(text, "  promql_expr_test:").unwrap();
+        writeln!(
+            text,
+            "  - {{ expr: '{count}', eval_time: 8m, exp_samples: [{{ labels: '{{}}', value: {want} }}] }}"
+        )
+        .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nodes.yaml");
+        std::fs::write(&file, text).unwrap();
+        promtool(&["test".to_owned(), "rules".to_owned(), file.to_str().unwrap().to_owned()]);
+    }
+}
+
 /// The files of cases with what is in them.
 fn cases() -> Vec<(String, Value)> {
     let names = files("tests/alerts", "yaml");

@@ -44,7 +44,7 @@ fn said(words: &[&str]) -> String {
 }
 
 /// Verbs that have a second word.
-const OF_TWO: [&str; 3] = ["create", "rollout", "set"];
+const OF_TWO: [&str; 4] = ["config", "create", "rollout", "set"];
 
 /// What is wrong with a command, of which `kubectl` itself is not given.
 pub(super) fn complaint(words: &[String], place: Place) -> Option<String> {

@@ -174,12 +174,15 @@ async fn servers_without_hubs_ask_for_what_their_role_allows() {
 fn the_flow_schema_is_about_what_the_role_allows() {
     let Some((objects, allowed)) = role("node-local", "outlast-hub") else { return };
     let Some(kubectl) = any() else { return };
-    let queue = render(&kubectl, "flowcontrol");
+    let (queue, servers) = (render(&kubectl, "flowcontrol"), render(&kubectl, "replace-coredns"));
     let schema = &queue.get("FlowSchema", "outlast-hub")["spec"];
     let mut about = BTreeSet::new();
     for rule in list(&schema["rules"]) {
-        let account = &list(&rule["subjects"])[0]["serviceAccount"];
-        assert!(objects.has("ServiceAccount", text(&account["name"])), "{account}");
+        for subject in list(&rule["subjects"]) {
+            let account = text(&subject["serviceAccount"]["name"]);
+            let is_there = [&objects, &servers].iter().any(|objects| objects.has("ServiceAccount", account));
+            assert!(is_there, "{subject}");
+        }
         for resources in list(&rule["resourceRules"]) {
             assert_eq!((&resources["clusterScope"], &resources["namespaces"]), (&true.into(), &json!(["*"])));
             for resource in texts(&resources["resources"]) {

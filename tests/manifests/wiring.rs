@@ -151,6 +151,53 @@ fn there_is_one_image_of_outlast_and_it_is_this_version() {
     assert!(count >= 2);
 }
 
+/// CoreDNS's own pods, which may be anywhere that its image is for: `docs/migrate-coredns.md` says what to do.
+const ANYWHERE: &str = "sidecar";
+
+/// The image is of one kind of machine: on another one a pod would fail to start, again and again.
+#[test]
+fn pods_go_only_to_machines_that_the_image_is_for() {
+    let mut count = 0;
+    for (overlay, objects) in rendered() {
+        for workload in objects.workloads().iter().filter(|workload| workload.outlasts().count() > 0) {
+            let kind = &workload.spec()["nodeSelector"]["kubernetes.io/arch"];
+            let is_anywhere = overlay == ANYWHERE;
+            assert_eq!(kind == "amd64", !is_anywhere, "{overlay}: {}: {kind}", workload.title);
+            count += 1;
+        }
+        for daemon_set in objects.of("DaemonSet") {
+            let affinity = daemon_set["spec"]["template"]["spec"]["affinity"].to_string();
+            for term in [
+                r#"{"key":"eks.amazonaws.com/compute-type","operator":"NotIn","values":["fargate"]}"#,
+                r#"{"key":"type","operator":"NotIn","values":["virtual-kubelet"]}"#,
+            ] {
+                assert!(affinity.contains(term), "{overlay}: {}: {term}", title(daemon_set));
+            }
+        }
+    }
+    assert!(count == 0 || count > 10, "{count}");
+}
+
+/// As `container_t` a container may not write what is the host's, whoever its user is.
+#[test]
+fn pods_that_write_folders_of_the_host_may_where_selinux_is_enforced() {
+    let check = |place: &str, workload: &Workload<'_>| {
+        let mut volumes = list(&workload.spec()["volumes"]).iter();
+        let writes = volumes.any(|volume| volume["hostPath"]["type"] == "DirectoryOrCreate");
+        let kind = &workload.spec()["securityContext"]["seLinuxOptions"]["type"];
+        assert_eq!(kind == "spc_t", writes, "{place}: {}: {kind}", workload.title);
+        usize::from(writes)
+    };
+    let mut count = 0;
+    for (overlay, objects) in rendered() {
+        count += objects.workloads().iter().map(|workload| check(&overlay, workload)).sum::<usize>();
+    }
+    for (file, pod) in static_pods() {
+        count += check(&file, &Workload::of(&pod).unwrap());
+    }
+    assert!(count >= 2, "{count}");
+}
+
 /// A flag's or variable's value that is a file or folder.
 fn paths(container: &Value, objects: &Objects) -> Vec<String> {
     let (words, env) = of_container(container, objects);
@@ -237,9 +284,8 @@ fn secrets_made(objects: &Objects) -> Vec<String> {
     };
     let Some(first) = jobs.first().map(made) else { return Vec::new() };
     let allowed = &objects.get("Role", "outlast-certs")["rules"];
-    for rule in list(allowed).iter().filter(|rule| rule.get("resourceNames").is_some()) {
-        assert_eq!(texts(&rule["resourceNames"]), first, "what the Job may change is what it makes");
-    }
+    let named: BTreeSet<_> = list(allowed).iter().flat_map(|rule| texts(&rule["resourceNames"])).collect();
+    assert_eq!(named, first.iter().map(String::as_str).collect(), "what the Job may see is what it makes");
     assert!(jobs.iter().all(|job| made(job) == first), "the Job and the CronJob make the same");
     first
 }

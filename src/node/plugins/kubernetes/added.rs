@@ -35,7 +35,7 @@ pub struct Added<'a> {
 pub fn added<'a>(blocks: &'a [ServerBlock], overrides: &Overrides) -> Added<'a> {
     let untouched = Added { blocks: Cow::Borrowed(blocks), any: false, warnings: Vec::new() };
     let Some(domain) = overrides.cluster_domain.as_deref() else { return untouched };
-    let has_source = overrides.source.is_some() || !overrides.hub.seeds.is_empty();
+    let has_source = overrides.source.is_some() || overrides.hub.any();
     if !has_source || blocks.iter().any(|block| block.all(NAME).next().is_some()) {
         return untouched;
     }

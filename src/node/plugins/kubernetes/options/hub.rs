@@ -20,6 +20,8 @@ pub const MAX_SEEDS: usize = 32;
 pub struct HubOverrides {
     /// `hub`; empty leaves it to the Corefile.
     pub seeds: Vec<SocketAddr>,
+    /// Hubs are meant, but nobody knows where they are: there is none to dial, and what a snapshot holds is served.
+    pub unknown: bool,
     /// The first of `hub_tls`.
     pub ca: Option<PathBuf>,
     /// The second of `hub_tls`.
@@ -32,6 +34,13 @@ pub struct HubOverrides {
     pub grace: Option<Duration>,
     /// `endpoints`, whether it says `headless`.
     pub headless_only: Option<bool>,
+}
+
+impl HubOverrides {
+    /// Whether hubs are meant to be followed.
+    pub const fn any(&self) -> bool {
+        !self.seeds.is_empty() || self.unknown
+    }
 }
 
 /// What the block says.
@@ -113,7 +122,7 @@ impl HubLines {
 
     /// Whether any hub is configured.
     pub(super) fn any(&self, overrides: &HubOverrides) -> bool {
-        !self.seeds.is_empty() || !overrides.seeds.is_empty()
+        !self.seeds.is_empty() || overrides.any()
     }
 
     /// Where the hubs are and how they are reached; `name` is this node's.
@@ -124,7 +133,7 @@ impl HubLines {
         let mut seeds = if overrides.seeds.is_empty() { &self.seeds } else { &overrides.seeds }.clone();
         seeds.sort_unstable();
         seeds.dedup();
-        if seeds.is_empty() {
+        if seeds.is_empty() && !overrides.unknown {
             return Err("nothing says where the hubs are: write 'hub ADDRESS...' in this block, --hub or OUTLAST_HUB, \
                         with IP or IP:PORT"
                 .to_owned());
