@@ -90,8 +90,8 @@ impl Heart {
         if !self.beat.is_live() {
             self.shown.report.set(Standing::Waiting(why));
         } else if self.keeper.rules().are_made_to_lead() {
-            // Nothing tells when such a rule is gone, and a probe then goes elsewhere: it is looked at before the
-            // next beat, which is in time.
+            // Nothing tells when such a rule is gone. A probe then goes elsewhere: where nobody answers it there, the rule
+            // is looked at before the next beat, which is in time.
             self.chores.suspect();
         }
     }
