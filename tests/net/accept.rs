@@ -154,8 +154,7 @@ fn firewalls_of_iptables_are_passed_where_that_is_wanted() {
     let flags = ["--accept=iptables", "--look-every=1s", "--extra-metrics-address=127.0.0.1:9353"];
     let process = Process::start(&mut old_node(&machine, kind, &flags));
     led_here(&process);
-    let accepting: Vec<_> =
-        of_all(&[SERVICE, LOCAL]).into_iter().filter(|rule| rule.starts_with("filter ")).collect();
+    let accepting = accepting();
     assert_eq!(besides(kind.rules(&machine), &foreign), accepting);
     assert!(nft(&machine, "list tables").contains("table ip outlast"));
     kind.give(&machine, "iptables", &["-D", "INPUT", "1"]);
