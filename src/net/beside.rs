@@ -18,6 +18,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::accept::{Accept, Accepted};
 use super::around::Around;
+use super::iptables::poll::Poll;
 use super::lookout::Lookout;
 
 /// What tasks are told.
@@ -34,6 +35,8 @@ pub(super) struct Cue {
 pub(super) enum Change {
     /// The addresses that can be answered at may be others.
     Usable,
+    /// Rules of iptables have changed.
+    Iptables,
     /// One of them does nothing any more.
     Died(JoinError),
 }
@@ -47,6 +50,8 @@ pub struct Beside {
     accepted: Option<watch::Receiver<Accepted>>,
     /// The addresses that can be answered at on this node, as was last seen; `None` where that never changes.
     usable: Option<watch::Receiver<Option<Vec<IpAddr>>>>,
+    /// That rules of iptables have changed; `None` where the kernel tells, or there are none.
+    polled: Option<watch::Receiver<()>>,
     /// They end with this.
     tasks: JoinSet<()>,
 }
@@ -91,6 +96,18 @@ impl Beside {
         self
     }
 
+    /// Old tables of iptables are polled.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn with_poll(mut self, poll: Poll) -> Self {
+        let (said, polled) = watch::channel(());
+        self.tasks.spawn(poll.run(self.cues.subscribe(), said));
+        self.polled = Some(polled);
+        self
+    }
+
     /// Says whose the addresses are.
     pub(super) fn owns(&self, owns: bool) {
         self.cues.send_if_modified(|cue| std::mem::replace(&mut cue.owns, owns) != owns);
@@ -117,29 +134,31 @@ impl Beside {
         self.usable.as_ref().and_then(|usable| usable.borrow().clone())
     }
 
-    /// Waits until [`Self::usable`] may be different, or a task has died. May be dropped at any time.
+    /// Waits until tasks have come to something else, or one has died. May be dropped at any time.
     pub(super) async fn changed(&mut self) -> Change {
-        let Self { usable, tasks, .. } = self;
-        let differs = async {
-            let changed = match usable {
-                Some(usable) => usable.changed().await.is_ok(),
-                None => false,
-            };
-            if !changed {
-                // Nobody will say anything more.
-                std::future::pending::<()>().await;
-            }
-        };
+        let Self { usable, polled, tasks, .. } = self;
         tokio::select! {
             biased;
             Some(Err(error)) = tasks.join_next() => Change::Died(error),
-            () = differs => Change::Usable,
+            () = differs(usable) => Change::Usable,
+            () = differs(polled) => Change::Iptables,
         }
     }
 
     /// Ends all of it, and the programs that run for it.
     pub(super) async fn end(mut self) {
         self.tasks.shutdown().await;
+    }
+}
+
+/// Waits for another value; for ever where nobody will ever say one.
+async fn differs<T>(said: &mut Option<watch::Receiver<T>>) {
+    let changed = match said {
+        Some(said) => said.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending::<()>().await;
     }
 }
 

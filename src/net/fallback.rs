@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use nlink::netlink::nftables::{CmpOp, Expr, NumgenKind, Register, Rule};
 
-use super::layout::{ChainName, TABLE, Terms};
+use super::layout::{ChainName, Terms};
 use super::{Endpoint, Ip};
 use crate::ops::pulse::Part;
 
@@ -57,14 +57,17 @@ impl Fallback {
         Part::ALL.into_iter().all(|part| !self.targets(ip, part).is_empty())
     }
 
-    /// The rules of the chain [`ChainName::Fallback`].
+    /// The rules of the chain [`ChainName::Fallback`] of a table.
     ///
     /// Of n endpoints the first is taken once in n, of the others the first once in n - 1, and the last by what is left.
-    pub(super) fn rules(&self, ip: Ip, port: u16) -> Vec<Rule> {
+    pub(super) fn rules(&self, table: &str, ip: Ip, port: u16) -> Vec<Rule> {
         let of = |part| {
             let targets = self.targets(ip, part);
             let count = targets.len();
-            let rule = move |(n, to): (usize, SocketAddr)| rule(ip, part, port, count - n, to);
+            let rule = move |(n, to): (usize, SocketAddr)| {
+                let empty = Rule::new(table, ChainName::Fallback.as_str()).family(Terms::of(ip).family);
+                sends(empty, part, port, count - n, to)
+            };
             targets.into_iter().enumerate().map(rule)
         };
         Part::ALL.into_iter().flat_map(of).collect()
@@ -72,8 +75,7 @@ impl Fallback {
 }
 
 /// Sends one in `left` to `to`.
-fn rule(ip: Ip, part: Part, port: u16, left: usize, to: SocketAddr) -> Rule {
-    let rule = Rule::new(TABLE, ChainName::Fallback.as_str()).family(Terms::of(ip).family);
+fn sends(rule: Rule, part: Part, port: u16, left: usize, to: SocketAddr) -> Rule {
     let rule = match part {
         Part::Udp => rule.match_udp_dport(port),
         Part::Tcp => rule.match_tcp_dport(port),
@@ -95,6 +97,7 @@ fn rule(ip: Ip, part: Part, port: u16, left: usize, to: SocketAddr) -> Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::layout::TABLE;
 
     fn at(of: &str) -> Option<SocketAddr> {
         (!of.is_empty()).then(|| of.parse().unwrap())
@@ -187,13 +190,13 @@ mod tests {
         let fallback = Fallback::new(&endpoints, &[]);
         assert_eq!(fallback.targets(Ip::V4, Part::Udp).len(), MAX_FALLBACK);
         assert_eq!(fallback.targets(Ip::V6, Part::Tcp).len(), MAX_FALLBACK);
-        assert_eq!(fallback.rules(Ip::V4, 53).len(), MAX_FALLBACK);
+        assert_eq!(fallback.rules(TABLE, Ip::V4, 53).len(), MAX_FALLBACK);
     }
 
     #[test]
     fn the_first_of_n_is_taken_once_in_n_and_the_last_always() {
         let three = ["10.1.0.1:53", "10.1.0.2:53", "10.1.0.3:53"].map(|at| (at, ""));
-        let rules = of(&three, &[]).rules(Ip::V4, 53);
+        let rules = of(&three, &[]).rules(TABLE, Ip::V4, 53);
         let modulus = |rule: &Rule| {
             let exprs = rule.spec().lower(Terms::of(Ip::V4).family).unwrap();
             exprs

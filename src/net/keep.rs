@@ -62,6 +62,8 @@ pub struct Keeper {
     layout: Layout,
     /// Whether they are ours to keep.
     adopted: bool,
+    /// Addresses that were left to others, and are still on our interface.
+    leaving: Vec<IpAddr>,
     /// How often the same thing is put back, and what is said of it.
     repairs: Repairs,
     /// What is counted.
@@ -79,7 +81,7 @@ impl Keeper {
     ) -> Self {
         let rules = rules.into();
         let repairs = Repairs::new(measures.clone());
-        Self { links, carrier, rules, layout, adopted: false, repairs, measures }
+        Self { links, carrier, rules, layout, adopted: false, leaving: Vec::new(), repairs, measures }
     }
 
     /// No program looks for anything or makes anything once `stop` is cancelled: what is led here is then to be led elsewhere
@@ -144,8 +146,8 @@ impl Keeper {
         let (links, rules) = match at {
             Hint::Links => (true, false),
             Hint::Rules => (false, true),
-            // These are kept beside the beat.
-            Hint::Accepting => (false, false),
+            // By programs, which are not run for each event.
+            Hint::Iptables => (false, false),
             Hint::Everything => (true, true),
         };
         let links = if links { self.keep_links(now).await } else { Kept::Whole };
@@ -185,22 +187,50 @@ impl Keeper {
         let put = self.put_on().await;
         let live: Vec<_> = live.iter().copied().filter(|address| addresses.contains(address)).collect();
         let written = self.write(&live).await;
-        if let Carrier::Ours { device, .. } = &self.carrier
-            && let Err(error) = self.links.take_off(device, &gone).await
-        {
-            tracing::warn!(%error, ?gone, "addresses that are left to others stay on our interface");
-        }
+        self.leaving.extend(gone);
+        self.take_off().await;
         put.and(written)
+    }
+
+    /// Takes off what was left to others, as far as it did not succeed before. Nothing is broken by what stays.
+    async fn take_off(&mut self) {
+        let Self { leaving, layout, .. } = self;
+        leaving.retain(|address| !layout.addresses().contains(address));
+        let Carrier::Ours { device, .. } = &self.carrier else { return };
+        if self.leaving.is_empty() {
+            return;
+        }
+        match self.links.take_off(device, &self.leaving).await {
+            Ok(()) => self.leaving.clear(),
+            Err(error) => {
+                if self.repairs.says(Instant::now(), Failure::TakeOff) {
+                    let stay = &self.leaving;
+                    tracing::warn!(%error, ?stay, "addresses that are left to others stay on our interface; trying again");
+                }
+            }
+        }
+    }
+
+    /// Puts all addresses on our interface, which is made anew where it is missing; looks for them where others carry them.
+    async fn carry(&mut self) -> Result<(), LinkError> {
+        let addresses = self.layout.addresses();
+        let Carrier::Ours { name, kind, device } = &mut self.carrier else {
+            return self.links.find(addresses).await;
+        };
+        // What is put back stays when this process ends: it was there before.
+        let journal = &mut Journal::default();
+        // Remembered whatever becomes of the addresses: they have to be taken off it in the end.
+        *device = self.links.device(name, *kind, journal).await?;
+        self.links.put_on(device, addresses, journal).await
     }
 
     /// Puts all addresses on our interface, if there is one.
     async fn put_on(&mut self) -> Kept {
-        let Carrier::Ours { name, kind, device } = &mut self.carrier else { return Kept::Whole };
-        match self.links.set_up(name, *kind, self.layout.addresses(), &mut Journal::default()).await {
-            Ok(there) => {
-                *device = there;
-                Kept::Whole
-            }
+        if self.carrier == Carrier::Others {
+            return Kept::Whole;
+        }
+        match self.carry().await {
+            Ok(()) => Kept::Whole,
             Err(error) => {
                 self.measures.setup_error(SetupError::InterfaceAdd);
                 if self.repairs.says(Instant::now(), Failure::PutOn) {
@@ -299,14 +329,16 @@ impl Keeper {
         if let Err(error) = self.rules.remove(&self.layout).await {
             tracing::warn!(%error, "rules of interception stay");
         }
+        let all = [self.layout.addresses(), &self.leaving].concat();
         if let Carrier::Ours { device, .. } = &self.carrier
-            && let Err(error) = self.links.remove(device, self.layout.addresses()).await
+            && let Err(error) = self.links.remove(device, &all).await
         {
             tracing::warn!(%error, "addresses stay on the node");
         }
     }
 
     async fn keep_links(&mut self, now: Instant) -> Kept {
+        self.take_off().await;
         let addresses = self.layout.addresses();
         let missing = match &self.carrier {
             Carrier::Ours { device, .. } => self.links.look(&device.name, addresses).await,
@@ -329,15 +361,7 @@ impl Keeper {
         if due.is_empty() {
             return if later { Kept::Broken } else { Kept::Whole };
         }
-        let done = match &mut self.carrier {
-            Carrier::Ours { name, kind, device } => {
-                // What is put back stays when this process ends: it was there before.
-                let journal = &mut Journal::default();
-                let done = self.links.set_up(name, *kind, self.layout.addresses(), journal).await;
-                done.map(|now| *device = now)
-            }
-            Carrier::Others => self.links.find(self.layout.addresses()).await,
-        };
+        let done = self.carry().await;
         if done.is_err() {
             self.measures.setup_error(SetupError::InterfaceAdd);
         }

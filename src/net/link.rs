@@ -138,18 +138,32 @@ impl Links {
         journal: &mut Journal,
     ) -> Result<Device, LinkError> {
         let device = self.device(name, kind, journal).await?;
+        self.put_on(&device, addresses, journal).await?;
+        Ok(device)
+    }
+
+    /// Has this interface carry these addresses.
+    ///
+    /// # Errors
+    /// As of [`Self::set_up`].
+    pub async fn put_on(
+        &self,
+        device: &Device,
+        addresses: &[IpAddr],
+        journal: &mut Journal,
+    ) -> Result<(), LinkError> {
         let there = self.addresses().await?;
         let mut put = Ok(());
         for address in addresses {
             let done = match there.iter().find(|message| owner(message) == Some(*address)) {
                 Some(message) if message.ifindex() == device.index => Ok(()),
                 Some(message) => Err(self.elsewhere(*address, message.ifindex()).await),
-                None => self.add(&device, *address, journal).await,
+                None => self.add(device, *address, journal).await,
             };
             // One that cannot be had takes no other one away.
             put = put.and(done);
         }
-        put.map(|()| device)
+        put
     }
 
     /// Whether all these addresses are there, wherever.
@@ -241,16 +255,20 @@ impl Links {
     /// Takes addresses from an interface, which stays.
     ///
     /// # Errors
-    /// The first one that stays.
+    /// The first one that stays, after all others are gone.
     pub async fn take_off(&self, device: &Device, addresses: &[IpAddr]) -> Result<(), LinkError> {
+        let mut taken = Ok(());
         for address in addresses {
-            self.del(device.index, *address).await?;
+            taken = taken.and(self.del(device.index, *address).await);
         }
-        Ok(())
+        taken
     }
 
-    /// The interface, which is made and set up where it is missing.
-    async fn device(&self, name: &str, kind: Kind, journal: &mut Journal) -> Result<Device, LinkError> {
+    /// The interface of this name and kind, or `lo`, which is made and set up where it is missing.
+    ///
+    /// # Errors
+    /// As of [`Self::set_up`].
+    pub async fn device(&self, name: &str, kind: Kind, journal: &mut Journal) -> Result<Device, LinkError> {
         let link = match self.link(name).await? {
             Some(link) => link,
             None => match self.make(name, kind).await {

@@ -23,6 +23,8 @@ pub(super) enum Failure {
     PutOn,
     /// Leaving addresses to others.
     LetGo,
+    /// Taking those from the interface.
+    TakeOff,
 }
 
 /// The repairs of one who keeps something.

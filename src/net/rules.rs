@@ -106,6 +106,14 @@ impl Rules {
         }
     }
 
+    /// Those of iptables, if they are.
+    pub const fn of_iptables(&self) -> Option<&Iptables> {
+        match self {
+            Self::Iptables { rules, .. } => Some(rules),
+            Self::Nftables(_) | Self::Off => None,
+        }
+    }
+
     /// Makes tables that are missing; those that are there are taken over, with what packets have put into their sets.
     /// Rules of iptables are as somebody has left them until [`Self::lead`] or [`Self::withdraw`].
     ///
@@ -181,6 +189,11 @@ impl Rules {
     /// tell before whether they are answered.
     pub const fn are_made_to_lead(&self) -> bool {
         matches!(self, Self::Iptables { .. })
+    }
+
+    /// Whether rules that lead queries here for as long as they are there may be there.
+    pub const fn may_lead(&self) -> bool {
+        matches!(self, Self::Iptables { made: true, .. })
     }
 
     /// Leads queries for these addresses here, as far as a rule has to be made for it.

@@ -179,6 +179,7 @@ impl Heart {
                 }
                 change = self.beside.changed() => match change {
                     Change::Usable => self.look_around().await,
+                    Change::Iptables => self.chores.heard(Instant::now(), Hint::Iptables),
                     Change::Died(error) => {
                         tracing::error!(%error, "a task of interception has died; the process ends and is begun anew");
                         self.end.ending.cancel();
@@ -268,6 +269,7 @@ impl Heart {
         }
         if !self.beat.is_live() {
             self.keeper.settle(now).await;
+            self.make_way().await;
         }
         renewed
     }
@@ -314,6 +316,10 @@ impl Heart {
             && self.tenure.owns()
         {
             self.keep(now, hint).await;
+            if hint == Hint::Iptables && self.keeper.rules().are_made_to_lead() {
+                // At the next beat, once for all that happens until then.
+                self.chores.suspect();
+            }
             // Who takes our tables away may have taken more.
             self.beside.look();
         }

@@ -13,7 +13,7 @@ use nlink::netlink::{Connection, NetworkEvent, Nftables, OwnedEventStream, Route
 
 use tokio::time::{Instant, sleep_until};
 
-use super::iptables::rows::FILTER;
+use super::iptables::rows;
 use super::layout::{SetName, TABLE};
 
 /// How long after the end of a stream, which should never come, a new one is asked for.
@@ -26,8 +26,8 @@ pub enum Hint {
     Rules,
     /// At the interface and its addresses.
     Links,
-    /// At rules that let our packets through firewalls.
-    Accepting,
+    /// At rules of iptables.
+    Iptables,
     /// At everything: some events are lost.
     Everything,
 }
@@ -91,8 +91,8 @@ pub struct Watch {
     interface: String,
     /// Our addresses.
     addresses: Vec<IpAddr>,
-    /// Whether rules of ours are in a table of iptables' that others change too.
-    accepting: bool,
+    /// Whether rules of ours are in tables of iptables' that nftables has.
+    iptables: bool,
 }
 
 impl Watch {
@@ -103,14 +103,19 @@ impl Watch {
     pub async fn subscribe(interface: &str, addresses: &[IpAddr]) -> Result<Self, nlink::Error> {
         let (interface, addresses) = (interface.to_owned(), addresses.to_vec());
         let tables = Some(Source::There(tables().await?));
-        Ok(Self { tables, links: Source::There(links().await?), interface, addresses, accepting: false })
+        Ok(Self { tables, links: Source::There(links().await?), interface, addresses, iptables: false })
     }
 
-    /// With what others take out of the table `filter`, as iptables has it in nftables.
-    #[must_use]
-    pub const fn with_accepting_rules(mut self) -> Self {
-        self.accepting = true;
-        self
+    /// With what others take out of tables of iptables', which nftables has.
+    ///
+    /// # Errors
+    /// A socket that cannot be had.
+    pub async fn with_iptables(mut self) -> Result<Self, nlink::Error> {
+        if self.tables.is_none() {
+            self.tables = Some(Source::There(tables().await?));
+        }
+        self.iptables = true;
+        Ok(self)
     }
 
     /// The same without tables, which the kernel may not even have.
@@ -119,13 +124,7 @@ impl Watch {
     /// A socket that cannot be had.
     pub async fn subscribe_to_links(interface: &str, addresses: &[IpAddr]) -> Result<Self, nlink::Error> {
         let (interface, addresses) = (interface.to_owned(), addresses.to_vec());
-        Ok(Self {
-            tables: None,
-            links: Source::There(links().await?),
-            interface,
-            addresses,
-            accepting: false,
-        })
+        Ok(Self { tables: None, links: Source::There(links().await?), interface, addresses, iptables: false })
     }
 
     /// The next thing that is about us. May be dropped at any time: nothing is lost by it.
@@ -134,7 +133,7 @@ impl Watch {
             let hint = tokio::select! {
                 event = of_tables(&mut self.tables) => match event {
                     Some(event) if concerns_rules(&event) => Some(Hint::Rules),
-                    Some(event) => (self.accepting && is_taken_from_filter(&event)).then_some(Hint::Accepting),
+                    Some(event) => (self.iptables && is_taken_from_iptables(&event)).then_some(Hint::Iptables),
                     None => Some(Hint::Everything),
                 },
                 event = self.links.next("links", links) => match event {
@@ -200,13 +199,19 @@ fn concerns_rules(event: &NftablesEvent) -> bool {
     }
 }
 
-/// Whether somebody takes something out of the table `filter`.
-fn is_taken_from_filter(event: &NftablesEvent) -> bool {
-    let filter = |family: Family, table: &str| matches!(family, Family::Ip | Family::Ip6) && table == FILTER;
+/// Whether somebody takes something out of chains that rules of ours are in: kube-proxy has many others there.
+fn is_taken_from_iptables(event: &NftablesEvent) -> bool {
+    let ours = |family: Family, table: &str| {
+        matches!(family, Family::Ip | Family::Ip6) && rows::TABLES.contains(&table)
+    };
     match event {
-        NftablesEvent::DelTable(table) => filter(table.family, &table.name),
-        NftablesEvent::DelChain(chain) => filter(chain.family, &chain.table),
-        NftablesEvent::DelRule(rule) => filter(rule.family, &rule.table),
+        NftablesEvent::DelTable(table) => ours(table.family, &table.name),
+        NftablesEvent::DelChain(chain) => {
+            ours(chain.family, &chain.table) && rows::CHAINS.contains(&chain.name.as_str())
+        }
+        NftablesEvent::DelRule(rule) => {
+            ours(rule.family, &rule.table) && rows::CHAINS.contains(&rule.chain.as_str())
+        }
         _ => false,
     }
 }

@@ -85,6 +85,30 @@ fn addresses_that_are_left_go_from_tables_and_interface_and_come_back() {
 }
 
 #[test]
+fn an_interface_that_is_made_anew_is_taken_away_whatever_becomes_of_its_addresses() {
+    if !possible_with_tables() {
+        return;
+    }
+    let machine = Machine::new(&[]);
+    output(&machine, "ip", "link add br0 type bridge");
+    inside(&machine, async || {
+        let (links, mut journal) = (Links::connect().unwrap(), Journal::default());
+        let device = links.set_up("nodelocaldns", Link::Bridge, &ips(&ALL), &mut journal).await.unwrap();
+        let carrier = Carrier::Ours { name: device.name.clone(), kind: Link::Bridge, device };
+        let measures = Arc::new(Measures::new(&Arc::new(Metrics::new()), &ips(&ALL)));
+        let mut keeper = Keeper::new(links, carrier, Rules::Off, layout(), measures);
+        output(&machine, "ip", "link del nodelocaldns");
+        output(&machine, "ip", "addr add 10.96.0.10/32 dev br0");
+        let kept = keeper.keep(Instant::now().into(), Hint::Links, &[]).await;
+        assert_eq!(kept, Kept::Broken, "an address is somebody else's now");
+        assert_eq!(there(&machine), ALL);
+        keeper.remove().await;
+    });
+    assert_eq!(there(&machine), [SERVICE]);
+    assert!(!output(&machine, "ip", "-o link").contains("nodelocaldns"));
+}
+
+#[test]
 fn rules_of_iptables_go_with_their_addresses() {
     if !possible_with_tables() || !there_are_both() {
         return;

@@ -2,12 +2,12 @@
 //! and ends.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outlast::ops::ownership::Claim;
 
 use super::clients::turn;
-use super::living::Life;
+use super::living::{Form, Life};
 use super::machine::Machine;
 use super::world::{
     ALL, LOCAL, SERVICE, endpoints, inside, layout, nft, output, possible_with_tables, until,
@@ -220,6 +220,63 @@ fn who_ends_leaves_them_to_a_process_that_takes_them_and_else_withdraws() {
             drop((keeper, other));
         });
     }
+}
+
+#[test]
+fn who_can_lead_nobody_here_leaves_them_to_a_process_that_can() {
+    if !possible_with_tables() {
+        return;
+    }
+    let machine = Machine::new(&[]);
+    inside(&machine, async || {
+        let life = Life::begin().await;
+        until("it begins", async || life.is_live().await).await;
+        life.ready.store(false, Ordering::Relaxed);
+        until("it withdraws", async || life.state() == "withdrawn").await;
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert_eq!(life.metric("outlast_net_owner"), 1.0, "there is nobody else");
+        // It begins anew once all is well, though not at once.
+        let (mut other, _) = Claim::join(life.owner.path()).unwrap();
+        let took = until("it leaves them", async || other.try_own()).await;
+        println!("left to another process {} ms after it was there", took.as_millis());
+        until("it says so", async || life.state() == "standby").await;
+        assert_eq!(life.metric(r#"outlast_net_handovers_total{to="standby"}"#), 1.0);
+        life.ready.store(true, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert!(other.owns() && !other.is_asked(), "who has had them asks nobody for them");
+        // Who cannot lead queries here either makes no difference: the pause of before has to be over.
+        let began = Instant::now();
+        other.give_up();
+        until("it takes them back", async || life.is_live().await).await;
+        println!("live again {} ms after they were nobody's", began.elapsed().as_millis());
+        life.end().await;
+    });
+}
+
+#[test]
+fn who_cannot_make_its_tables_leaves_them_to_a_process_that_can() {
+    if !possible_with_tables() {
+        return;
+    }
+    let machine = Machine::new(&[]);
+    inside(&machine, async || {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut old, _) = Claim::join(folder.path()).unwrap();
+        assert!(old.try_own());
+        // The kernel refuses them.
+        let form = Form { owner: folder, flows: Duration::from_secs(20_000_000_000_000), ..Form::default() };
+        let new = Life::of(form).await;
+        until("it asks", async || old.is_asked()).await;
+        old.give_up();
+        until("it has them", async || new.metric("outlast_net_owner") == 1.0).await;
+        let took = until("it leaves them", async || old.try_own()).await;
+        println!("left to another process after {} ms", took.as_millis());
+        until("it says so", async || new.state() == "standby").await;
+        assert!(!old.is_asked());
+        drop(old);
+        until("it tries again", async || new.metric("outlast_net_owner") == 1.0).await;
+        new.end().await;
+    });
 }
 
 #[test]

@@ -10,6 +10,7 @@ use outlast::net::beside::Beside;
 use outlast::net::config::{Config, Mode};
 use outlast::net::iptables::Ports;
 use outlast::net::keep::{Carrier, Keeper};
+use outlast::net::layout::{FLOWS, Layout};
 use outlast::net::link::{Journal, Kind, Links};
 use outlast::net::lookout::Lookout;
 use outlast::net::mark::Marks;
@@ -40,6 +41,8 @@ pub(super) struct Form {
     pub(super) is_ready: bool,
     /// How often it looks at everything.
     pub(super) look: Duration,
+    /// For how long its tables remember connections.
+    pub(super) flows: Duration,
     /// Whether it can send beats over IPv6.
     pub(super) marks_v6: bool,
     /// Whether it follows who has its addresses before it.
@@ -49,7 +52,7 @@ pub(super) struct Form {
 impl Default for Form {
     fn default() -> Self {
         let (owner, look) = (tempfile::tempdir().unwrap(), Duration::from_secs(60));
-        Self { owner, is_ready: true, look, marks_v6: true, looks_around: false }
+        Self { owner, is_ready: true, look, flows: FLOWS, marks_v6: true, looks_around: false }
     }
 }
 
@@ -82,8 +85,9 @@ impl Life {
 
     /// Begins one.
     pub(super) async fn of(form: Form) -> Self {
-        let Form { owner, is_ready, look, marks_v6, looks_around } = form;
-        let layout = layout();
+        let Form { owner, is_ready, look, flows, marks_v6, looks_around } = form;
+        let mut layout = Layout::new(&ips(&ALL), &ips(&[SERVICE, SERVICE6]), 53, flows);
+        layout.set_endpoints(&cluster_dns());
         let links = Links::connect().unwrap();
         let mut journal = Journal::default();
         let device =

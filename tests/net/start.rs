@@ -150,12 +150,23 @@ fn tables_that_the_kernel_refuses_are_found_out_before_anything_is_changed() {
     }
     let machine = Machine::new(&[]);
     let before = state(&machine);
-    inside(&machine, async || {
-        let Look::Here(surveyed) = look(config(&machine, &ALL)).unwrap() else { panic!("by others") };
-        let error = surveyed.prepare(TOO_LONG, &Arc::new(Metrics::new())).map(drop).unwrap_err().to_string();
-        assert!(error.contains("this kernel cannot have the tables of interception: "), "{error}");
-        assert!(error.contains("outlast/flows") && error.contains("nft_masq"), "{error}");
-    });
+    let refused = || {
+        let now = state(&machine);
+        inside(&machine, async || {
+            let Look::Here(surveyed) = look(config(&machine, &ALL)).unwrap() else { panic!("by others") };
+            let prepared = surveyed.prepare(TOO_LONG, &Arc::new(Metrics::new()));
+            let error = prepared.map(drop).unwrap_err().to_string();
+            assert!(error.contains("this kernel cannot have the tables of interception: "), "{error}");
+            assert!(error.contains("outlast-tried/flows") && error.contains("nft_masq"), "{error}");
+        });
+        assert_eq!(state(&machine), now);
+    };
+    refused();
+    assert_eq!(state(&machine), before);
+    // One that could not go on with what another process of the node has does not get as far as to take it away from it.
+    inside(&machine, async || Nft::connect().await.unwrap().install(&layout(), &[]).await.unwrap());
+    refused();
+    inside(&machine, async || Nft::connect().await.unwrap().remove().await.unwrap());
     assert_eq!(state(&machine), before);
     // Whoever leads queries here by other means, or by none, needs no tables.
     inside(&machine, async || {

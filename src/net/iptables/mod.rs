@@ -3,25 +3,27 @@
 //!
 //! * [`rows`]: the rules, node-cache's to the letter.
 //! * [`program`]: how the programs are run, and what they say.
+//! * [`poll`]: how it is noticed that somebody deletes such a rule, where the kernel does not tell.
 //!
 //! Known weaknesses: such a rule does not expire. A process that is killed or stopped leaves it, and nobody answers until
-//! another one takes it over or away. Nothing tells when somebody deletes it either: it is looked for from time to time.
+//! another one takes it over or away.
 //!
 //! Invariant: only rules of exactly this text are ever deleted.
 
+pub mod poll;
 pub mod program;
 pub mod rows;
 
 use std::ffi::OsStr;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
 pub use self::program::IptablesError;
-use self::program::{Ran, find, run};
+use self::program::{Ran, find, print, run};
+use self::rows::{COMMENT, RAW, Rule, Verb};
 pub use self::rows::{Ports, Which};
-use self::rows::{RAW, Rule, Verb};
 use super::Ip;
 
 /// How often the same rule is deleted at most: node-cache had a fault that put it there again and again.
@@ -93,6 +95,39 @@ impl Iptables {
             }
         }
         Ok(missing)
+    }
+
+    /// All rules like ours of the chains that ours are in, as the programs print them. They may print a rule in other words
+    /// than it was written: that two lists differ is all that they tell.
+    ///
+    /// # Errors
+    /// What a program complains of.
+    pub async fn listed(&self) -> Result<Vec<String>, IptablesError> {
+        let mut listed = Vec::new();
+        for program in self.programs() {
+            for words in rows::lists(self.which) {
+                let list = print(program, words, &self.stop).await?;
+                listed.extend(list.lines().filter(|line| line.contains(COMMENT)).map(str::to_owned));
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Whether nftables has the tables: the kernel then tells what becomes of them. Where a program does not say, it has
+    /// not.
+    pub async fn are_of_nftables(&self) -> bool {
+        for program in self.programs() {
+            let said = print(program, &["-V"], &self.stop).await;
+            if !said.is_ok_and(|said| said.contains("nf_tables")) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The programs that are needed.
+    fn programs(&self) -> impl Iterator<Item = &Path> {
+        [&self.v4, &self.v6].into_iter().flatten().map(PathBuf::as_path)
     }
 
     /// Puts the rules of these addresses in front of all others, unless they are there.

@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,9 @@ const ENDING: Duration = Duration::from_secs(1);
 
 /// How much of what it complains of is read, in bytes.
 const COMPLAINT: u64 = 4096;
+
+/// How much of a list is read, in bytes: some ten thousand rules.
+const LIST: u64 = 1 << 20;
 
 /// Where programs are if the environment says nothing.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -85,10 +88,32 @@ pub(super) async fn run(
     words: &[&str],
     stop: Option<&CancellationToken>,
 ) -> Result<Ran, IptablesError> {
+    Ok(execute(program, words, Stdio::null(), stop).await?.0)
+}
+
+/// What it prints with these words; nothing where there is no such table or chain.
+///
+/// # Errors
+/// What it complains of.
+pub(super) async fn print(
+    program: &Path,
+    words: &[&str],
+    stop: &CancellationToken,
+) -> Result<String, IptablesError> {
+    Ok(execute(program, words, Stdio::piped(), Some(stop)).await?.1)
+}
+
+/// Runs it; what it came to, and what it printed to `stdout`.
+async fn execute(
+    program: &Path,
+    words: &[&str],
+    stdout: Stdio,
+    stop: Option<&CancellationToken>,
+) -> Result<(Ran, String), IptablesError> {
     let name = || format!("{} {}", program.display(), words.join(" "));
     let mut command = Command::new(program);
     command.args(["-w", WAIT]).args(words).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
     // What it complains of is looked at.
     command.env("LC_ALL", "C");
     if stop.is_some_and(CancellationToken::is_cancelled) {
@@ -103,8 +128,10 @@ pub(super) async fn run(
     };
     let failed = tokio::select! {
         ended = timeout(LIMIT, ended(&mut child)) => match ended {
-            Ok(Ok((status, _))) if status.success() => return Ok(Ran::Done),
-            Ok(Ok((status, said))) => return judge(status.code(), &said, name),
+            Ok(Ok(Ended { status, printed, .. })) if status.success() => return Ok((Ran::Done, printed)),
+            Ok(Ok(Ended { status, said, .. })) => {
+                return judge(status.code(), &said, name).map(|ran| (ran, String::new()));
+            }
             Ok(Err(error)) => return Err(IptablesError::Start(name(), error)),
             Err(_) => IptablesError::Late { program: name() },
         },
@@ -118,13 +145,30 @@ pub(super) async fn run(
     Err(failed)
 }
 
-/// Waits for its end; the status, and what it complained of.
-async fn ended(child: &mut Child) -> io::Result<(ExitStatus, String)> {
-    let mut said = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        stderr.take(COMPLAINT).read_to_end(&mut said).await?;
+/// How one ended.
+struct Ended {
+    /// The status.
+    status: ExitStatus,
+    /// What it printed, where that is read.
+    printed: String,
+    /// What it complained of.
+    said: String,
+}
+
+/// Waits for its end.
+async fn ended(child: &mut Child) -> io::Result<Ended> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (printed, said) = tokio::try_join!(read(stdout, LIST), read(stderr, COMPLAINT))?;
+    Ok(Ended { status: child.wait().await?, printed, said: said.trim().to_owned() })
+}
+
+/// All that comes from there, up to so many bytes.
+async fn read(from: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<String> {
+    let mut all = Vec::new();
+    if let Some(from) = from {
+        from.take(limit).read_to_end(&mut all).await?;
     }
-    Ok((child.wait().await?, String::from_utf8_lossy(&said).trim().to_owned()))
+    Ok(String::from_utf8_lossy(&all).into_owned())
 }
 
 /// What a program that did not succeed means.

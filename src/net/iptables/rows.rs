@@ -14,6 +14,12 @@ pub const RAW: &str = "raw";
 /// The table of firewalls.
 pub const FILTER: &str = "filter";
 
+/// The tables that rules of ours are in.
+pub const TABLES: [&str; 2] = [RAW, FILTER];
+
+/// Their chains.
+pub const CHAINS: [&str; 3] = ["PREROUTING", "INPUT", "OUTPUT"];
+
 /// Packets to an address of ours, or from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -163,6 +169,16 @@ pub fn rules(address: IpAddr, ports: Ports, which: Which) -> Vec<Rule> {
     ROWS.iter().filter(wanted).map(|row| rule(row, address, ports)).collect()
 }
 
+/// The words of programs that list all chains in which such rules are.
+pub const fn lists(which: Which) -> &'static [&'static [&'static str]] {
+    const LISTS: [&[&str]; 3] =
+        [&["-t", RAW, "-S"], &["-t", FILTER, "-S", "INPUT"], &["-t", FILTER, "-S", "OUTPUT"]];
+    match which {
+        Which::All => &LISTS,
+        Which::Accepting => LISTS.split_at(1).1,
+    }
+}
+
 /// A row of this address.
 fn rule(row: &Row, address: IpAddr, ports: Ports) -> Rule {
     let Row { table, chain, protocol, way, at, target } = *row;
@@ -251,6 +267,17 @@ mod tests {
         let all = rules(address, PORTS, Which::All);
         let accepting = rules(address, PORTS, Which::Accepting);
         assert_eq!(accepting.len(), 4);
+        for (rules, which) in [(&all, Which::All), (&accepting, Which::Accepting)] {
+            let is_listed = |rule: &Rule| {
+                let in_table = |words: &&&[&str]| words[1] == rule.table;
+                lists(which)
+                    .iter()
+                    .filter(in_table)
+                    .any(|words| words.get(3).is_none_or(|c| *c == rule.chain))
+            };
+            assert!(rules.iter().all(is_listed), "{which:?}");
+        }
         assert!(all.iter().all(|rule| accepting.contains(rule) == (rule.table == FILTER)));
+        assert!(all.iter().all(|rule| TABLES.contains(&rule.table) && CHAINS.contains(&rule.chain)));
     }
 }

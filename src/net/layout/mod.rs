@@ -57,8 +57,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use nlink::netlink::nftables::{
-    CtStatus, DynsetExpr, DynsetOp, Expr, Family, PacketField, PayloadBase, Register, Rule, Set, SetElement,
-    SetKeyType, TcpFlags,
+    Chain, CtStatus, DynsetExpr, DynsetOp, Expr, Family, PacketField, PayloadBase, Register, Rule, Set,
+    SetElement, SetKeyType, TcpFlags,
 };
 
 pub use self::names::{ChainName, SetName};
@@ -67,6 +67,9 @@ use super::{Endpoint, Ip};
 
 /// The name of our table, in each family.
 pub const TABLE: &str = "outlast";
+
+/// The name of one that is tried out: it never lasts longer than its batch.
+const TRIED: &str = "outlast-tried";
 
 /// How long an address is answered at after a beat.
 pub const LIFE: Duration = Duration::from_secs(1);
@@ -171,6 +174,8 @@ fn jump(rule: Rule, chain: ChainName) -> Rule {
 /// What has to be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
+    /// The name of the table.
+    table: &'static str,
     /// Every address, sorted.
     ours: Vec<IpAddr>,
     /// Those that no Service has, sorted.
@@ -192,7 +197,19 @@ impl Layout {
     pub fn new(addresses: &[IpAddr], services: &[IpAddr], port: u16, flows: Duration) -> Self {
         let (ours, local) = sorted(addresses, services);
         let (services, fallback) = (services.to_vec(), Fallback::default());
-        Self { ours, local, services, port, flows, forgets: true, fallback }
+        Self { table: TABLE, ours, local, services, port, flows, forgets: true, fallback }
+    }
+
+    /// The same under a name that is nobody's.
+    #[must_use]
+    pub const fn to_be_tried(mut self) -> Self {
+        self.table = TRIED;
+        self
+    }
+
+    /// The name of the table.
+    pub const fn table(&self) -> &'static str {
+        self.table
     }
 
     /// The port of DNS.
@@ -263,7 +280,12 @@ impl Layout {
 
     /// A set of this family, empty.
     pub fn set(&self, ip: Ip, set: SetName) -> Set {
-        set.of(ip, self.flows)
+        set.of(self.table, ip, self.flows)
+    }
+
+    /// A chain of this family, empty.
+    pub fn chain(&self, ip: Ip, chain: ChainName) -> Chain {
+        chain.of(self.table, ip)
     }
 
     /// What is always in a set; `None` for those that packets fill.
@@ -280,10 +302,10 @@ impl Layout {
     pub fn rules(&self, ip: Ip, chain: ChainName) -> Vec<Rule> {
         let terms = Terms::of(ip);
         let port = self.port;
-        let rule = || Rule::new(TABLE, chain.as_str()).family(terms.family);
+        let rule = || Rule::new(self.table, chain.as_str()).family(terms.family);
         match chain {
             ChainName::Version => Vec::new(),
-            ChainName::Fallback => self.fallback.rules(ip, port),
+            ChainName::Fallback => self.fallback.rules(self.table, ip, port),
             ChainName::Pre => vec![
                 terms.to(rule().match_udp_dport(port), SetName::Live).notrack(),
                 goto(terms.to(rule().match_tcp_dport(port), SetName::Ours), ChainName::Tcp),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nlink::netlink::nftables::{BaseChain, Chain, FilterHook, NatHook, Priority, Set, SetKeyType};
 
-use super::{TABLE, Terms};
+use super::Terms;
 use crate::net::Ip;
 
 /// Room for addresses that are answered at: more than [`crate::net::config::MAX_ADDRESSES`].
@@ -52,9 +52,9 @@ impl SetName {
         }
     }
 
-    /// It as an empty one of this family.
-    pub fn of(self, ip: Ip, flows: Duration) -> Set {
-        let set = Set::new(TABLE, self.as_str()).family(Terms::of(ip).family).key_type(self.key(ip));
+    /// It as an empty one of this table and family.
+    pub(super) fn of(self, table: &str, ip: Ip, flows: Duration) -> Set {
+        let set = Set::new(table, self.as_str()).family(Terms::of(ip).family).key_type(self.key(ip));
         match self {
             Self::Ours | Self::Local => set,
             Self::Live | Self::Held => set.dynamic().per_element_timeouts().size(MAX_LIVE),
@@ -144,9 +144,9 @@ impl ChainName {
         })
     }
 
-    /// It as an empty one of this family.
-    pub fn of(self, ip: Ip) -> Chain {
-        let chain = Chain::new(TABLE, self.as_str()).expect("names of ours are short and of plain letters");
+    /// It as an empty one of this table and family.
+    pub(super) fn of(self, table: &str, ip: Ip) -> Chain {
+        let chain = Chain::new(table, self.as_str()).expect("names of ours are short and of plain letters");
         let chain = chain.family(Terms::of(ip).family);
         match self.base() {
             Some(base) => chain.base(base),

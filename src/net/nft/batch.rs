@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use nlink::netlink::nftables::{SetElement, Transaction};
 
 use crate::net::Ip;
-use crate::net::layout::{ChainName, LIFE, Layout, SetName, TABLE, Terms, elements};
+use crate::net::layout::{ChainName, LIFE, Layout, SetName, Terms, elements};
 
 /// Elements in one message: it holds 64 KiB, and one with the longest key takes less than 64 bytes.
 const ELEMENTS: usize = 500;
@@ -18,7 +18,7 @@ pub(super) fn with_table(
     live: &[IpAddr],
     flows: &[SetElement],
 ) -> Transaction {
-    batch = batch.add_table(TABLE, Terms::of(ip).family);
+    batch = batch.add_table(layout.table(), Terms::of(ip).family);
     let live: Vec<_> = elements(live, ip).into_iter().map(|element| element.with_timeout(LIFE)).collect();
     for name in SetName::ALL {
         let set = layout.set(ip, name);
@@ -34,7 +34,7 @@ pub(super) fn with_table(
         }
     }
     for name in ChainName::ALL {
-        batch = batch.add_chain(name.of(ip));
+        batch = batch.add_chain(layout.chain(ip, name));
         // The chains that they lead to are there already.
         batch = with_rules(batch, layout, ip, name);
     }

@@ -172,24 +172,19 @@ impl Nft {
         self.replace(layout, &Ip::ALL, live).await
     }
 
-    /// Whether the kernel can have such tables: they are made and deleted by one batch, of which no packet meets anything.
-    /// Where one of ours is there already nothing is tried: another process of the node may live by it.
+    /// Whether the kernel can have such tables: they are made and deleted by one batch, of which no packet meets anything,
+    /// under a name of their own: another process of the node may live by those that are there.
     ///
     /// # Errors
     /// What the kernel refuses; [`NftError::Unsupported`] where it may have them without the rule of
     /// [`Layout::forget_nothing`].
     pub async fn try_out(&self, layout: &Layout) -> Result<(), NftError> {
-        for ip in Ip::ALL {
-            if self.is_there(ip).await? {
-                return Ok(());
-            }
-        }
-        let tried = self.batch(TRYING, |mut batch, ip, there| async move {
-            // One that has come meanwhile is another process's.
-            let tries = !there && layout.has(ip);
+        let layout = &layout.clone().to_be_tried();
+        let tried = self.batch(TRYING, |mut batch, ip, _| async move {
+            let tries = layout.has(ip);
             if tries {
                 batch = batch::with_table(batch, layout, ip, layout.addresses(), &[]);
-                batch = batch.del_table(TABLE, Terms::of(ip).family);
+                batch = batch.del_table(layout.table(), Terms::of(ip).family);
             }
             Ok((batch, tries))
         });

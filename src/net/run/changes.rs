@@ -23,7 +23,8 @@ impl Heart {
         let live = self.live();
         let kept = self.keeper.set_addresses(&usable, &live).await;
         if usable != self.keeper.layout().addresses() {
-            // They are led here still, and are left at the next look.
+            // They are led here still, and are left at the next beat.
+            self.chores.suspect();
             return;
         }
         tracing::info!(addresses = ?usable, "other addresses than before are led here");

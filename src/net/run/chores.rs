@@ -89,7 +89,7 @@ impl Chores {
         match at {
             Hint::Everything => (self.looked, self.suspect) = (Some(now), broken),
             // The rest is as it was.
-            Hint::Rules | Hint::Links | Hint::Accepting => self.suspect |= broken,
+            Hint::Rules | Hint::Links | Hint::Iptables => self.suspect |= broken,
         }
     }
 

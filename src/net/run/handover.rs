@@ -4,6 +4,7 @@
 //! newcomer   all is well ── asks ── has them ── beats; alone: has them
 //! owner      beats ── sees that somebody asks, at the end of a beat that renewed ── gives them up, and answers on
 //! standby    all is well, they are nobody's ── has them ── beats; also where who asked leaves them lying
+//! sick       leads nobody here ── gives them up ── waits until another one ends, or all was well for its pause
 //! who ends   renews once more ── gives them up ── waits for the other one to have them, or withdraws
 //! ```
 //!
@@ -42,6 +43,21 @@ impl Heart {
         self.tenure.give_up();
         self.shown.measures.handed(to);
         tracing::info!(to = to.as_str(), "another process has the addresses of the node");
+        self.stand_by();
+    }
+
+    /// Leaves the addresses to another process of the node, if there is one, where this one leads nobody here: one that is
+    /// well takes them at once. Where none does, this one tries again after its pause.
+    pub(super) async fn make_way(&mut self) {
+        // Rules that do not expire are deleted by who owns them alone.
+        if !self.tenure.is_idle() || self.keeper.rules().may_lead() || self.tenure.is_alone().await {
+            return;
+        }
+        self.tenure.make_way();
+        self.shown.measures.handed(HandedTo::Standby);
+        tracing::warn!(
+            "nobody is led here: the addresses are left to another process of the node that is well"
+        );
         self.stand_by();
     }
 

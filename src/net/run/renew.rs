@@ -38,6 +38,7 @@ impl Heart {
             return false;
         }
         self.beat.renewed(now);
+        self.tenure.leads();
         self.shown.live(self.renewals.places(), true);
         self.shown.report.set(Standing::Live);
         self.hooks.part.set(true);
@@ -90,8 +91,8 @@ impl Heart {
         if !self.beat.is_live() {
             self.shown.report.set(Standing::Waiting(why));
         } else if self.keeper.rules().are_made_to_lead() {
-            // Nothing tells when such a rule is gone. A probe then goes elsewhere: where nobody answers it there, the rule
-            // is looked at before the next beat, which is in time.
+            // It may be that such a rule is gone, so that the probe went elsewhere and nobody answered it there: the rule is
+            // looked at before the next beat, which is in time.
             self.chores.suspect();
         }
     }
@@ -123,5 +124,6 @@ impl Heart {
             tracing::debug!(%error, "withdrawing at once");
         }
         self.shown.report.set(Standing::Out { why, pause });
+        self.tenure.fails(why, pause);
     }
 }

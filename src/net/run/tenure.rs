@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::net::beat::Why;
+use crate::net::beat::{Policy, Why};
 use crate::net::section::Standing;
 use crate::ops::ownership::Claim;
 
@@ -23,6 +23,23 @@ enum Health {
 /// elements live for longer.
 pub(super) const TAKEN_WITHIN: Duration = Duration::from_millis(500);
 
+/// How long a process that has them may lead nobody here while another one is there that could.
+const UNLED: Duration = Duration::from_secs(2);
+
+/// For how long all has to be well after that.
+const REST: Duration = Policy::DEFAULT.first_pause;
+
+/// Whether who has them makes anything of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// Queries are led here, or what is in the way is in everybody's.
+    Good,
+    /// None are led here yet.
+    NotYet(Instant),
+    /// They are led elsewhere, until all has been well for so long.
+    Out(Duration),
+}
+
 /// What it has of them.
 pub(super) struct Tenure {
     /// Whether they are ours, as all processes of the node agree.
@@ -31,6 +48,12 @@ pub(super) struct Tenure {
     had: bool,
     /// Whether it may.
     health: Health,
+    /// Since when all is well; `None` where it is not.
+    well_since: Option<Instant>,
+    /// For how long it has to be: longer for who could not lead queries here.
+    rest: Duration,
+    /// What it makes of them.
+    used: Use,
     /// Since when they are seen to be nobody's; `None` where somebody has them.
     free_since: Option<Instant>,
 }
@@ -38,7 +61,15 @@ pub(super) struct Tenure {
 impl Tenure {
     /// One that never had them.
     pub(super) const fn new(claim: Claim) -> Self {
-        Self { claim, had: false, health: Health::Unknown, free_since: None }
+        Self {
+            claim,
+            had: false,
+            health: Health::Unknown,
+            well_since: None,
+            rest: Duration::ZERO,
+            used: Use::Good,
+            free_since: None,
+        }
     }
 
     /// Whether they are ours.
@@ -64,6 +95,52 @@ impl Tenure {
     /// What was wrong just now; `None`: nothing.
     pub(super) fn saw(&mut self, sick: Option<Why>) {
         self.health = sick.map_or(Health::Well, Health::Sick);
+        self.well_since = match sick {
+            None => self.well_since.or_else(|| Some(Instant::now())),
+            Some(_) => None,
+        };
+    }
+
+    /// Whether all is well, and has been for as long as it takes.
+    fn is_well(&self) -> bool {
+        self.health == Health::Well && self.well_since.is_some_and(|since| since.elapsed() >= self.rest)
+    }
+
+    /// Queries are led here.
+    pub(super) const fn leads(&mut self) {
+        self.used = Use::Good;
+    }
+
+    /// They are not any more, for that reason, until all has been well for so long.
+    pub(super) const fn fails(&mut self, why: Why, pause: Duration) {
+        self.used = match why {
+            // For every other process as well.
+            Why::Taken(_) => Use::Good,
+            _ => Use::Out(pause),
+        };
+    }
+
+    /// Whether another process should have them, because this one makes nothing of them.
+    pub(super) fn is_idle(&self) -> bool {
+        match self.used {
+            Use::Good => false,
+            Use::NotYet(since) => since.elapsed() >= UNLED,
+            Use::Out(_) => true,
+        }
+    }
+
+    /// Leaves them to whoever is well; takes them itself only once all has been well for long, or where it is alone.
+    pub(super) fn make_way(&mut self) {
+        self.rest = match self.used {
+            Use::Out(pause) => pause,
+            Use::Good | Use::NotYet(_) => REST,
+        };
+        self.well_since = None;
+        if self.health == Health::Well {
+            // Signs that looked well were no use.
+            self.health = Health::Unknown;
+        }
+        self.claim.give_up();
     }
 
     /// Whether it may take them at any moment.
@@ -74,7 +151,7 @@ impl Tenure {
     /// Takes them, if this process answers or is alone, and they are to be had; whether they are ours now. One that never
     /// had them has others see that it waits.
     pub(super) async fn takes(&mut self) -> bool {
-        let well = self.health == Health::Well;
+        let well = self.is_well();
         // Who is alone takes nothing from anybody, and is the only one who can put away what does not expire.
         if !well && !self.is_alone().await {
             // Who has them would otherwise make room for nobody, and could not come back.
@@ -86,7 +163,10 @@ impl Tenure {
         }
         let takes =
             self.claim.try_own() || well && self.had && self.are_left_lying() && self.claim.take_back();
-        self.had |= takes;
+        if takes {
+            self.had = true;
+            (self.used, self.rest) = (Use::NotYet(Instant::now()), Duration::ZERO);
+        }
         takes
     }
 
@@ -101,7 +181,11 @@ impl Tenure {
 
     /// Takes them back that were just given up, if nobody has taken them.
     pub(super) fn take_back(&mut self) -> bool {
-        self.claim.take_back()
+        let takes = self.claim.take_back();
+        if takes {
+            self.used = Use::NotYet(Instant::now());
+        }
+        takes
     }
 
     /// They are nobody's from now on, and we do not wait for them.
@@ -114,11 +198,12 @@ impl Tenure {
         if self.claim.asks() {
             return Some(Standing::Asking);
         }
-        if self.had || self.is_taken() || self.is_asked() {
+        if self.is_taken() || self.is_asked() {
             return Some(Standing::Standby);
         }
         match self.health {
             Health::Sick(why) => Some(Standing::Waiting(why)),
+            Health::Well if self.had => Some(Standing::Standby),
             // Somebody has them, or is about to, and cannot be seen at this moment.
             Health::Well | Health::Unknown => None,
         }
@@ -180,6 +265,45 @@ mod tests {
         assert!(had.owns() && had.is_asked(), "it is asked still");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn who_makes_nothing_of_them_leaves_them_to_who_is_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut old, mut new) = (tenure(folder.path()), tenure(folder.path()));
+        old.saw(None);
+        assert!(old.takes().await);
+        old.leads();
+        new.saw(None);
+        assert!(!new.takes().await && old.is_asked());
+        old.give_up();
+        assert!(new.takes().await, "an upgrade");
+        assert!(!new.is_idle(), "it has just begun");
+        tokio::time::advance(UNLED).await;
+        assert!(new.is_idle(), "what it has to make it cannot");
+        new.make_way();
+        old.saw(None);
+        assert!(old.takes().await && !new.takes().await);
+        old.leads();
+        assert!(!old.is_idle());
+
+        // Whatever it is that is wrong now: the pause of who withdraws is kept without them, too.
+        let pause = Duration::from_secs(20);
+        old.fails(Why::Rules, pause);
+        assert!(old.is_idle());
+        old.make_way();
+        new.saw(Some(Why::Readiness));
+        old.saw(None);
+        tokio::time::advance(pause - Duration::from_millis(1)).await;
+        assert!(!new.takes().await && !old.takes().await, "neither is well, or has been for long");
+        old.saw(Some(Why::Readiness));
+        old.saw(None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!old.takes().await, "the pause begins anew");
+        tokio::time::advance(pause).await;
+        assert!(old.takes().await && !old.is_idle());
+        old.fails(Why::Taken("10.96.0.10".parse().unwrap()), pause);
+        assert!(!old.is_idle(), "nobody could do better");
+    }
+
     #[tokio::test]
     async fn who_is_alone_takes_them_however_it_is() {
         let folder = tempfile::tempdir().unwrap();
@@ -187,7 +311,7 @@ mod tests {
         alone.saw(Some(Why::Readiness));
         assert!(alone.takes().await && alone.owns());
         alone.give_up();
-        assert_eq!((alone.stands_by(), alone.standing()), (true, Some(Standing::Standby)));
+        assert_eq!((alone.stands_by(), alone.standing()), (true, Some(Standing::Waiting(Why::Readiness))));
         assert!(alone.take_back());
     }
 }

@@ -10,6 +10,7 @@ use crate::net::around::{Around, Found, Setting};
 use crate::net::config::{Config, Mode};
 use crate::net::detect::Signs;
 use crate::net::fallback::Fallback;
+use crate::net::iptables::poll::Poll;
 use crate::net::iptables::rows::{FILTER, RAW};
 use crate::net::iptables::{Iptables, Ports, Which};
 use crate::net::keep::{Carrier, Keeper};
@@ -72,6 +73,8 @@ pub(super) struct SetUp {
     pub(super) marks: Option<Marks>,
     /// What others do to it.
     pub(super) events: Watch,
+    /// Who polls rules of iptables, where the kernel does not tell of them.
+    pub(super) poll: Option<Poll>,
     /// The rules that let packets through firewalls, if they are wanted.
     pub(super) accept: Option<Iptables>,
     /// Who looks for what node-cache has left, where that is in our way.
@@ -141,7 +144,12 @@ pub(super) async fn set_up(
         false => Watch::subscribe_to_links(&interface, &addresses).await,
     };
     let events = events.map_err(StartError::Events)?;
-    let events = if accept.is_some() { events.with_accepting_rules() } else { events };
+    let (events, poll) = match keeper.rules().of_iptables().or(accept.as_ref()) {
+        Some(rules) if rules.are_of_nftables().await => {
+            (events.with_iptables().await.map_err(StartError::Events)?, None)
+        }
+        rules => (events, rules.cloned().map(Poll::new)),
+    };
     let lookout = match expire {
         true => Some(Lookout::connect(&addresses, ports, measures.clone()).await?),
         false => None,
@@ -152,7 +160,7 @@ pub(super) async fn set_up(
     };
     let around = Around::begin(found, Setting { rules: mode, interface, measures: measures.clone() });
     warn(config, &signs, mode, &addresses, ports);
-    Ok(SetUp { keeper, marks, events, accept, lookout, around })
+    Ok(SetUp { keeper, marks, events, poll, accept, lookout, around })
 }
 
 /// Whether the kernel can have our tables: better said now than when they are needed. One that is too old for a part that

@@ -99,12 +99,15 @@ pub(super) async fn live(
         undo(journal, &claim).await;
         return None;
     };
-    let SetUp { keeper, marks, events, accept, lookout, around } = set_up;
+    let SetUp { keeper, marks, events, poll, accept, lookout, around } = set_up;
     // All that there are now: it may have others at the end.
     let addresses = keeper.layout().addresses().to_vec();
     let mut beside = Beside::nothing().with_around(around, hooks.services.clone());
     if let Some(lookout) = lookout {
         beside = beside.with_lookout(lookout);
+    }
+    if let Some(poll) = poll {
+        beside = beside.with_poll(poll);
     }
     if let Some(rules) = &accept {
         let accept = Accept::new(rules.clone(), &addresses, config.look, measures.clone());
