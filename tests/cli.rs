@@ -139,7 +139,7 @@ fn a_node_whose_hubs_have_no_service_any_more_answers_from_its_snapshot() {
         let (code, _, error) = run(&mut node(word, &hubs));
         assert_eq!(code, 2, "{word}: whoever starts it again may find the Service: {error}");
         assert!(error.contains("there is no Service outlast-hub in this namespace"), "{word}: {error}");
-        assert!(error.contains("no snapshot to answer from"), "{word}: {error}");
+        assert!(error.contains("no snapshot to answer from, and no list of hubs"), "{word}: {error}");
     }
     let mut first = Process::start(&mut node("node", &[&format!("--source=file:{CLUSTER}")])).serving();
     serves_storefront(&first);

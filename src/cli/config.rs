@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::nodecache::load::Template;
 use super::nodecache::{LOOK_EVERY, TemplateArgs};
 use crate::corefile::{self, Corefile, LoadOptions};
+use crate::node::hub_memory;
 use crate::node::plugins::cache::Persist;
 use crate::node::plugins::kubernetes::options::guard::GuardOverrides;
 use crate::node::plugins::kubernetes::options::hub::HubOverrides;
@@ -228,22 +229,27 @@ impl ConfigArgs {
         Ok(Text::Corefile { path, port: self.dns_port })
     }
 
-    /// Whether there is anybody to follow, or something to answer from meanwhile: a node with a snapshot answers also where
-    /// the hubs' Service is gone, with a warning that is returned. Without one nothing would ever be answered, and whoever
-    /// starts it again finds the Service once it is there.
+    /// Whether there is anybody to follow, or something to answer from meanwhile: where the hubs' Service is gone, a node
+    /// follows the hubs that it was told of last, and answers from its snapshot, with a warning that is returned. Without
+    /// both nothing would ever be answered, and whoever starts it again finds the Service once it is there.
     ///
     /// # Errors
-    /// A hub's address is not known, and there is no snapshot.
+    /// A hub's address is not known, and there is neither.
     pub(super) fn hubs_unknown(&self) -> Result<Option<String>, String> {
         let Some(why) = self.hub.unfilled() else { return Ok(None) };
-        let newest = self.snapshot.as_deref().map(|folder| newest(&RealDisk, folder));
-        match newest {
+        let not_known = format!("the address of a hub (--hub, OUTLAST_HUB) is not known: {why}");
+        let folder = self.snapshot.as_deref();
+        let told = folder.map_or_else(Vec::new, hub_memory::told_last);
+        if !told.is_empty() {
+            let hubs = told.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+            return Ok(Some(format!("{not_known}; those of the last time are followed: {hubs}")));
+        }
+        match folder.map(|folder| newest(&RealDisk, folder)) {
             Some(Ok(Some(_))) => Ok(Some(format!(
-                "the address of a hub (--hub, OUTLAST_HUB) is not known: {why}; what the snapshot holds is served, and nothing \
-                 newer until this is started again with the address"
+                "{not_known}; what the snapshot holds is served, and nothing newer until this is started again with the address"
             ))),
             _ => Err(format!(
-                "the address of a hub (--hub, OUTLAST_HUB) is not known, and there is no snapshot to answer from: {why}"
+                "{not_known}; there is no snapshot to answer from, and no list of hubs of the last time"
             )),
         }
     }

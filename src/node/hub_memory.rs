@@ -1,13 +1,14 @@
 //! The list of hubs on the disk, beside the snapshots: what a restart dials when the configured address leads nowhere.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ops::ownership::Ownership;
 use crate::snapshot::atomic;
-use crate::snapshot::disk::{Disk, DiskError};
-use crate::source::hub::known::Memory;
+use crate::snapshot::disk::{Disk, DiskError, RealDisk};
+use crate::source::hub::known::{self, Memory};
 
 /// Name of the file.
 pub const FILE: &str = "hubs.json";
@@ -31,6 +32,12 @@ impl HubMemory {
     pub fn new(folder: &Path, disk: Arc<dyn Disk>, ownership: Ownership) -> Self {
         Self { path: folder.join(FILE), disk, ownership }
     }
+}
+
+/// The hubs that processes with this folder were told of last; none where that cannot be read.
+pub fn told_last(folder: &Path) -> Vec<SocketAddr> {
+    let memory = HubMemory::new(folder, Arc::new(RealDisk), Ownership::always());
+    memory.load().and_then(|list| known::decode(&list).ok()).unwrap_or_default()
 }
 
 impl Memory for HubMemory {
@@ -60,7 +67,6 @@ impl Memory for HubMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::disk::RealDisk;
 
     #[test]
     fn what_was_saved_is_there_for_the_next_process() {

@@ -484,3 +484,32 @@ async fn hub_flag_log_format() {
         assert_eq!(line.unwrap().starts_with('{'), is_json, "{arguments:?}");
     }
 }
+
+/// The Service of hubs may be gone when a node starts again, or not be there yet for its kubelet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_hubs_have_no_service_any_more_follows_those_of_the_last_time() {
+    let world = World::new().await;
+    world.services("first", 3);
+    let hub = world.start(&[]);
+    let file = world.path("Corefile");
+    std::fs::write(&file, ".:0 {\n bind 127.0.0.1\n kubernetes cluster.local\n}\n").unwrap();
+    let (snapshots, control) = (world.path("snapshots"), world.path("node.sock"));
+    let node = |address: &str| {
+        let mut command = outlast();
+        command.arg("node").arg("--conf").arg(&file).arg("--snapshot").arg(&snapshots);
+        command.arg("--hub-plain").arg(format!("--hub={address}")).arg("--control").arg(&control);
+        Process::start(&mut command)
+    };
+    let follows = |process: &Process| {
+        process.wait_for("live data", |p| p.output().contains("cluster data is live").then_some(()));
+    };
+    let mut first = node(&hub.address.to_string());
+    follows(&first);
+    first.wait_for("the list of hubs", |_| snapshots.join("hubs.json").exists().then_some(()));
+    first.signal(Signal::SIGKILL);
+    first.wait_until_ended();
+    let again = node("$(OUTLAST_HUB_SERVICE_HOST)");
+    follows(&again);
+    let warning = format!("those of the last time are followed: {}", hub.address);
+    assert!(again.output().contains(&warning), "{}", again.output());
+}
