@@ -230,6 +230,10 @@ impl Heart {
         if leads {
             self.shown.measures.took(began.elapsed());
         }
+        if !self.tenure.owns() {
+            // It made way: the rest is not ours to look at.
+            return;
+        }
         if looks {
             // After what is due at once.
             if !looks_first {
