@@ -29,7 +29,7 @@ use crate::ops::drain::Drain;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::{Monitor, Readiness};
-use crate::snapshot::disk::RealDisk;
+use crate::snapshot::disk::{Disk, RealDisk};
 use crate::source::SourceConfig;
 use crate::source::apiserver::probe::Probe;
 use crate::source::command::Commands;
@@ -64,7 +64,6 @@ pub struct Running {
     /// The writer.
     writer: JoinHandle<()>,
     /// What followers' streams share.
-    #[cfg(feature = "testkit")]
     serving: Arc<Serving>,
     /// The administration, for as long as it runs.
     _admin: Admin,
@@ -91,19 +90,21 @@ pub fn start(
         clock,
         drain,
         control,
-        Seams { jitter: Jitter::for_process(), starter, alone: false },
+        Seams { jitter: Jitter::for_process(), starter, disk: Arc::new(RealDisk), alone: false },
     )
 }
 
 /// Starts the source of a hub.
 pub(crate) type Starter = Arc<dyn Fn(&SourceConfig, Beginning) -> anyhow::Result<Commands> + Send + Sync>;
 
-/// Where tests put something else.
+/// Where drills and tests put something else.
 pub(crate) struct Seams {
     /// Where all jitter comes from.
     pub(crate) jitter: Jitter,
     /// Starts the source.
     pub(crate) starter: Starter,
+    /// Where snapshots are.
+    pub(crate) disk: Arc<dyn Disk>,
     /// Whether nothing is asked of the network beside the source: no sibling, and no probe of the API server.
     pub(crate) alone: bool,
 }
@@ -123,7 +124,7 @@ pub(crate) fn start_with(
     let store = Store::new();
     let triggers = Arc::<Triggers>::default();
     let source = SourceConfig::ApiServer(config.access.clone());
-    let keeper = keeper(&config, &source, clock, metrics, jitter.fork());
+    let keeper = keeper(&config, &source, seams.disk.clone(), clock, metrics, jitter.fork());
     let writer = Writer::new(store.clone(), keeper, config.wanted, config.limits, clock.clone(), metrics);
     let mut writer = writer.with_readiness(readiness.register(DATA)).with_triggers(triggers.clone());
     let resume = writer.boot();
@@ -189,7 +190,6 @@ pub(crate) fn start_with(
         commands,
         control: Arc::new(operated),
         writer,
-        #[cfg(feature = "testkit")]
         serving,
         _admin: admin,
     })
@@ -211,7 +211,7 @@ struct Base {
     family: Arc<Family>,
     /// Where all but the streams runs.
     control: Handle,
-    /// Where tests put something else.
+    /// Where drills and tests put something else.
     seams: Seams,
 }
 
@@ -340,6 +340,7 @@ fn name() -> String {
 fn keeper(
     config: &HubConfig,
     source: &SourceConfig,
+    disk: Arc<dyn Disk>,
     clock: &Arc<WallClock>,
     metrics: &Metrics,
     jitter: Jitter,
@@ -360,7 +361,7 @@ fn keeper(
         interval: config.interval,
         max_stale: config.limits.max_stale,
     };
-    Some(Keeper::open(keeper, Arc::new(RealDisk), clock.clone(), jitter, metrics))
+    Some(Keeper::open(keeper, disk, clock.clone(), jitter, metrics))
 }
 
 impl Running {
@@ -381,14 +382,12 @@ impl Running {
     }
 
     /// The way in for connections that are made in memory.
-    #[cfg(feature = "testkit")]
     pub(crate) fn door(&self) -> impl Fn(tokio::io::DuplexStream) + Send + Sync + use<> {
         let serving = self.serving.clone();
         move |io| super::serve::take(io, &serving)
     }
 
     /// Ends as SIGKILL does: nothing more is written.
-    #[cfg(feature = "testkit")]
     pub(crate) async fn crash(self, drain: &Drain) {
         self.writer.abort();
         let _ = self.writer.await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use outlast::drill::standin::{Config, Standin};
 use outlast::ops::clock::WallClock;
 use outlast::ops::jitter::Jitter;
+use outlast::snapshot::disk::RealDisk;
 use outlast::store::guard_config::{DEFAULT_GUARD_HOLD, GuardConfig};
 use outlast::testkit::memory::Network;
 use outlast::testkit::memory::hub::{MemoryHub, Setting};
@@ -140,12 +141,14 @@ impl World {
             address: addresses()[hub],
             hubs: &addresses(),
             dir: &dir,
+            disk: Arc::new(RealDisk),
             history_bytes: if self.short_log { SHORT_LOG } else { 1 << 20 },
             guard: GuardConfig { on: false, hold: DEFAULT_GUARD_HOLD },
             clock: Arc::new(WallClock::with_system(0, move || unix_ms(origin))),
             jitter: self.jitter.fork(),
         };
-        self.hubs[hub] = Some(MemoryHub::start(setting, &self.standin, &self.api[hub], &self.network));
+        let started = MemoryHub::start(setting, &self.standin, &self.api[hub], &self.network);
+        self.hubs[hub] = Some(started.unwrap());
     }
 
     /// Starts a node, unless it runs.

@@ -10,13 +10,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::corefile;
 use crate::drill::cluster::Cluster;
+use crate::drill::files;
 use crate::drill::standin::changes::Changes;
 use crate::drill::standin::faults::Network;
 use crate::drill::standin::seed::{self, Seeded};
 use crate::drill::standin::{Config, Standin, StreamingLists};
 use crate::ops::drain::{Signal, listen_for_signals};
-use crate::snapshot::atomic;
-use crate::snapshot::disk::{Disk, DiskError, RealDisk};
+use crate::snapshot::disk::{Disk, RealDisk};
 use crate::zone::object::Kind;
 
 /// Loading that takes longer than this says how far it is, and again after as long.
@@ -188,12 +188,8 @@ fn read(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(bytes).with_context(|| format!("reading {}", path.display()))
 }
 
-/// Writes the kubeconfig, which holds a token: for its owner alone.
 fn write(path: &Path, kubeconfig: &str) -> anyhow::Result<()> {
-    let written = atomic::replace(&RealDisk, path, |to| {
-        to.write_all(kubeconfig.as_bytes()).map_err(DiskError::at("writing", path))
-    });
-    written.with_context(|| format!("writing kubeconfig {}", path.display()))
+    files::replace(path, kubeconfig).with_context(|| format!("writing kubeconfig {}", path.display()))
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

@@ -227,7 +227,6 @@ impl Drop for One {
 }
 
 /// Serves a connection that was made in memory.
-#[cfg(feature = "testkit")]
 pub(in crate::hub) fn take(io: tokio::io::DuplexStream, serving: &Arc<Serving>) {
     let serving = serving.clone();
     serving.drain.clone().spawn(async move {

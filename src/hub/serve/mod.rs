@@ -10,7 +10,6 @@ mod service;
 mod session;
 mod stage;
 
-#[cfg(feature = "testkit")]
 pub(super) use connections::take;
 pub(super) use connections::{Listener, bind};
 pub(super) use service::{Parts, Serving, ServingConfig};

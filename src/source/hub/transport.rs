@@ -118,7 +118,6 @@ impl Dialler {
 }
 
 /// The stream in a connection that was made in memory.
-#[cfg(feature = "testkit")]
 pub(crate) async fn over(io: tokio::io::DuplexStream) -> Result<Link, NotDialled> {
     begin(io).await.map(follow)
 }

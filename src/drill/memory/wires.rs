@@ -1,4 +1,4 @@
-//! Connections in memory that a test can cut, stall and refuse.
+//! Connections in memory that can be cut, stalled and refused.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,17 +1,17 @@
 //! A hub without sockets over an API server stand-in.
 
-#![allow(clippy::panic, reason = "a test that is written wrong has to fail")]
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context as _, bail};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::Network;
 use super::wires::Wires;
+use crate::drill::files;
 use crate::drill::standin::Standin;
 use crate::hub::config::{HubConfig, MAX_SUBSCRIBERS};
 use crate::hub::running::{self, Running, Seams, Starter};
@@ -19,6 +19,7 @@ use crate::ops::clock::WallClock;
 use crate::ops::drain::{Drain, Limits, SIGNAL_QUEUE};
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
+use crate::snapshot::disk::Disk;
 use crate::source::apiserver::access::{self, Access, Place};
 use crate::source::apiserver::{ApiServerSource, Transport};
 use crate::source::command::{self, Command};
@@ -34,8 +35,10 @@ pub struct Setting<'a> {
     pub address: SocketAddr,
     /// Every hub.
     pub hubs: &'a [SocketAddr],
-    /// Its kubeconfig and its snapshots.
+    /// The folder of its kubeconfig and, on `disk`, of its snapshots.
     pub dir: &'a Path,
+    /// Where snapshots are.
+    pub disk: Arc<dyn Disk>,
     /// Bytes of changes that it keeps for each view.
     pub history_bytes: usize,
     /// Whether it judges lists.
@@ -66,12 +69,17 @@ const MOVE_WITHIN: Duration = Duration::from_secs(2);
 impl MemoryHub {
     /// Starts a hub in the current runtime, over `wires` to the API server.
     ///
-    /// # Panics
-    /// When its folder cannot be written.
-    pub fn start(setting: Setting<'_>, server: &Standin, wires: &Wires, network: &Network) -> Self {
-        let Setting { address, hubs, dir, history_bytes, guard, clock, jitter } = setting;
+    /// # Errors
+    /// Its kubeconfig cannot be written.
+    pub fn start(
+        setting: Setting<'_>,
+        server: &Standin,
+        wires: &Wires,
+        network: &Network,
+    ) -> anyhow::Result<Self> {
+        let Setting { address, hubs, dir, disk, history_bytes, guard, clock, jitter } = setting;
         let file = dir.join("kubeconfig");
-        std::fs::write(&file, server.kubeconfig()).expect("a kubeconfig is written");
+        files::replace(&file, &server.kubeconfig()).context("writing the hub's kubeconfig")?;
         let config = HubConfig {
             listen: Vec::new(),
             advertise: vec![address],
@@ -98,7 +106,7 @@ impl MemoryHub {
         let dial = wires.dial(server.dial());
         let (measured, spread) = (metrics.clone(), jitter.fork());
         let starter: Starter = Arc::new(move |source, Beginning { wanted, resume, updates, stop }| {
-            let SourceConfig::ApiServer(access) = source else { panic!("a hub follows an API server") };
+            let SourceConfig::ApiServer(access) = source else { bail!("a hub follows an API server alone") };
             let (commands, commanded) = command::channel();
             let source = ApiServerSource::new(access.clone(), wanted, resume, measured.clone());
             let over = Transport::Memory(dial.clone());
@@ -106,11 +114,10 @@ impl MemoryHub {
             tokio::spawn(source.run(updates, stop));
             Ok(commands)
         });
-        let (control, seams) = (Handle::current(), Seams { jitter, starter, alone: true });
-        let running = running::start_with(config, &metrics, &clock, &drain, &control, seams);
-        let running = running.unwrap_or_else(|e| panic!("{e:#}"));
+        let (control, seams) = (Handle::current(), Seams { jitter, starter, disk, alone: true });
+        let running = running::start_with(config, &metrics, &clock, &drain, &control, seams)?;
         network.set(address, Some(Arc::new(running.door())));
-        Self { address, network: network.clone(), running, drain, metrics }
+        Ok(Self { address, network: network.clone(), running, drain, metrics })
     }
 
     /// What it holds.

@@ -1,6 +1,8 @@
 //! Hubs and their followers in memory, for paused time: the real ones, but for sockets. HTTP/2 and gRPC are the same.
 //!
-//! * [`wires`]: connections that a test can cut, stall and refuse.
+//! Hours of an outage pass in seconds here, because nothing waits for anything but tokio's clock.
+//!
+//! * [`wires`]: connections that can be cut, stalled and refused.
 //! * [`hub`]: a hub over an API server stand-in.
 //! * [`Network`]: who is reached at which address.
 
