@@ -177,6 +177,32 @@ fn who_follows_hubs_looks_up_no_name_and_never_asks_the_api_server() {
     }
 }
 
+/// Where a drill may take a protection away: where something is set up or waited for.
+const SWITCHED: [&str; 12] = [
+    "ops/",
+    "drill/",
+    "cli/",
+    "node/control/",
+    "hub/control.rs",
+    "hub/audit.rs",
+    "hub/line.rs",
+    "net/keep.rs",
+    "source/apiserver/follower/check.rs",
+    "source/apiserver/follower/live.rs",
+    "source/apiserver/report.rs",
+    "source/hub/verify.rs",
+];
+
+#[test]
+fn no_query_asks_what_a_drill_has_switched_off() {
+    let outside = |path: &str| !SWITCHED.iter().any(|place| path.starts_with(place));
+    none("protections are switched off in few places", &offenders(outside, "switches::"));
+    for place in SWITCHED {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(place);
+        assert!(path.exists(), "{place} is a place of ours");
+    }
+}
+
 #[test]
 fn files_are_written_in_one_place() {
     let outside = |path: &str| path != "snapshot/disk.rs" && !path.starts_with("testkit/");

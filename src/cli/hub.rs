@@ -15,6 +15,7 @@ use crate::ops::clock::WallClock;
 use crate::ops::drain::{Drain, Ended, Limits, listen_for_signals};
 use crate::ops::metrics::{BuildInfo, Metrics};
 use crate::ops::notify::Notify;
+use crate::ops::switches;
 use crate::ops::telemetry::{self, InitError};
 
 pub(super) use self::args::Args;
@@ -45,6 +46,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn serve(config: HubConfig, at: &ControlAt, notify: Notify) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
+    switches::begin(&metrics);
     let clock = Arc::new(WallClock::new(0));
     raise_descriptors();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);

@@ -22,6 +22,7 @@ use crate::ops::jitter::Jitter;
 use crate::ops::metrics::{BuildInfo, Metrics};
 use crate::ops::notify::Notify;
 use crate::ops::pulse::STUCK;
+use crate::ops::switches;
 use crate::ops::telemetry::{self, InitError, LogFormat, Telemetry};
 use crate::snapshot::atomic;
 use crate::snapshot::disk::{DiskError, RealDisk};
@@ -76,6 +77,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
+    switches::begin(&metrics);
     // Before the configuration is read, which names these addresses.
     let (addresses, surveyed) = match args.net.look(args.config.dns_port, args.config.upstream_service()) {
         Ok(looked) => looked,

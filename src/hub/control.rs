@@ -13,6 +13,7 @@ use crate::ops::control::section::Tells;
 use crate::ops::control::{Command, Handler, Refusal, RefusalKind, value};
 use crate::ops::metrics::BuildInfo;
 use crate::ops::readiness::Readiness;
+use crate::ops::switches;
 use crate::store::orders::{self, Ordered};
 use crate::store::status::{Alive, Certificate, Ready, Role, Status};
 use crate::trust::config::TrustConfig;
@@ -53,7 +54,7 @@ impl HubControl {
             listening: self.addresses.iter().map(|address| format!("followers at {address}")).collect(),
             stores: vec![self.store.status().await],
             certificate: self.certificate().await,
-            sections: self.tells.iter().map(|part| part.section()).collect(),
+            sections: self.tells.iter().map(|part| part.section()).chain(switches::section()).collect(),
         }
     }
 

@@ -8,6 +8,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::jitter::Jitter;
+use super::switches::{self, Protection};
+
+/// The ceiling of every wait where a drill wants none: who tries again at once would use up a core.
+const EAGER: Duration = Duration::from_millis(50);
 
 /// The numbers of a [`Backoff`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +76,14 @@ impl Backoff {
         {
             self.ceiling = self.policy.first.min(self.policy.cap);
         }
-        let wait = floor.saturating_add(jitter.full(self.ceiling));
+        let wait = self.wait(jitter, floor, switches::is_off(Protection::Backoff));
         self.ceiling = self.ceiling.saturating_mul(2).min(self.policy.cap);
         wait
+    }
+
+    /// Anything from 0 to the ceiling beyond what the peer wished; who is eager heeds neither.
+    fn wait(&self, jitter: &Jitter, floor: Duration, eager: bool) -> Duration {
+        if eager { jitter.full(EAGER) } else { floor.saturating_add(jitter.full(self.ceiling)) }
     }
 
     /// The ceiling of the next wait, for logs and the status.
@@ -95,6 +104,15 @@ mod tests {
         Failed { next_ceiling: u64 },
     }
     use Step::{After, Failed, Healthy};
+
+    #[test]
+    fn who_is_eager_heeds_neither_the_ceiling_nor_the_peer() {
+        let jitter = Jitter::from_seed(1);
+        let policy = Policy { first: Duration::from_secs(30), ..Policy::RECONNECT };
+        let (backoff, floor) = (Backoff::new(policy), Duration::from_secs(5));
+        assert!((0..100).all(|_| backoff.wait(&jitter, floor, true) <= EAGER));
+        assert!((0..100).all(|_| backoff.wait(&jitter, floor, false) >= floor));
+    }
 
     #[test]
     fn ceilings_follow_the_peers_history() {

@@ -18,6 +18,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
+use super::switches::{self, Protection};
+
 /// The wall clock of a process; see the module's head.
 pub struct WallClock {
     /// When this clock was made, on the monotonic clock.
@@ -41,6 +43,9 @@ impl WallClock {
 
     /// Lifts the floor to `floor` (Unix milliseconds); a floor never sinks.
     pub fn raise_floor(&self, floor: u64) {
+        if switches::is_off(Protection::Floor) {
+            return;
+        }
         self.floor_at_start.fetch_max(floor.saturating_sub(self.elapsed_ms()), Ordering::AcqRel);
     }
 
@@ -62,11 +67,12 @@ impl WallClock {
     }
 }
 
-/// What the system says; 0 for dates before 1970.
+/// What the system says, or would say in a drill of wrong clocks; 0 for dates before 1970.
 fn system_unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        .saturating_add_signed(switches::clock_offset_ms())
 }
 
 #[cfg(test)]

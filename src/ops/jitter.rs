@@ -12,6 +12,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use super::switches::{self, Protection};
+
 /// A source of jitter; one for a process, shared.
 #[derive(Debug)]
 pub struct Jitter {
@@ -55,12 +57,22 @@ impl Jitter {
 
     /// Anything from `lo` to `hi`, both included, uniformly; `lo` if `hi` is below it.
     pub fn between(&self, lo: Duration, hi: Duration) -> Duration {
+        if switches::is_off(Protection::Jitter) { middle(lo, hi) } else { self.drawn(lo, hi) }
+    }
+
+    /// See [`between`](Self::between).
+    fn drawn(&self, lo: Duration, hi: Duration) -> Duration {
         let Some(width) = hi.checked_sub(lo) else { return lo };
         // 584 years are enough of a spread.
         let width = u64::try_from(width.as_nanos()).unwrap_or(u64::MAX);
         let drawn = self.rng.lock().unwrap_or_else(PoisonError::into_inner).random_range(0..=width);
         lo.saturating_add(Duration::from_nanos(drawn))
     }
+}
+
+/// What everybody has who spreads nothing in time; `lo` if `hi` is below it.
+fn middle(lo: Duration, hi: Duration) -> Duration {
+    lo.saturating_add(hi.saturating_sub(lo) / 2)
 }
 
 // === TTLs of answers ===
@@ -104,6 +116,15 @@ mod tests {
         assert_ne!(draw(&Jitter::for_process()), draw(&Jitter::for_process()));
         assert_eq!(draw(&Jitter::from_seed(7).fork()), draw(&Jitter::from_seed(7).fork()));
         assert_ne!(draw(&Jitter::from_seed(7).fork()), draw(&Jitter::from_seed(7)));
+    }
+
+    #[test]
+    fn without_jitter_everybody_is_in_the_middle() {
+        let s = Duration::from_secs;
+        assert_eq!(middle(s(2), s(6)), s(4));
+        assert_eq!(middle(Duration::ZERO, s(30)), s(15));
+        assert_eq!(middle(s(6), s(2)), s(6), "no range");
+        assert_eq!(middle(s(1), Duration::MAX), s(1) + (Duration::MAX - s(1)) / 2, "no overflow");
     }
 
     #[test]

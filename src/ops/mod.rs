@@ -31,5 +31,6 @@ pub mod pulse;
 pub mod rcode;
 pub mod readiness;
 pub mod shards;
+pub mod switches;
 pub mod tally;
 pub mod telemetry;

@@ -22,6 +22,7 @@ use crate::ops::control::{Command, Handler, Refusal, value};
 use crate::ops::metrics::BuildInfo;
 use crate::ops::pulse::{Pulses, STUCK};
 use crate::ops::readiness::Readiness;
+use crate::ops::switches;
 use crate::source::SourceConfig;
 use crate::store::orders;
 use crate::store::status::{Alive, Certificate, Ready, Role, Status};
@@ -82,7 +83,7 @@ impl NodeControl {
             listening: shown.sites.iter().map(|(identity, at)| format!("{identity} at {at}")).collect(),
             stores,
             certificate: certificate(&shown, &self.clock).await,
-            sections: self.tells.iter().map(|tells| tells.section()).collect(),
+            sections: self.tells.iter().map(|tells| tells.section()).chain(switches::section()).collect(),
         }
     }
 }
