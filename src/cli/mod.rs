@@ -74,9 +74,8 @@ enum Command {
     Certs(certs::Command),
     /// Ask a running node or hub: status, lookup, accept, freeze, rollback
     Ctl(ctl::Args),
-    /// Try an outage without a cluster: standin
-    #[command(subcommand)]
-    Drill(drill::Command),
+    /// Try outages without a cluster
+    Drill(drill::Args),
 }
 
 /// Exit status of wrong flags and wrong configurations.
@@ -123,7 +122,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Lookup(args) => lookup::run(&args),
         Command::Certs(command) => certs::run(command),
         Command::Ctl(args) => ctl::run(&args),
-        Command::Drill(command) => drill::run(command),
+        Command::Drill(args) => drill::run(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("outlast: {error:#}");

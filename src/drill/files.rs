@@ -1,9 +1,13 @@
-//! Files that those who are drilled read: kubeconfigs, Corefiles, certificates.
+//! Files of drills: what those who are drilled read (kubeconfigs, Corefiles, certificates) and write.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::snapshot::atomic;
-use crate::snapshot::disk::{DiskError, RealDisk};
+use crate::snapshot::disk::{Disk, DiskError, RealDisk};
+
+/// Memory that looks like a disk: drills are not about how fast a disk is.
+const SHARED_MEMORY: &str = "/dev/shm";
 
 /// Makes `path` a file of this text, whole or not at all. For its owner alone: a kubeconfig holds a token.
 ///
@@ -13,4 +17,34 @@ pub fn replace(path: &Path, text: &str) -> Result<(), DiskError> {
     atomic::replace(&RealDisk, path, |to| {
         to.write_all(text.as_bytes()).map_err(DiskError::at("writing", path))
     })
+}
+
+/// Makes a new folder for drills, with mode 0700: in memory where that is possible, else with other temporary files.
+///
+/// # Errors
+/// It cannot be made in either place.
+pub fn scratch() -> io::Result<PathBuf> {
+    let name = format!("outlast-drill-{}-{:08x}", std::process::id(), rand::random::<u32>());
+    let in_memory = Path::new(SHARED_MEMORY).join(&name);
+    if Path::new(SHARED_MEMORY).is_dir() && make(&in_memory).is_ok() {
+        return Ok(in_memory);
+    }
+    let folder = std::env::temp_dir().join(name);
+    make(&folder).map(|()| folder)
+}
+
+/// Makes a folder, with mode 0700.
+pub(in crate::drill) fn make(folder: &Path) -> io::Result<()> {
+    RealDisk.make_dir(folder)
+}
+
+/// Removes a folder of a drill with all that is in it.
+pub(in crate::drill) fn remove(folder: &Path) -> io::Result<()> {
+    std::fs::remove_dir_all(folder)
+}
+
+/// Removes a folder of drills, unless one of them has left something there.
+pub fn remove_if_empty(folder: &Path) {
+    // Where logs were left it is not empty.
+    let _ = std::fs::remove_dir(folder);
 }

@@ -1,21 +1,150 @@
 //! `outlast drill`: for people who want to see what an outage does, without a cluster.
+//!
+//! * here: arguments, and which drills are meant.
+//! * `run`: plays them and prints reports.
+//! * `standin`: an API server to try a node with.
 
+mod run;
 mod standin;
 
 use std::process::ExitCode;
 
+use crate::drill::catalogue::{ALL, DRILLS};
+use crate::drill::{Drill, Without};
+
 /// Arguments of `outlast drill`.
+#[derive(clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  outlast drill --list                           which drills there are, and what each promises
+  outlast drill standin --kubeconfig kubeconfig  a made-up cluster's API server
+
+A drill starts an API server of its own, hubs, nodes and clients on loopback, makes an outage, and reports what was \
+promised and what was seen. Reports are on standard output, progress is on standard error. Nothing else should be busy on the machine meanwhile.
+
+Exit status: 0 if no promise was broken, 1 if one was, 2 for wrong usage. A drill that cannot be played here is \
+skipped, and said to be."
+)]
+pub(super) struct Args {
+    /// Which drills, or all
+    #[arg(value_name = "DRILL", required_unless_present = "list")]
+    names: Vec<String>,
+    /// Say which drills there are
+    #[arg(long, conflicts_with_all = ["names", "short", "fail_fast", "seed", "without", "markdown"])]
+    list: bool,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+    /// Print the table in Markdown
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    /// Less load for a shorter time, with the same promises
+    #[arg(long)]
+    short: bool,
+    /// Begin no other drill once a promise was broken
+    #[arg(long)]
+    fail_fast: bool,
+    /// What chance depends on
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// Protections that are off, with commas between: the drill is to fail
+    #[arg(long, value_name = "NAME", value_delimiter = ',', hide = true)]
+    without: Vec<Without>,
+    /// What is served instead.
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What is no drill.
 #[derive(clap::Subcommand)]
-#[command(after_help = "Examples:
-  outlast drill standin --kubeconfig kubeconfig")]
-pub(super) enum Command {
+enum Command {
     /// Serve a made-up cluster as its API server would
     Standin(standin::Args),
 }
 
-/// Runs a subcommand.
-pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
-    match command {
-        Command::Standin(args) => standin::run(args),
+/// Does what the arguments say.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(Command::Standin(args)) = args.command {
+        return standin::run(args);
+    }
+    if args.list {
+        run::list(DRILLS, args.json);
+        return Ok(ExitCode::SUCCESS);
+    }
+    match chosen(DRILLS, &args.names, &args.without) {
+        Ok(drills) => run::play(&drills, &args),
+        Err(error) => Ok(super::wrong(&error)),
+    }
+}
+
+/// The drills that are meant by these names, each once, in the order of the catalogue.
+///
+/// # Errors
+/// A sentence on what cannot be meant.
+fn chosen<'a>(drills: &'a [Drill], names: &[String], without: &[Without]) -> Result<Vec<&'a Drill>, String> {
+    if drills.is_empty() {
+        return Err("this build has no drills".to_owned());
+    }
+    let is_known = |name: &String| name == ALL || drills.iter().any(|drill| drill.name == *name);
+    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+        return Err(format!(
+            "there is no drill called {unknown:?}: outlast drill --list says which there are"
+        ));
+    }
+    let is_meant = |drill: &&Drill| names.iter().any(|name| name == ALL || name == drill.name);
+    let chosen: Vec<_> = drills.iter().filter(is_meant).collect();
+    for protection in without {
+        // It would go well, and look as if the protection were good for nothing.
+        if let Some(other) = chosen.iter().find(|drill| !drill.without.contains(protection)) {
+            return Err(format!("{} is not about {protection}", other.name));
+        }
+    }
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drill::test_support::{drill, kept};
+
+    /// A drill of this name that is about this.
+    fn about(name: &'static str, without: &'static [Without]) -> Drill {
+        Drill { without, ..drill(name, kept) }
+    }
+
+    #[test]
+    fn which_drills_are_meant() {
+        const BOTH: &[Without] = &[Without::Limit, Without::Snapshot];
+        let drills = [about("offline", BOTH), about("empty", &[Without::Guard]), about("restart", BOTH)];
+        let unknown = "there is no drill called \"ofline\": outlast drill --list says which there are";
+        for (name, names, without, want) in [
+            ("one", vec!["empty"], vec![], Ok(vec!["empty"])),
+            ("two, the other way round", vec!["restart", "offline"], vec![], Ok(vec!["offline", "restart"])),
+            ("one twice", vec!["empty", "empty"], vec![], Ok(vec!["empty"])),
+            ("all", vec!["all"], vec![], Ok(vec!["offline", "empty", "restart"])),
+            ("all and one", vec!["empty", "all"], vec![], Ok(vec!["offline", "empty", "restart"])),
+            ("a wrong one", vec!["empty", "ofline"], vec![], Err(unknown)),
+            ("without what it is about", vec!["empty"], vec![Without::Guard], Ok(vec!["empty"])),
+            ("without two", vec!["offline", "restart"], BOTH.to_vec(), Ok(vec!["offline", "restart"])),
+            ("without something else", vec!["empty"], vec![Without::Hubs], Err("empty is not about hubs")),
+            (
+                "one is about something else",
+                vec!["all"],
+                vec![Without::Limit],
+                Err("empty is not about limit"),
+            ),
+        ] {
+            let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
+            let chosen = chosen(&drills, &names, &without);
+            let chosen = chosen.map(|drills| drills.iter().map(|drill| drill.name).collect::<Vec<_>>());
+            assert_eq!(chosen, want.map_err(str::to_owned), "{name}");
+        }
+        assert_eq!(
+            chosen(&[], &["all".to_owned()], &[]).map(|_| ()),
+            Err("this build has no drills".to_owned())
+        );
     }
 }

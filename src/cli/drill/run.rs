@@ -1,0 +1,76 @@
+//! Plays drills and prints what is known of them.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::Args;
+use crate::cli::say;
+use crate::drill::play::{self, Setting};
+use crate::drill::report::Report;
+use crate::drill::{Drill, files};
+
+/// Drills that are played at once: most of their time they wait, and what they start shares two cores.
+const AT_ONCE: usize = 4;
+
+/// Says which drills there are.
+pub(super) fn list(drills: &[Drill], as_json: bool) {
+    if as_json {
+        say(format_args!("{:#}", Value::Array(drills.iter().map(value).collect())));
+        return;
+    }
+    if drills.is_empty() {
+        say("This build has no drills.");
+    }
+    let width = drills.iter().map(|drill| drill.name.len()).max().unwrap_or_default();
+    for Drill { name, about, promise, load, how, .. } in drills {
+        say(format_args!("{name:<width$}  {about} ({})", how.as_str()));
+        say(format_args!("{:width$}  promise: {promise}", ""));
+        say(format_args!("{:width$}  load: {load}", ""));
+    }
+}
+
+/// A drill of the catalogue for scripts.
+fn value(drill: &Drill) -> Value {
+    let Drill { name, about, promise, load, how, control_plane, without, .. } = drill;
+    let without: Vec<_> = without.iter().map(|without| without.as_str()).collect();
+    json!({
+        "drill": name,
+        "how": how.as_str(),
+        "about": about,
+        "promise": promise,
+        "load": load,
+        "control_plane": control_plane,
+        "without": without,
+    })
+}
+
+/// Plays drills, and prints what became of them.
+///
+/// # Errors
+/// The program cannot be found, or there is no place for files.
+pub(super) fn play(drills: &[&Drill], args: &Args) -> anyhow::Result<ExitCode> {
+    let program = std::env::current_exe().context("looking for the program's own file")?;
+    let folder = files::scratch().context("making a folder for drills")?;
+    let setting = Setting {
+        folder: &folder,
+        program: &program,
+        short: args.short,
+        without: &args.without,
+        seed: args.seed,
+        at_once: AT_ONCE,
+        fail_fast: args.fail_fast,
+        say: &|line| eprintln!("{line}"),
+    };
+    let reports = play::all(drills, &setting);
+    // What is left there is named in the report.
+    files::remove_if_empty(&folder);
+    let printed = match (args.json, args.markdown) {
+        (true, _) => format!("{:#}\n", Report::json(&reports)),
+        (false, true) => Report::markdown(&reports),
+        (false, false) => Report::text(&reports),
+    };
+    say(printed.trim_end());
+    Ok(ExitCode::from(Report::exit(&reports)))
+}
