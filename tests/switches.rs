@@ -33,7 +33,7 @@ impl Said {
     fn by(mut command: Command, folder: &Path, drill: u32) -> Self {
         let off = vec![Protection::Jitter, Protection::Audit];
         let socket = folder.join("sock");
-        command.envs(Switches { off, ..Switches::default() }.variables(drill));
+        command.envs(Switches::without(off).variables(drill));
         let process = Process::start(command.arg("--control").arg(&socket));
         let status: Value = process.wait_for("a status", |_| {
             let (code, out, _) = run(outlast().args(["ctl", "status", "--json", "--socket"]).arg(&socket));

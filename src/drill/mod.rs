@@ -127,7 +127,8 @@ pub struct Play<'a> {
     pub program: &'a Path,
     /// Whether it is the short form: less load, for a shorter time, with the same promise.
     pub short: bool,
-    /// Protections that are off.
+    /// Protections that are off. In this process they are off already; [`Without::switches`] is for those that are
+    /// started.
     pub without: &'a [Without],
     /// What chance depends on.
     pub seed: u64,

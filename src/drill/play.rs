@@ -26,7 +26,7 @@ pub struct Setting<'a> {
     pub program: &'a Path,
     /// Whether in their short form.
     pub short: bool,
-    /// Protections that are off.
+    /// Protections that are off; in this process [`switches::set`](crate::ops::switches::set) has to have been called.
     pub without: &'a [Without],
     /// What chance depends on.
     pub seed: u64,

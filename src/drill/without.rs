@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::ops::switches::Protection;
+use crate::ops::switches::{Protection, Switches};
 
 /// A protection that a drill may be played without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,13 +69,13 @@ impl Without {
         }
     }
 
-    /// Those of them that processes have to be told of.
-    pub fn switched(without: &[Self]) -> Vec<Protection> {
+    /// What processes have to be told where these are off.
+    pub fn switches(without: &[Self]) -> Switches {
         let switched = |without: &Self| match without {
             Self::Switched(protection) => Some(*protection),
             _ => None,
         };
-        without.iter().filter_map(switched).collect()
+        Switches::without(without.iter().filter_map(switched).collect())
     }
 }
 
@@ -110,7 +110,10 @@ mod tests {
 
     #[test]
     fn processes_are_told_of_what_is_theirs() {
-        let all = [Without::Guard, Without::Switched(Protection::Audit), Without::Hubs];
-        assert_eq!(Without::switched(&all), [Protection::Audit]);
+        let [audit, check] = [Protection::Audit, Protection::Check];
+        let all =
+            [Without::Switched(audit), Without::Guard, Without::Switched(check), Without::Switched(audit)];
+        assert_eq!(Without::switches(&all), Switches { off: vec![check, audit], ..Switches::default() });
+        assert_eq!(Without::switches(&[Without::Hubs]), Switches::default());
     }
 }

@@ -133,6 +133,13 @@ pub struct Switches {
 }
 
 impl Switches {
+    /// These protections are off, in any order, and nothing is wrong besides.
+    pub fn without(mut off: Vec<Protection>) -> Self {
+        off.sort_unstable();
+        off.dedup();
+        Self { off, ..Self::default() }
+    }
+
     /// What the environment of a process says, whose parent has this id.
     ///
     /// # Errors
@@ -155,10 +162,8 @@ impl Switches {
         if drill.is_none() || drill != parent {
             return Err(Ignored::NoDrill);
         }
-        let off = without.iter().map(|word| word.parse()).collect::<Result<Vec<Protection>, _>>()?;
-        let mut switches = Self { off, ..Self::default() };
-        switches.off.sort_unstable();
-        switches.off.dedup();
+        let off = without.iter().map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
+        let mut switches = Self::without(off);
         for fault in &faults {
             match fault.split_once('=') {
                 Some((CLOCK, seconds)) => switches.clock_offset_ms = clock_ms(seconds)?,

@@ -9,7 +9,8 @@ use super::Args;
 use crate::cli::say;
 use crate::drill::play::{self, Setting};
 use crate::drill::report::Report;
-use crate::drill::{Drill, files};
+use crate::drill::{Drill, Without, files};
+use crate::ops::switches;
 
 /// Drills that are played at once: most of their time they wait, and what they start shares two cores.
 const AT_ONCE: usize = 4;
@@ -52,6 +53,8 @@ fn value(drill: &Drill) -> Value {
 /// The program cannot be found, or there is no place for files.
 pub(super) fn play(drills: &[&Drill], args: &Args) -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe().context("looking for the program's own file")?;
+    // What is played in simulated time is played here.
+    switches::set(&Without::switches(&args.without));
     let folder = files::scratch().context("making a folder for drills")?;
     let setting = Setting {
         folder: &folder,
