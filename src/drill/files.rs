@@ -48,3 +48,25 @@ pub fn remove_if_empty(folder: &Path) {
     // Where logs were left it is not empty.
     let _ = std::fs::remove_dir(folder);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_for_drills_is_its_owners_and_goes_once_it_is_empty() {
+        let (one, other) = (scratch().unwrap(), scratch().unwrap());
+        assert_ne!(one, other);
+        assert_eq!(std::fs::metadata(&one).unwrap().permissions().mode() & 0o777, 0o700);
+        let file = one.join("kubeconfig");
+        replace(&file, "a token").unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        remove_if_empty(&one);
+        remove_if_empty(&other);
+        assert!(one.exists() && !other.exists());
+        remove(&one).unwrap();
+        assert!(!one.exists());
+    }
+}
