@@ -12,5 +12,7 @@ mod hub;
 mod node;
 #[path = "ctl/orders.rs"]
 mod orders;
+#[path = "ctl/pins.rs"]
+mod pins;
 #[path = "ctl/screens.rs"]
 mod screens;

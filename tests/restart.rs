@@ -17,6 +17,8 @@ mod last_queries;
 mod load;
 #[path = "restart/node.rs"]
 mod node;
+#[path = "restart/pins.rs"]
+mod pins;
 #[path = "restart/place.rs"]
 mod place;
 #[path = "common/process.rs"]

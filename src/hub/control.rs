@@ -76,6 +76,9 @@ impl Handler for HubControl {
             Command::Lookup { .. } => {
                 Err(Refusal::new(RefusalKind::Unknown, "a hub answers no names: ask a node"))
             }
+            Command::Pin { .. } | Command::Unpin { .. } | Command::Pins => {
+                Err(Refusal::new(RefusalKind::Unknown, "pins are of nodes, each has its own: ask a node"))
+            }
             Command::Rollback { .. } => Err(Refusal::new(
                 RefusalKind::Unknown,
                 "a hub is not rolled back: that is done at the nodes that answer, one by one; what keeps all of them from \

@@ -27,6 +27,7 @@ pub mod hub_memory;
 pub mod lane;
 pub mod listen;
 pub mod opt;
+pub mod pins;
 pub mod plugins;
 pub mod presentation;
 pub mod query;

@@ -42,6 +42,8 @@ pub enum EdeCode {
     Other,
     /// 3: the records may be out of date.
     StaleAnswer,
+    /// 4: this server's operator wants it answered so, whatever the zone says.
+    ForgedAnswer,
     /// 13: a failure that is remembered, and was not tried again.
     CachedError,
     /// 14: nothing is known yet.
@@ -66,6 +68,7 @@ impl EdeCode {
         match self {
             Self::Other => 0,
             Self::StaleAnswer => 3,
+            Self::ForgedAnswer => 4,
             Self::CachedError => 13,
             Self::NotReady => 14,
             Self::Blocked => 15,

@@ -1,15 +1,20 @@
-//! One listener's server blocks: which block a name goes to, and the last word on every reply.
+//! One listener's server blocks: which block a name goes to, and the last word on every reply. Ahead of the blocks is
+//! what an operator has pinned.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use metrics::Counter;
+use tokio::time::Instant;
 
 use super::chain::{Chain, Next, Outcome, Plugin};
 use super::lane::Lane;
-use super::plugins::prometheus::observation;
+use super::pins::{self, Found, Pins};
+use super::plugins::prometheus::{self, observation};
 use super::query::Query;
 use super::reply::Reply;
 use crate::ops::dns_metrics::ServerMetrics;
@@ -30,6 +35,8 @@ pub struct Router {
     metrics: Arc<ServerMetrics>,
     /// Queries whose handling panicked.
     panics: Counter,
+    /// What is answered before any block is asked.
+    pins: Pins,
 }
 
 /// A zone and the block that answers it.
@@ -47,16 +54,27 @@ pub struct Block {
 }
 
 impl Router {
-    /// A listener of this identity.
+    /// A listener of this identity, where nothing is ever pinned.
     pub fn new(
+        identity: String,
+        routes: Vec<Route>,
+        metrics: Arc<ServerMetrics>,
+        panics: Counter,
+    ) -> Arc<Self> {
+        Self::pinning(identity, routes, metrics, panics, Pins::default())
+    }
+
+    /// A listener of this identity, whose blocks are asked for what is not pinned.
+    pub fn pinning(
         identity: String,
         mut routes: Vec<Route>,
         metrics: Arc<ServerMetrics>,
         panics: Counter,
+        pins: Pins,
     ) -> Arc<Self> {
         routes.sort_by_key(|route| std::cmp::Reverse(route.zone.len()));
         let lanes = routes.iter().map(|route| Lane::new(&route.block.plugins, &identity)).collect();
-        Arc::new(Self { identity, routes, lanes, metrics, panics })
+        Arc::new(Self { identity, routes, lanes, metrics, panics, pins })
     }
 
     /// Identity of the listener, e.g. `dns://:53`.
@@ -67,6 +85,11 @@ impl Router {
     /// Metrics of this listener's zones.
     pub fn metrics(&self) -> &ServerMetrics {
         &self.metrics
+    }
+
+    /// What an operator has pinned.
+    pub const fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     /// Counts a panic that was caught.
@@ -104,17 +127,43 @@ impl Router {
 
     /// Answers a query; `None` if it gets no reply. A panic on the way is this query's SERVFAIL and nobody else's.
     pub async fn answer(&self, query: &Query) -> Option<Reply> {
+        if self.pins.has(query.labels()) {
+            return self.answer_pinned(query).await;
+        }
         let Some(block) = self.block(query) else { return Some(self.refuse(query)) };
         let chain = Next::all(&block.plugins).run(query);
         // The plugins share nothing mutable but atomics and whole values behind locks.
-        match std::panic::AssertUnwindSafe(chain).catch_unwind().await {
+        match AssertUnwindSafe(chain).catch_unwind().await {
             Ok(outcome) => outcome.into_reply(),
-            Err(_) => {
-                self.panicked();
-                tracing::error!(name = %query.name(), kind = %query.kind(), "a query's handling panicked");
-                Some(Reply::new(ResponseCode::ServFail, ""))
-            }
+            Err(_) => Some(self.broken(query)),
         }
+    }
+
+    /// The same where something is pinned at the name. What is pinned is counted as by the block's `prometheus`, which
+    /// does not see it.
+    fn answer_pinned<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Option<Reply>> {
+        let answer = async move {
+            let start = Instant::now();
+            let Ok(outcome) = AssertUnwindSafe(self.resolve(query)).catch_unwind().await else {
+                return Some(self.broken(query));
+            };
+            let reply = outcome.into_reply()?;
+            let counts = self.block(query).is_none() || self.has(query, prometheus::NAME);
+            if reply.plugin == pins::NAME && counts {
+                let len = reply.uncompressed_len(query);
+                let zone = self.metrics.zone_for_labels(query.labels().iter());
+                zone.record(&observation(query, reply.rcode.into(), len, reply.plugin, start));
+            }
+            Some(reply)
+        };
+        answer.boxed()
+    }
+
+    /// SERVFAIL to a query that broke something.
+    fn broken(&self, query: &Query) -> Reply {
+        self.panicked();
+        tracing::error!(name = %query.name(), kind = %query.kind(), "a query's handling panicked");
+        Reply::new(ResponseCode::ServFail, "")
     }
 
     /// Whether the block for `query` has a plugin of this name.
@@ -122,28 +171,50 @@ impl Router {
         self.block(query).is_some_and(|block| block.plugins.iter().any(|of| of.name() == plugin))
     }
 
-    /// What [`answer`](Self::answer) would be, without a line of a log and without a count: nobody asked.
+    /// What [`answer`](Self::answer) would be if nothing were pinned, without a line of a log and without a count: nobody
+    /// asked.
     pub async fn rehearse(&self, query: &Query) -> Option<Reply> {
         let unseen = |plugin: &&Arc<dyn Plugin>| !OBSERVERS.contains(&plugin.name());
         let block = self.block(query)?;
         let plugins: Chain = block.plugins.iter().filter(unseen).cloned().collect();
         let chain = Next::all(&plugins).run(query);
-        std::panic::AssertUnwindSafe(chain).catch_unwind().await.ok()?.into_reply()
+        AssertUnwindSafe(chain).catch_unwind().await.ok()?.into_reply()
     }
 
-    /// The answer to a question that arose within this server.
-    pub async fn resolve(&self, query: &Query) -> Outcome {
-        match self.block(query) {
-            // Boxed, because the chain may lead here again.
-            Some(block) => Next::all(&block.plugins).run(query).boxed().await,
-            None => self.refuse(query).into(),
-        }
+    /// The answer to a question that arose within this server: what is pinned, or else what the blocks say.
+    // Boxed, because the chain may lead here again.
+    pub fn resolve<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Outcome> {
+        let answer = async move {
+            let is_there = match self.pins.find(query) {
+                Found::Nothing => false,
+                Found::Name => true,
+                Found::Reply(reply, None) => return Outcome::Reply(reply),
+                Found::Reply(mut reply, Some(target)) => {
+                    let question = query.follow_up(&target, query.kind());
+                    if let Some(question) = question
+                        && let Outcome::Reply(theirs) = self.resolve(&question).await
+                    {
+                        reply.answers.extend(theirs.answers);
+                        reply.truncated = theirs.truncated;
+                    }
+                    // Whatever comes of that, the alias is given.
+                    return Outcome::Reply(reply);
+                }
+            };
+            let outcome = match self.block(query) {
+                Some(block) => Next::all(&block.plugins).run(query).await,
+                None if is_there => Reply::new(ResponseCode::NXDomain, pins::NAME).into(),
+                None => self.refuse(query).into(),
+            };
+            if is_there { pins::there(outcome) } else { outcome }
+        };
+        answer.boxed()
     }
 
     /// REFUSED: no block of this listener is for this query.
     pub fn refuse(&self, query: &Query) -> Reply {
         let reply = Reply::new(ResponseCode::Refused, "");
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let len = reply.uncompressed_len(query);
         self.metrics.dropped().record(&observation(query, reply.rcode.into(), len, "", start));
         reply

@@ -66,6 +66,7 @@ pub mod frozen;
 pub mod header;
 pub mod load;
 mod names;
+pub mod pins;
 pub mod reject;
 pub mod save;
 pub mod schedule;

@@ -94,7 +94,13 @@ pub async fn carry_out(stores: &[Ordered], command: Command) -> Result<Done, Ref
             }
             return Ok(Done { reply: value(&all)?, accepted });
         }
-        Command::Status | Command::Ready | Command::Alive | Command::Lookup { .. } => {
+        Command::Status
+        | Command::Ready
+        | Command::Alive
+        | Command::Lookup { .. }
+        | Command::Pin { .. }
+        | Command::Unpin { .. }
+        | Command::Pins => {
             let text = format!("{} is not for this process", command.name());
             return Err(Refusal::new(RefusalKind::Unknown, text));
         }

@@ -11,6 +11,7 @@ use outlast::forward::cache::Persisted;
 use outlast::node::carried::Carried;
 use outlast::node::chain::Plugin;
 use outlast::node::gate::{Gate, judge};
+use outlast::node::pins::Pins;
 use outlast::node::plugins::cache;
 use outlast::node::query::Query;
 use outlast::node::reply::encode;
@@ -206,7 +207,7 @@ impl World {
         let cache = plan.process.caches.pop().map(|kept| kept.cache);
         let server = plan.servers.pop().expect("there is a server block");
         let upstream: Arc<dyn Plugin> = Arc::new(self.upstream.clone());
-        let router = routed::router(server, &upstream, metrics);
+        let router = routed::router(server, &upstream, metrics, Pins::default());
         let lanes = Mutex::new(Lanes::of_router(router.clone(), metrics));
         Node { router, lanes, cache, source, stop, environment }
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use outlast::node::chain::Plugin;
+use outlast::node::pins::Pins;
 use outlast::node::router::{Block, Route, Router};
 use outlast::node::setup::ServerPlan;
 use outlast::ops::catalogue;
@@ -14,14 +15,19 @@ use outlast::zone::object::{Kinds, Object};
 use tokio::time::Instant;
 
 /// The router of a listener all of whose blocks lead on to `outside`.
-pub(crate) fn router(server: ServerPlan, outside: &Arc<dyn Plugin>, metrics: &Metrics) -> Arc<Router> {
+pub(crate) fn router(
+    server: ServerPlan,
+    outside: &Arc<dyn Plugin>,
+    metrics: &Metrics,
+    pins: Pins,
+) -> Arc<Router> {
     let beyond = |route: Route| {
         let plugins = route.block.plugins.iter().cloned().chain([outside.clone()]).collect();
         Route { zone: route.zone, block: Arc::new(Block { plugins }) }
     };
     let routes = server.routes.into_iter().map(beyond).collect();
     let counted = Arc::new(ServerMetrics::new(metrics, &server.identity, &server.counted));
-    Router::new(server.identity, routes, counted, metrics.counter(catalogue::PANICS, &[]))
+    Router::pinning(server.identity, routes, counted, metrics.counter(catalogue::PANICS, &[]), pins)
 }
 
 /// What a source says that lists those of these objects that are of these kinds, and proves them.

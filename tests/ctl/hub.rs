@@ -37,6 +37,10 @@ fn a_hub_without_an_api_server_says_what_is_wrong() {
     assert!(code == 1 && out.contains("not ready: waiting for data"), "{out}");
     let (code, _, error) = ctl(&["lookup", "a"]);
     assert!(code == 1 && error.contains("a hub answers no names: ask a node"), "{error}");
+    for arguments in [&["pin", "a", "A", "192.0.2.1"][..], &["unpin", "a"], &["pins"]] {
+        let (code, _, error) = ctl(arguments);
+        assert!(code == 1 && error.contains("pins are of nodes"), "{arguments:?}: {error}");
+    }
     let (code, out, _) = ctl(&["freeze"]);
     assert!(code == 1 && out.contains("there is no data yet"), "{out}");
 }

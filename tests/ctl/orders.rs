@@ -35,13 +35,13 @@ impl Node {
     }
 
     /// Carries out an order that has to succeed, and returns what is said of it.
-    fn order(&self, arguments: &[&str]) -> String {
+    pub(super) fn order(&self, arguments: &[&str]) -> String {
         let (code, out, error) = self.ctl(arguments);
         assert_eq!(code, 0, "{arguments:?}: {out}{error}");
         out
     }
 
-    fn screen(&self) -> String {
+    pub(super) fn screen(&self) -> String {
         self.order(&["status"])
     }
 }

@@ -7,6 +7,7 @@ use outlast::source::{Event, Update};
 use outlast::zone::change::Change;
 use outlast::zone::object::Object;
 use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use crate::outside::{GLUE, WORLD};
@@ -19,7 +20,7 @@ use crate::{fixture, irregular, roles};
 const PACKETS: usize = 60_000;
 
 /// Tests among which they are divided.
-const TESTS: usize = 6;
+const TESTS: usize = 7;
 
 /// Packets that one pair of nodes is asked, so that what a cache keeps of them fits into it: which entry has to go is
 /// a matter of chance.
@@ -43,10 +44,16 @@ pub(crate) struct Setting {
     pub(crate) own: &'static [&'static str],
     /// What becomes of upstreams from time to time.
     pub(crate) outage: &'static [&'static str],
+    /// What an operator pins and unpins: names, types and values.
+    pub(crate) pins: &'static [[&'static str; 3]],
 }
 
+/// The longest time that something is pinned for: some of it ends by itself.
+const LONGEST_PIN: Duration = Duration::from_secs(60);
+
 /// Nothing but the usual.
-const USUAL: Setting = Setting { name: "", corefile: "", floors: &[], own: &[], outage: &["is", "failing"] };
+const USUAL: Setting =
+    Setting { name: "", corefile: "", floors: &[], own: &[], outage: &["is", "failing"], pins: &[] };
 
 #[tokio::test(start_paused = true)]
 async fn generated_with_the_corefile_of_kubeadm() {
@@ -200,6 +207,58 @@ async fn generated_with_every_plugin_that_has_a_role() {
     play(&roles::SETTING).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn generated_with_names_that_are_pinned_and_unpinned() {
+    play(&Setting {
+        name: "pins",
+        corefile: "cluster.local:53 {
+            prometheus
+            kubernetes cluster.local {
+                source file /nowhere
+                pods insecure
+            }
+        }
+        test:53 {
+            prometheus
+            acl {
+                drop type TXT net 10.0.0.0/8
+                block type MX net 10.0.0.0/8
+            }
+        }
+        .:53 {
+            prometheus
+            cache 60
+        }",
+        floors: &[("cluster A", 0.7), ("outside A", 0.3)],
+        own: &[
+            "storefront.shop.svc.cluster.local.",
+            "Storefront.Shop.svc.cluster.local.",
+            "absent.shop.svc.cluster.local.",
+            "www.example.",
+            "alias.example.",
+            "pinned.test.",
+            "below.pinned.test.",
+            "to-cluster.test.",
+            "to-itself.test.",
+        ],
+        pins: &[
+            ["storefront.shop.svc.cluster.local", "A", "192.0.2.201"],
+            ["storefront.shop.svc.cluster.local", "A", "192.0.2.202"],
+            ["storefront.shop.svc.cluster.local", "AAAA", "2001:db8::c9"],
+            ["absent.shop.svc.cluster.local", "TXT", "\"it is there\" now"],
+            ["www.example", "AAAA", "2001:db8::ca"],
+            ["alias.example", "CNAME", "many.example"],
+            ["pinned.test", "A", "192.0.2.203"],
+            ["pinned.test", "SRV", "1 2 3 www.example"],
+            ["to-cluster.test", "CNAME", "storefront.shop.svc.cluster.local"],
+            ["to-itself.test", "CNAME", "to-other.test"],
+            ["to-other.test", "CNAME", "to-itself.test"],
+        ],
+        ..USUAL
+    })
+    .await;
+}
+
 /// How many packets this test is to ask.
 fn packets() -> usize {
     let all = std::env::var("OUTLAST_TEST_PACKETS").map_or(PACKETS, |text| text.parse().unwrap());
@@ -208,11 +267,11 @@ fn packets() -> usize {
 
 /// Asks packets of pairs of nodes, round by round.
 async fn play(setting: &Setting) {
-    let Setting { name, floors, own, .. } = setting;
+    let Setting { name, floors, own, pins, .. } = setting;
     let objects: Vec<_> = irregular::objects().into_iter().chain(fixture::objects()).collect();
     let (mut plain, mut others) = (Score::default(), Score::default());
     let mut left = packets();
-    let mut seed = 0;
+    let (mut seed, mut pinned) = (0, 0);
     while left > 0 {
         seed += 1;
         let count = left.min(ROUND);
@@ -231,11 +290,14 @@ async fn play(setting: &Setting) {
             score.add(class(answered.reply.as_deref()), answered.inline);
         }
         round.pair.have_counted_the_same();
+        pinned += round.pair.pinned();
     }
     let (inline, all) = plain.total();
     println!("{name}: {inline} of {all} plain packets inline\n{plain}");
     let (inline, all) = others.total();
     println!("{name}: {inline} of {all} other packets inline\n{others}");
+    println!("{name}: {pinned} answers were pinned");
+    assert_eq!(pinned > 0, !pins.is_empty(), "{name}: what is pinned is asked for");
     for (class, floor) in *floors {
         let share = plain.share(class, 20);
         assert!(share >= *floor, "{name}: {share:.2} of '{class}' inline, and {floor} are wanted\n{plain}");
@@ -253,17 +315,19 @@ struct Round {
     answers: bool,
     /// What becomes of them where they do not.
     outage: &'static [&'static str],
+    /// What an operator pins and unpins.
+    pins: &'static [[&'static str; 3]],
 }
 
 impl Round {
     async fn start(setting: &Setting, objects: Vec<Object>, seed: u64) -> Self {
-        let Setting { name, corefile, outage, .. } = setting;
+        let Setting { name, corefile, outage, pins, .. } = setting;
         println!("{name}, round {seed}");
         // Addresses of other names keep the lane from changing the order of any.
         let glue = if corefile.contains("loadbalance") { &[][..] } else { &GLUE };
         let pair = Pair::start(corefile, &[&WORLD[..], glue].concat());
         pair.tell_state(&objects).await;
-        Self { pair, objects, rng: SmallRng::seed_from_u64(seed), answers: true, outage }
+        Self { pair, objects, rng: SmallRng::seed_from_u64(seed), answers: true, outage, pins }
     }
 
     /// Time passes, and something happens in it; from some moment on nothing is heard of the cluster any more.
@@ -280,6 +344,15 @@ impl Round {
             self.pair.tell(|| Update::Changes(vec![event()])).await;
             let as_of = tokio::time::Instant::now();
             self.pair.tell(|| Update::Fresh { as_of }).await;
+        }
+        if let Some(pin) = self.pins.choose(&mut self.rng) {
+            // More often pinned than unpinned: what ends by itself is another way to go.
+            if self.rng.random_ratio(2, 3) {
+                let time = self.rng.random_range(1..LONGEST_PIN.as_millis() as u64);
+                self.pair.pin(*pin, Duration::from_millis(time));
+            } else {
+                self.pair.unpin(pin[0]);
+            }
         }
         // They fail for a part of the time.
         if self.rng.random_ratio(if self.answers { 1 } else { 3 }, 6) {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use futures_util::future::join;
 use outlast::node::carried::Carried;
 use outlast::node::chain::Plugin;
+use outlast::node::pins::Pins;
+use outlast::node::pins::pin::{Span, Wanted, labels};
 use outlast::node::setup::Environment;
 use outlast::ops::jitter::Jitter;
 use outlast::source::Update;
@@ -33,14 +35,18 @@ const SOURCE: &str = "10.0.0.1:5353";
 const LOCAL: &str = "127.0.0.1:53";
 
 /// Families that do not depend on the way that an answer takes; each begins with one of these.
-const COUNTED: [&str; 6] = [
+const COUNTED: [&str; 7] = [
     "coredns_dns_",
     "coredns_cache_",
     "coredns_local_",
     "coredns_panics_total",
     "outlast_stale_answers_total",
     "outlast_not_ready_answers_total",
+    PINNED,
 ];
+
+/// Answers that an operator has pinned.
+const PINNED: &str = "outlast_pinned_answers_total";
 
 /// Times are the exception.
 const TIMED: &str = "_duration_seconds";
@@ -50,6 +56,8 @@ struct Node {
     environment: Environment,
     /// Both ways of each listener.
     lanes: Vec<Lanes>,
+    /// What an operator has pinned.
+    pins: Pins,
     /// What it logs.
     logged: Logged,
     /// The source's end of the queue, if there is a cluster.
@@ -92,11 +100,13 @@ impl Node {
         let upstream = Upstream::new();
         outside.iter().for_each(|line| upstream.command(&line.split_whitespace().collect::<Vec<_>>()));
         let plugin: Arc<dyn Plugin> = Arc::new(upstream.clone());
+        let pins = Pins::new(&environment.metrics);
         let lanes = plan.servers.into_iter().map(|server| {
-            let router = routed::router(server, &plugin, &environment.metrics);
+            let router = routed::router(server, &plugin, &environment.metrics, pins.clone());
             Lanes::of_router(router, &environment.metrics)
         });
-        Self { lanes: lanes.collect(), environment, logged: Logged::new(), source, upstream, stop }
+        let lanes = lanes.collect();
+        Self { lanes, environment, pins, logged: Logged::new(), source, upstream, stop }
     }
 
     async fn tell(&self, update: Update) {
@@ -206,6 +216,30 @@ impl Pair {
     /// Something becomes of the world outside; see `cache/upstream.rs`.
     pub(crate) fn outside(&self, words: &[&str]) {
         self.nodes().iter().for_each(|node| node.upstream.command(words));
+    }
+
+    /// An operator pins this at both for so long.
+    pub(crate) fn pin(&self, [name, kind, value]: [&str; 3], time: Duration) {
+        for node in self.nodes() {
+            let wanted = Wanted::parse(name, kind, value).unwrap();
+            let span = Span { since_ms: 0, until_ms: 0, until: Instant::now() + time };
+            node.pins.change(|table| table.add(wanted, span)).unwrap();
+        }
+    }
+
+    /// An operator unpins a name at both.
+    pub(crate) fn unpin(&self, name: &str) {
+        let name = labels(name).unwrap();
+        for node in self.nodes() {
+            node.pins.change(|table| table.take(|pin| pin.name == name));
+        }
+    }
+
+    /// Answers that were pinned, at each.
+    pub(crate) fn pinned(&self) -> u64 {
+        let counts = self.lane.counts();
+        let count = counts.iter().find_map(|line| line.strip_prefix(PINNED)).expect("it is counted");
+        count.trim().parse().unwrap()
     }
 
     /// So much time passes.

@@ -137,4 +137,5 @@ pub(crate) const SETTING: Setting = Setting {
     own: &OWN,
     // Long enough for `cancel`.
     outage: &["is", "silent"],
+    pins: &[],
 };

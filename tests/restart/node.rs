@@ -42,9 +42,9 @@ impl Node {
         })
     }
 
-    /// Starts it, again if somebody got hold of its ports while no node had them: between two lives they are
+    /// Starts a node whose command begins so, again if somebody got hold of its ports while no node had them: between two lives they are
     /// anybody's.
-    fn spawn(place: &Place, command: impl Fn() -> Command) -> Self {
+    pub(super) fn spawn(place: &Place, command: impl Fn() -> Command) -> Self {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let mut process = Process::start(command().args(["node", "--conf"]).arg(place.corefile()));

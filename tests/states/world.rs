@@ -12,6 +12,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::net::xfer::Protocol;
 use outlast::node::chain::{Next, Outcome, Plugin};
 use outlast::node::gate::{Gate, judge};
+use outlast::node::pins::Pins;
 use outlast::node::query::Query;
 use outlast::node::reply::{Reply, encode};
 use outlast::node::router::Router;
@@ -186,7 +187,7 @@ impl World {
 
         let server = plan.servers.pop().expect("there is a server block");
         let upstream: Arc<dyn Plugin> = Arc::new(Upstream(self.upstream.clone()));
-        let router = routed::router(server, &upstream, metrics);
+        let router = routed::router(server, &upstream, metrics, Pins::default());
         let lanes = Lanes::of_router(router.clone(), metrics);
 
         let (updates, queue) = mpsc::channel(UPDATE_QUEUE);

@@ -1,10 +1,11 @@
 //! `outlast ctl`: asks a process that runs, over its control socket.
 //!
 //! * here: arguments, and which process is meant.
-//! * `print`: what people see of each reply.
+//! * `print`: what people see of each reply; `pins`: of what is pinned.
 //! * `screen`: the status on one screen; `advice`: what to do next; `words`: ages, numbers and lines.
 
 mod advice;
+mod pins;
 mod print;
 mod screen;
 mod words;
@@ -32,6 +33,8 @@ use crate::ops::control::{self, AskError, Command as Order, HUB_SOCKET, NODE_SOC
   outlast ctl generations               the snapshots on the disk
   outlast ctl rollback 41               serve one of them, frozen
   outlast ctl thaw                      serve what was received again
+  outlast ctl pin web.shop.svc.cluster.local A 10.0.0.7 --for 2h
+  outlast ctl unpin web.shop.svc.cluster.local
   kubectl exec -n kube-system outlast-x7k2p -- /outlast ctl status
 
 It needs neither the API server nor a network, only the process. It has to be run as root, or as the user that the
@@ -92,6 +95,34 @@ enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// Answer a name with a value, whatever the cluster and the Corefile say; again with another value adds that
+    Pin {
+        /// The name
+        name: String,
+        /// A, AAAA, CNAME, TXT, SRV or PTR
+        #[arg(value_name = "TYPE")]
+        kind: String,
+        /// The value as a zone file has it; words are joined
+        #[arg(required = true)]
+        value: Vec<String>,
+        /// For how long [default: 1h]
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        for_: Option<Duration>,
+    },
+    /// Answer a name as the cluster says again
+    Unpin {
+        /// The name
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        name: Option<String>,
+        /// The type of record [default: all of the name]
+        #[arg(value_name = "TYPE")]
+        kind: Option<String>,
+        /// Everything that is pinned
+        #[arg(long)]
+        all: bool,
+    },
+    /// List what is pinned
+    Pins,
 }
 
 /// Which of several stores is meant.
@@ -118,6 +149,14 @@ impl Command {
             Self::Rollback { generation, for_, which } => {
                 Order::Rollback { generation: *generation, for_s: seconds(for_), zone: zone(which) }
             }
+            Self::Pin { name, kind, value, for_ } => Order::Pin {
+                name: name.clone(),
+                kind: kind.clone(),
+                value: value.join(" "),
+                for_s: seconds(for_),
+            },
+            Self::Unpin { name, kind, all: _ } => Order::Unpin { name: name.clone(), kind: kind.clone() },
+            Self::Pins => Order::Pins,
         }
     }
 }
@@ -165,6 +204,9 @@ fn answered(args: &Args, reply: Value) -> anyhow::Result<ExitCode> {
         Command::Accept(_) | Command::Freeze { .. } | Command::Thaw(_) | Command::Rollback { .. } => {
             print::outcomes(&read::<Vec<_>>(reply)?)
         }
+        Command::Pin { .. } => pins::pinned(&read(reply)?),
+        Command::Unpin { .. } => pins::unpinned(&read(reply)?),
+        Command::Pins => pins::list(&read::<Vec<_>>(reply)?),
     };
     if !args.json {
         super::say(text.trim_end());

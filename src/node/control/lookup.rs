@@ -12,6 +12,7 @@ use hickory_server::net::xfer::Protocol;
 
 use super::shown::Shown;
 use crate::node::gate::{self, Gate};
+use crate::node::pins;
 use crate::node::query::Query;
 use crate::node::reply::Reply;
 use crate::node::router::Router;
@@ -35,16 +36,18 @@ pub async fn answer(shown: &Shown, name: &str, kind: &str) -> anyhow::Result<Loo
         rcode: rcode.to_owned(),
         ..LookupStatus::default()
     };
-    // No server block is for it.
-    let Some(router) = shown.router(&labels) else { return Ok(nothing("REFUSED")) };
+    // What is pinned needs no server block.
+    let first =
+        || shown.listeners.first().map(|live| live.router()).filter(|router| router.pins().has(&labels));
+    let Some(router) = shown.router(&labels).or_else(first) else { return Ok(nothing("REFUSED")) };
     let start = Instant::now();
-    let mut status = match ask(&router, &name, kind).await? {
-        Some(reply) => of_reply(&name, kind, &reply),
-        None => nothing(""),
-    };
+    let reply = ask(&router, &name, kind).await?;
+    let is_pinned = reply.as_ref().is_some_and(|reply| reply.plugin == pins::NAME);
+    let mut status = reply.map_or_else(|| nothing(""), |reply| of_reply(&name, kind, &reply));
     status.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     router.identity().clone_into(&mut status.server);
-    if let Some((state, age)) = shown.state_of(&labels) {
+    // What is pinned is from no data.
+    if !is_pinned && let Some((state, age)) = shown.state_of(&labels) {
         (status.state, status.age_s) = (Some(state), Some(age.as_secs()));
     }
     Ok(status)

@@ -8,7 +8,7 @@ pub mod lookup;
 pub mod shown;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -16,9 +16,10 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use self::shown::Shown;
+use super::pins::keep::PinKeeper;
 use crate::ops::clock::WallClock;
 use crate::ops::control::section::Tells;
-use crate::ops::control::{Command, Handler, Refusal, value};
+use crate::ops::control::{Command, Handler, Refusal, RefusalKind, value};
 use crate::ops::metrics::BuildInfo;
 use crate::ops::pulse::{Pulses, STUCK};
 use crate::ops::readiness::Readiness;
@@ -45,6 +46,8 @@ pub struct NodeControl {
     data: Handle,
     /// The time that certificates are judged by.
     clock: Arc<WallClock>,
+    /// What operators have pinned, where that can be done.
+    pins: Option<Arc<PinKeeper>>,
     /// What else there is to say, in this order.
     tells: Vec<Arc<dyn Tells>>,
 }
@@ -59,7 +62,15 @@ impl NodeControl {
         data: Handle,
         clock: Arc<WallClock>,
     ) -> Self {
-        Self { name, began: Instant::now(), shown, readiness, pulses, data, clock, tells: Vec::new() }
+        let (began, pins, tells) = (Instant::now(), None, Vec::new());
+        Self { name, began, shown, readiness, pulses, data, clock, pins, tells }
+    }
+
+    /// Names can be pinned, and what is pinned has something to say.
+    #[must_use]
+    pub fn pinning(mut self, pins: Arc<PinKeeper>) -> Self {
+        self.pins = Some(pins.clone());
+        self.telling([pins as Arc<dyn Tells>])
     }
 
     /// What else has something to say.
@@ -67,6 +78,12 @@ impl NodeControl {
     pub fn telling(mut self, tells: impl IntoIterator<Item = Arc<dyn Tells>>) -> Self {
         self.tells.extend(tells);
         self
+    }
+
+    /// What operators have pinned.
+    fn pins(&self) -> Result<&PinKeeper, Refusal> {
+        let none = || Refusal::new(RefusalKind::Unknown, "nothing can be pinned here");
+        self.pins.as_deref().ok_or_else(none)
     }
 
     /// Everything.
@@ -104,6 +121,14 @@ impl Handler for NodeControl {
                     Err(error) => Err(Refusal::failed(format!("answering: {error}"))),
                 }
             }
+            Command::Pin { name, kind, value: text, for_s } => {
+                let for_ = for_s.map(Duration::from_secs);
+                value(&self.pins()?.pin(&name, &kind, &text, for_).await?)
+            }
+            Command::Unpin { name, kind } => {
+                value(&self.pins()?.unpin(name.as_deref(), kind.as_deref()).await?)
+            }
+            Command::Pins => value(&self.pins()?.list()),
             order => {
                 let stores = self.shown.load().ordered();
                 Ok(orders::carry_out(&stores, order).await?.reply)

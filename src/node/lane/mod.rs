@@ -19,6 +19,7 @@
 //! Invariants:
 //! * A step that has counted, marked or written nothing yet may leave a question to the general handler; one that
 //!   has may not, but for what was written, which is forgotten.
+//! * What an operator has pinned is left to the general handler, whatever the plugins have at hand.
 //! * A question for which the general handler has no room is turned away only if nothing is at hand for it.
 //! * A block whose plugins are not all known here has a lane up to the first such plugin: questions that come so far
 //!   are left to the general handler. Whether a plugin behind it has a name in memory is known all the same.
@@ -262,10 +263,16 @@ pub fn answer<'r>(
             *place = reply;
             return (Outcome::Reply { len: reply.len(), seen: None }, None);
         }
-        let lane = |first: &First| router.lane(&first.name).map(|lane| lane.has_at_hand(&first.name));
-        let at_hand = First::read(datagram).as_ref().and_then(lane).unwrap_or_default();
+        let is_at_hand = |First { name, .. }: First| {
+            router.pins().has(&name) || router.lane(&name).is_some_and(|lane| lane.has_at_hand(&name))
+        };
+        let at_hand = First::read(datagram).is_some_and(is_at_hand);
         return (Outcome::General { at_hand }, None);
     };
+    // Invariant: what is pinned is the general handler's.
+    if router.pins().has(question.labels()) {
+        return (Outcome::General { at_hand: true }, None);
+    }
     let Some(lane) = router.lane(question.labels()) else {
         return (refused(&question, worker, buffer), Some(router.metrics().dropped()));
     };
@@ -294,12 +301,14 @@ pub fn crowded<'r>(
 ) -> Crowded<'r> {
     let Some(First { name, kind, .. }) = First::read(datagram) else { return Crowded::NotHere };
     let Some(lane) = router.lane(&name) else { return Crowded::NotHere };
-    if lane.plugins.iter().any(|plugin| plugin.drops(source.ip(), &name, kind.into())) {
+    // Plugins have nothing to say of what is pinned.
+    let is_pinned = router.pins().has(&name);
+    if !is_pinned && lane.plugins.iter().any(|plugin| plugin.drops(source.ip(), &name, kind.into())) {
         return Crowded::Silence;
     }
     let Some(question) = Question::read(datagram, source) else { return Crowded::NotHere };
     let zone = router.metrics().zone_for_labels(question.labels().iter());
-    if let Outcome::Reply { len, seen } = lane.answer(&question, true, worker, buffer) {
+    if !is_pinned && let Outcome::Reply { len, seen } = lane.answer(&question, true, worker, buffer) {
         return Crowded::Answered { len, seen: seen.map(|seen| (zone, seen)) };
     }
     let error: (EdeCode, &dyn fmt::Display) = (EdeCode::Other, &why);

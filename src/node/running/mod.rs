@@ -31,6 +31,8 @@ use super::cluster_dns::{self, ClusterDns, Sought};
 use super::control::NodeControl;
 use super::control::shown::Shown;
 use super::listen::Live;
+use super::pins::Pins;
+use super::pins::keep::{PinKeeper, Place};
 use super::selfcheck;
 use super::setup::{Environment, Plan, Process, ReloadEvery};
 use super::task::{Scope, Start};
@@ -41,6 +43,7 @@ use crate::ops::drain::Drain;
 use crate::ops::metrics::Metrics;
 use crate::ops::pulse::Pulses;
 use crate::ops::readiness::Readiness;
+use crate::snapshot::disk::RealDisk;
 
 /// A node whose sockets are bound and answer.
 pub struct Running {
@@ -60,6 +63,8 @@ pub struct Running {
     stores: Stores,
     /// What keeps caches on the disk.
     caches: Caches,
+    /// What operators have pinned.
+    pins: Arc<PinKeeper>,
     /// The administration.
     admin: Admin,
     /// What `/ready` waits for.
@@ -126,14 +131,23 @@ pub fn start(
     let readiness = Readiness::new(process.monitor);
     let mut stores = Stores::new(environment, readiness.clone(), drain, control);
     let mut caches = Caches::new(environment, drain, control);
-    let mut sites = Sites::new(metrics, drain);
     let admin = Admin::new(readiness.clone(), metrics.clone(), drain, control);
     let mut admin = admin.sharing(environment.ownership.clone());
 
     // Invariant: answers come from the disk before there is any network.
     let kept = caches.boot(caches.wanted(&process.caches, &process.stores));
     let wanted = std::mem::take(&mut process.stores);
+    let first = wanted.iter().find_map(|(config, _)| config.snapshot.clone());
     let booted = wanted.into_iter().map(|(config, store)| stores.boot(config, store)).collect();
+    // After these: a snapshot knows how late it is at least.
+    let place = Place {
+        dir: first.or_else(|| environment.overrides.snapshot.clone()),
+        disk: Arc::new(RealDisk),
+        clock: environment.clock.clone(),
+        ownership: environment.ownership.clone(),
+    };
+    let pins = PinKeeper::boot(Pins::new(metrics), place, metrics);
+    let mut sites = Sites::new(metrics, pins.pins().clone(), drain);
     let faces = admin.prepare(&process.faces)?;
     // Last: the kernel gives packets to a new socket of a shared address at once, and closing it would lose them.
     let prepared = sites.prepare(servers)?;
@@ -141,6 +155,7 @@ pub fn start(
     admin.apply(faces);
     stores.begin_all(booted)?;
     caches.begin(kept);
+    control.spawn(pins.clone().run(drain.closing().clone()));
     control.spawn(metrics.clone().run_upkeep(drain.closing().clone()));
 
     let mut running = Running {
@@ -152,6 +167,7 @@ pub fn start(
         sites,
         stores,
         caches,
+        pins,
         admin,
         readiness,
         tasks: CancellationToken::new(),
@@ -296,7 +312,8 @@ impl Running {
     pub fn control(&self) -> NodeControl {
         let (shown, readiness) = (self.shown.clone(), self.readiness.clone());
         let (pulses, data) = (self.pulses().clone(), self.data.clone());
-        NodeControl::new(self.name.clone(), shown, readiness, pulses, data, self.clock.clone())
+        let control = NodeControl::new(self.name.clone(), shown, readiness, pulses, data, self.clock.clone());
+        control.pinning(self.pins.clone())
     }
 
     /// Stops the sources and waits until the last snapshots are written.

@@ -17,6 +17,7 @@ use crate::node::listen::bind::{self, Sockets};
 use crate::node::listen::tcp::TcpListener;
 use crate::node::listen::udp::UdpListener;
 use crate::node::listen::{Live, Serving, Shared};
+use crate::node::pins::Pins;
 use crate::node::router::Router;
 use crate::node::setup::ServerPlan;
 use crate::ops::catalogue;
@@ -38,6 +39,8 @@ pub(super) struct Sites {
     shared: Arc<Shared>,
     /// What is measured.
     metrics: Arc<Metrics>,
+    /// What is answered whatever a configuration says.
+    pins: Pins,
     /// Says when to stop, and waits for what is under way.
     drain: Drain,
 }
@@ -79,12 +82,13 @@ enum Change {
 }
 
 impl Sites {
-    pub(super) fn new(metrics: &Arc<Metrics>, drain: &Drain) -> Self {
+    pub(super) fn new(metrics: &Arc<Metrics>, pins: Pins, drain: &Drain) -> Self {
         Self {
             sites: BTreeMap::new(),
             order: Vec::new(),
             shared: Shared::new(metrics),
             metrics: metrics.clone(),
+            pins,
             drain: drain.clone(),
         }
     }
@@ -114,7 +118,7 @@ impl Sites {
             } = server;
             let metrics = Arc::new(ServerMetrics::new(&self.metrics, &identity, &counted));
             let panics = self.metrics.counter(catalogue::PANICS, &[]);
-            let router = Router::new(identity.clone(), routes, metrics, panics);
+            let router = Router::pinning(identity.clone(), routes, metrics, panics, self.pins.clone());
             let serving = Serving { router, timeouts, tls };
             let mut bound = false;
             for address in addresses {

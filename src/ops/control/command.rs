@@ -57,12 +57,47 @@ pub enum Command {
         #[serde(default)]
         zone: Option<String>,
     },
+    /// Answer a name with a value, whatever comes; once more with another value adds that.
+    Pin {
+        /// The name; without a final dot it is absolute, too.
+        name: String,
+        /// The type of record, e.g. `AAAA`.
+        kind: String,
+        /// The value, as a zone file has it.
+        value: String,
+        /// For so many seconds, as in [`Self::Freeze`].
+        #[serde(default)]
+        for_s: Option<u64>,
+    },
+    /// Answer as the data says again.
+    Unpin {
+        /// The name; every name without one.
+        #[serde(default)]
+        name: Option<String>,
+        /// The type of record; every type without one.
+        #[serde(default)]
+        kind: Option<String>,
+    },
+    /// What is pinned.
+    Pins,
 }
 
 impl Command {
     /// The name of each on the wire.
-    pub(super) const NAMES: [&'static str; 9] =
-        ["status", "ready", "alive", "lookup", "accept", "freeze", "thaw", "generations", "rollback"];
+    pub(super) const NAMES: [&'static str; 12] = [
+        "status",
+        "ready",
+        "alive",
+        "lookup",
+        "accept",
+        "freeze",
+        "thaw",
+        "generations",
+        "rollback",
+        "pin",
+        "unpin",
+        "pins",
+    ];
 
     /// Its name on the wire.
     pub const fn name(&self) -> &'static str {
@@ -76,16 +111,27 @@ impl Command {
             Self::Thaw { .. } => "thaw",
             Self::Generations { .. } => "generations",
             Self::Rollback { .. } => "rollback",
+            Self::Pin { .. } => "pin",
+            Self::Unpin { .. } => "unpin",
+            Self::Pins => "pins",
         }
     }
 
     /// Whether it changes what is served: such a command goes to the log with who gave it.
     pub(super) const fn is_order(&self) -> bool {
         match self {
-            Self::Status | Self::Ready | Self::Alive | Self::Lookup { .. } | Self::Generations { .. } => {
-                false
-            }
-            Self::Accept { .. } | Self::Freeze { .. } | Self::Thaw { .. } | Self::Rollback { .. } => true,
+            Self::Status
+            | Self::Ready
+            | Self::Alive
+            | Self::Lookup { .. }
+            | Self::Generations { .. }
+            | Self::Pins => false,
+            Self::Accept { .. }
+            | Self::Freeze { .. }
+            | Self::Thaw { .. }
+            | Self::Rollback { .. }
+            | Self::Pin { .. }
+            | Self::Unpin { .. } => true,
         }
     }
 }

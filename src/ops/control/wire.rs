@@ -194,6 +194,14 @@ mod tests {
             Command::Thaw { zone: None },
             Command::Generations { zone: None },
             Command::Rollback { generation: u64::MAX, for_s: None, zone },
+            Command::Pin {
+                name: "a.b.".to_owned(),
+                kind: "TXT".to_owned(),
+                value: "\"a\\\"b\"".to_owned(),
+                for_s: Some(60),
+            },
+            Command::Unpin { name: Some("a.b.".to_owned()), kind: None },
+            Command::Pins,
         ];
         assert_eq!(commands.each_ref().map(Command::name), Command::NAMES, "every command");
         for sent in commands {
@@ -215,6 +223,7 @@ mod tests {
                 r#"{"v":1,"command":"rollback","generation":7}"#,
                 Command::Rollback { generation: 7, for_s: None, zone: None },
             ),
+            (r#"{"v":1,"command":"unpin"}"#, Command::Unpin { name: None, kind: None }),
         ] {
             assert_eq!(command(text.as_bytes()), Ok(want), "{text}");
         }

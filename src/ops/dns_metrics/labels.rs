@@ -125,7 +125,7 @@ pub(super) fn rcode_label(index: usize) -> Cow<'static, str> {
 }
 
 /// Who may write an answer; empty for the server itself. The most frequent come first.
-const PLUGINS: [&str; 19] = [
+const PLUGINS: [&str; 20] = [
     "",
     "kubernetes",
     "cache",
@@ -145,6 +145,8 @@ const PLUGINS: [&str; 19] = [
     "whoami",
     "errors",
     "minimal",
+    // What an operator has pinned, ahead of all plugins.
+    "pin",
 ];
 /// Who wrote an answer, as the label `plugin` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

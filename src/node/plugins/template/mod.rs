@@ -25,7 +25,7 @@ mod data;
 mod expression;
 mod go;
 mod options;
-mod record;
+pub(in crate::node) mod record;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

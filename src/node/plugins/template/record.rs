@@ -75,6 +75,11 @@ pub(super) fn parse(text: &str) -> Result<Option<Record>, String> {
     Ok(Some(record))
 }
 
+/// Reads the data of a record alone. The error says what is wrong.
+pub(in crate::node) fn parse_data(kind: RecordType, text: &str) -> Result<RData, String> {
+    data(kind, &split(text)?)
+}
+
 /// Splits a record into words.
 fn split(text: &str) -> Result<Vec<Word>, String> {
     let mut words: Vec<Word> = Vec::new();
