@@ -99,6 +99,8 @@ pub struct Frozen {
     pub since: Instant,
     /// When it ends by itself.
     pub until: Instant,
+    /// The same in Unix milliseconds, for people.
+    pub until_ms: u64,
     /// The number of the snapshot that is served in place of what was; `None` if what was served is.
     pub rolled_back_to: Option<u64>,
     /// When what is served was last proved to be current: milliseconds since the store's origin.
@@ -177,10 +179,9 @@ impl Store {
         Duration::from_millis(u64::try_from(age).unwrap_or(0))
     }
 
-    /// What stays until then, and was proved to be current so long ago.
-    fn frozen(&self, since: Instant, until: Instant, age: Duration, rolled_back_to: Option<u64>) -> Frozen {
-        let proved = millis(self.origin.elapsed()).saturating_sub(millis(age));
-        Frozen { since, until, rolled_back_to, proved }
+    /// When something was last proved to be current whose proof is so old.
+    fn proved_before(&self, age: Duration) -> i64 {
+        millis(self.origin.elapsed()).saturating_sub(millis(age))
     }
 
     /// What a generation's state is judged by.

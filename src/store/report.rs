@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge};
 
-use super::Generation;
 use super::state::{DataState, Facts};
+use super::{Frozen, Generation};
 use crate::feed::position::Position;
 use crate::ops::metrics::Metrics;
 use crate::zone::guard::Verdict;
@@ -44,6 +44,8 @@ struct Gauges {
     transitions: Counter,
     /// Whether something is frozen.
     frozen: Gauge,
+    /// Until when it is.
+    frozen_until: Gauge,
     /// Holds of the guard.
     holds: Gauge,
     /// Objects that are held.
@@ -80,6 +82,10 @@ impl Gauges {
             versions: by_kind("outlast_data_resource_version"),
             transitions: metrics.counter("outlast_data_state_transitions_total", &[]),
             frozen: gauge("outlast_data_frozen", "1 while an operator has what is served stay what it is."),
+            frozen_until: gauge(
+                "outlast_data_frozen_until_timestamp_seconds",
+                "When what is frozen ends by itself; 0 where nothing is.",
+            ),
             holds: gauge("outlast_guard_holds", "Lists of which the guard holds something back."),
             held: gauge("outlast_guard_held_objects", "Objects served although the origin says otherwise."),
             verdicts: ["apply", "hold"].map(|verdict| metrics.counter(VERDICTS, &[("verdict", verdict)])),
@@ -101,9 +107,11 @@ impl Report {
         }
     }
 
-    /// Exports whether something is frozen.
-    pub(super) fn frozen(&self, frozen: bool) {
-        self.gauges.frozen.set(if frozen { 1.0 } else { 0.0 });
+    /// Exports whether something is frozen, and until when.
+    pub(super) fn frozen(&self, frozen: Option<&Frozen>) {
+        self.gauges.frozen.set(if frozen.is_some() { 1.0 } else { 0.0 });
+        let until_ms = frozen.map_or(0, |frozen| frozen.until_ms);
+        self.gauges.frozen_until.set(until_ms as f64 / 1_000.0);
     }
 
     /// Exports what is held back.

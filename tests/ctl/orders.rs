@@ -83,6 +83,11 @@ fn what_is_frozen_for_a_second_thaws_by_itself() {
     node.order(&["freeze", "--for", "1s"]);
     node.set(&cluster(2, 3));
     node.says(&process, 0, "10.2.0.0");
+    let log = process.output();
+    assert!(
+        log.contains("its time is over, no longer frozen") && !log.contains("thawed by an operator"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -15,9 +15,13 @@ use crate::store::writer::Writer;
 use crate::zone::change::Change;
 use crate::zone::object::{Namespace, Object};
 
+/// When what is frozen ends.
+const UNTIL: &str = "outlast_data_frozen_until_timestamp_seconds";
+
 /// A store with its writer and its folder.
 struct Running {
     store: Arc<Store>,
+    metrics: Metrics,
     control: Control,
     updates: mpsc::Sender<Update>,
     stop: CancellationToken,
@@ -44,7 +48,7 @@ impl Running {
         let (control, stop) = (writer.control(), CancellationToken::new());
         let (updates, queue) = mpsc::channel(4);
         let writer = tokio::spawn(writer.run(queue, stop.clone()));
-        Self { store, control, updates, stop, writer }
+        Self { store, metrics, control, updates, stop, writer }
     }
 
     /// Lists nothing but these namespaces, and waits until they are served or, behind something frozen, taken.
@@ -63,6 +67,13 @@ impl Running {
     async fn stop(self) {
         self.stop.cancel();
         self.writer.await.unwrap();
+    }
+
+    /// The value of a gauge, once the writer has said it.
+    fn gauge(&self, name: &str) -> f64 {
+        let text = self.metrics.render();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.expect("it is there").parse().unwrap()
     }
 
     fn names(&self) -> Vec<String> {
@@ -90,9 +101,12 @@ async fn what_is_frozen_outlives_a_restart_and_a_thaw_brings_back_what_was_recei
     let status = running.control.status().await;
     let frozen = status.frozen.expect("it says so");
     assert!(!status.partial && (590..=600).contains(&frozen.remaining_s), "{frozen:?}");
+    let left = running.gauge(UNTIL) - WallClock::new(0).now_unix_ms() as f64 / 1_000.0;
+    assert!((590.0..=600.0).contains(&left), "{left}");
     assert_eq!(running.control.thaw().await, Outcome::Thawed);
     assert_eq!(running.names(), ["b"], "the last snapshot is what was received");
     assert_eq!(running.control.thaw().await, Outcome::NotFrozen);
+    assert_eq!(running.gauge(UNTIL), 0.0);
     running.stop().await;
 
     let running = Running::start(dir.path());

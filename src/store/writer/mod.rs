@@ -225,9 +225,7 @@ impl Writer {
     /// Goes on serving what an operator has frozen, whether or not there is anything else.
     fn boot_frozen(&mut self) {
         let Some(kept) = self.keeper.as_ref().and_then(Keeper::load_frozen) else { return };
-        let now = Instant::now();
-        let since = now.checked_sub(kept.since).unwrap_or(now);
-        let frozen = self.store.frozen(since, now + kept.remaining, kept.age, kept.rolled_back_to);
+        let frozen = self.frozen(kept.since, kept.remaining, kept.age, kept.rolled_back_to);
         tracing::warn!(remaining = ?kept.remaining, "frozen by an operator before the start: what was frozen is served");
         if self.data.number == 0 {
             // No snapshot is of any use: this is better than nothing, also once it is thawed. All of it is listed.
@@ -471,9 +469,8 @@ impl Writer {
         let held = self.lineage.whole(self.data.table.complete());
         self.report.holds(&self.data);
         self.progress.send_if_modified(|said| std::mem::replace(said, held) != held);
-        let frozen = generation.frozen.is_some();
-        self.report.frozen(frozen);
-        let why = if frozen {
+        self.report.frozen(generation.frozen.as_deref());
+        let why = if generation.frozen.is_some() {
             Some("frozen by an operator")
         } else {
             why_unproved(&self.link, self.lost.as_deref())

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use super::{Command, Kinds, Writer};
 use crate::snapshot::frozen::Mark;
 use crate::source::Resume;
-use crate::store::Generation;
 use crate::store::control::{Accepted, Frozen, Order, Past};
 use crate::store::status::StoreStatus;
 use crate::store::status::outcome::Outcome;
 use crate::store::status::store::{Connected, Frozen as FrozenStatus, HoldStatus, MAX_EXAMPLES};
+use crate::store::{self, Generation};
 use crate::zone::object::Kind;
 
 impl Writer {
@@ -95,12 +95,10 @@ impl Writer {
         age: Duration,
         rolled_back_to: Option<u64>,
     ) -> Frozen {
-        let now = Instant::now();
-        let frozen = self.store.frozen(now, now + for_, age, rolled_back_to);
+        let frozen = self.frozen(Duration::ZERO, for_, age, rolled_back_to);
+        let until_ms = frozen.until_ms;
         let generation = Generation { frozen: Some(Arc::new(frozen)), ..generation };
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let since_ms = self.clock.now_unix_ms();
-        let mark = Mark { since_ms, until_ms: since_ms.saturating_add(millis(for_)), rolled_back_to };
+        let mark = Mark { since_ms: self.clock.now_unix_ms(), until_ms, rolled_back_to };
         let header = self.keeper.as_ref().map(|keeper| keeper.header(&generation, age, &generation.reached));
         let until = humantime(for_);
         match rolled_back_to {
@@ -111,23 +109,46 @@ impl Writer {
         Frozen { generation: self.store.current().clone(), mark, header }
     }
 
-    /// What was received is served again. Whether anything was frozen.
-    pub(super) fn thaw(&mut self) -> bool {
-        let current = self.store.current().clone();
-        if current.frozen.is_none() {
-            return false;
+    /// What was frozen so long ago, stays for so much longer, and was proved to be current so long ago.
+    pub(super) fn frozen(
+        &self,
+        since: Duration,
+        remaining: Duration,
+        age: Duration,
+        rolled_back_to: Option<u64>,
+    ) -> store::Frozen {
+        let (now, now_ms) = (Instant::now(), self.clock.now_unix_ms());
+        store::Frozen {
+            since: now.checked_sub(since).unwrap_or(now),
+            until: now + remaining,
+            until_ms: now_ms.saturating_add(u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX)),
+            rolled_back_to,
+            proved: self.store.proved_before(age),
         }
-        tracing::warn!("thawed: what was received meanwhile is served");
-        self.data.number = self.data.number.max(current.number) + 1;
-        self.store.publish(self.data.clone());
-        true
+    }
+
+    /// What was received is served again. Whether anything was frozen.
+    fn thaw(&mut self) -> bool {
+        let is_frozen = self.store.current().frozen.is_some();
+        if is_frozen {
+            tracing::warn!("thawed by an operator: what was received meanwhile is served");
+            self.melt();
+        }
+        is_frozen
     }
 
     /// Ends what was frozen for long enough.
     pub(super) fn tick_frozen(&mut self) {
         if self.store.current().frozen.as_ref().is_some_and(|frozen| frozen.until <= Instant::now()) {
-            self.thaw();
+            tracing::warn!("its time is over, no longer frozen: what was received meanwhile is served");
+            self.melt();
         }
+    }
+
+    /// Serves what was received.
+    fn melt(&mut self) {
+        self.data.number = self.data.number.max(self.store.current().number) + 1;
+        self.store.publish(self.data.clone());
     }
 
     /// Everything that is known; zone and source are the configuration's to add.
