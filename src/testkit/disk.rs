@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
 
 use self::power::Durable;
 use crate::snapshot::disk::{Disk, DiskFile, Entry};
@@ -90,6 +92,7 @@ enum Op {
     Write(FileId, Vec<u8>),
     Sync(FileId),
     SyncFailed(FileId),
+    Spoil(FileId, usize),
     Rename(PathBuf, PathBuf, FileId),
     Remove(PathBuf),
     SyncDir(PathBuf),
@@ -135,9 +138,44 @@ impl RecordingDisk {
         std::mem::take(&mut state.calls)
     }
 
+    /// Whether something goes wrong, or will.
+    pub fn is_faulty(&self) -> bool {
+        let state = self.lock();
+        match state.fault {
+            Some(Fault::Once(at, _)) => state.calls <= at,
+            Some(Fault::Full | Fault::ReadOnly) => true,
+            None => false,
+        }
+    }
+
+    /// Turns all bits of one byte of a file: the `at`th, counted on from the beginning again where the file ends. The
+    /// disk does not notice. Nothing, if there is no such file or nothing in it.
+    pub fn spoil(&self, path: &Path, at: usize) {
+        let mut state = self.lock();
+        let Ok(id) = state.id(path) else { return };
+        let content = &mut state.files[id].content;
+        let Some(at) = at.checked_rem(content.len()) else { return };
+        content[at] ^= 0xff;
+        state.log.push(Op::Spoil(id, at));
+    }
+
     /// How many changes were made so far.
     pub fn changes(&self) -> usize {
         self.lock().log.len()
+    }
+
+    /// Every content that a file had when it was synced, since the disk was made: as it was written, to the last byte.
+    pub fn synced(&self) -> BTreeSet<Vec<u8>> {
+        let state = self.lock();
+        let (mut contents, mut synced) = (BTreeMap::<FileId, Vec<u8>>::new(), BTreeSet::new());
+        for op in &state.log {
+            match op {
+                Op::Write(id, bytes) => contents.entry(*id).or_default().extend_from_slice(bytes),
+                Op::Sync(id) => drop(contents.get(id).map(|content| synced.insert(content.clone()))),
+                _ => {}
+            }
+        }
+        synced
     }
 
     /// Every disk that may be found when the power is cut after the first `changes` changes.
@@ -145,10 +183,20 @@ impl RecordingDisk {
     /// # Panics
     /// If more than a dozen names are changed without a sync of their folder: test fewer steps at a time.
     pub fn power_cuts(&self, changes: usize, tear: Tear) -> BTreeSet<Image> {
+        self.durable(changes).outcomes(tear)
+    }
+
+    /// One of those disks, coarsely torn: which, depends on `seed` alone.
+    pub fn power_cut(&self, changes: usize, seed: u64) -> Image {
+        self.durable(changes).outcome(&mut SmallRng::seed_from_u64(seed))
+    }
+
+    /// What is durable after so many changes.
+    fn durable(&self, changes: usize) -> Durable {
         let state = self.lock();
         let mut durable = Durable::new(&state.base);
         state.log[..changes].iter().for_each(|op| durable.apply(op));
-        durable.outcomes(tear)
+        durable
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -368,14 +416,40 @@ mod tests {
     }
 
     #[test]
+    fn a_power_cut_is_one_of_those_that_there_may_be() {
+        let disk = disk_with("d/f", b"old");
+        let mut file = disk.create_new(Path::new("d/t")).expect("made");
+        file.write_all(b"newer").expect("written");
+        disk.rename(Path::new("d/t"), Path::new("d/f")).expect("renamed");
+        for changes in 0..=disk.changes() {
+            let all = disk.power_cuts(changes, Tear::Coarse);
+            let cuts: BTreeSet<_> = (0..200).map(|seed| disk.power_cut(changes, seed)).collect();
+            assert_eq!(cuts, all, "after {changes}");
+            assert_eq!(disk.power_cut(changes, 7), disk.power_cut(changes, 7));
+        }
+    }
+
+    #[test]
+    fn what_is_spoilt_stays_so() {
+        let disk = disk_with("d/f", b"old");
+        disk.spoil(Path::new("d/f"), 4);
+        disk.spoil(Path::new("d/none"), 4);
+        assert_eq!(disk.read(Path::new("d/f"), 9).expect("read"), b"o\x93d");
+        assert_eq!(files(&disk), [found(&[("d/f", b"o\x93d")])]);
+    }
+
+    #[test]
     fn faults_strike_when_they_should() {
         let disk = disk_with("d/f", b"old");
         disk.fail(Fault::Once(1, Errno::EIO));
-        assert!(disk.list(Path::new("d")).is_ok());
+        assert!(disk.list(Path::new("d")).is_ok() && disk.is_faulty());
         assert_eq!(disk.list(Path::new("d")).expect_err("fails").raw_os_error(), Some(Errno::EIO as i32));
+        assert!(!disk.is_faulty(), "it has struck");
         assert!(disk.list(Path::new("d")).is_ok());
         assert_eq!(disk.heal(), 3);
+        assert!(!disk.is_faulty());
         disk.fail(Fault::Full);
+        assert!(disk.is_faulty());
         let mut file = disk.create_new(Path::new("d/t")).expect("names still fit");
         assert_eq!(file.write_all(b"new").expect_err("full").kind(), io::ErrorKind::StorageFull);
         disk.fail(Fault::ReadOnly);

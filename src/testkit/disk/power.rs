@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use rand::Rng;
+
 use super::{FileId, Image, Op, Tear};
 
 /// The most changes of names between two syncs of a folder: every subset of them is a disk of its own.
@@ -55,6 +57,7 @@ impl Durable {
                 }
             }
             Op::SyncFailed(id) => self.content(*id).lost = true,
+            Op::Spoil(id, at) => self.content(*id).all[*at] ^= 0xff,
             Op::SyncDir(dir) => {
                 let (synced, pending): (Vec<_>, _) =
                     std::mem::take(&mut self.pending).into_iter().partition(|op| op.dir() == Some(dir));
@@ -66,6 +69,18 @@ impl Durable {
 
     fn content(&mut self, id: FileId) -> &mut Content {
         self.contents.entry(id).or_default()
+    }
+
+    /// One of [`outcomes`](Self::outcomes) with [`Tear::Coarse`].
+    pub(super) fn outcome(&self, rng: &mut impl Rng) -> Image {
+        let mut names = self.names.clone();
+        self.pending.iter().filter(|_| rng.random()).for_each(|op| op.rename_in(&mut names));
+        let mut content = |id| {
+            let found = self.contents[id].outcomes(Tear::Coarse);
+            found[rng.random_range(0..found.len())].clone()
+        };
+        let files = names.iter().map(|(path, id)| (path.clone(), content(id))).collect();
+        Image { dirs: self.dirs.clone(), files }
     }
 
     pub(super) fn outcomes(&self, tear: Tear) -> BTreeSet<Image> {
