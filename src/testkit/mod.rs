@@ -1,5 +1,5 @@
 //! What tests and benches share: a node in the test's own process, a scriptable upstream, a DNS client, a disk
-//! that loses power, clusters of any size, and a hub. Hubs in memory, for paused time, are those of drills.
+//! that loses power, clusters of any size, and a hub. Hubs and nodes in memory, for paused time, are those of drills.
 //!
 //! Built with the feature `testkit` only, never in a shipped binary. Listens on loopback, on ports that the
 //! kernel picks, so that tests run side by side; everything ends when it is dropped. What cannot be set up
@@ -12,9 +12,8 @@ pub mod disk;
 pub mod fleet;
 pub mod followers;
 pub mod hub;
-pub mod lanes;
 pub mod node;
 pub mod scripted_hub;
 pub mod upstream;
 
-pub use crate::drill::memory;
+pub use crate::drill::memory::{self, lanes};

@@ -1,12 +1,15 @@
-//! Hubs and their followers in memory, for paused time: the real ones, but for sockets. HTTP/2 and gRPC are the same.
+//! Hubs and nodes in memory, for paused time: the real ones, but for sockets. HTTP/2 and gRPC are the same.
 //!
 //! Hours of an outage pass in seconds here, because nothing waits for anything but tokio's clock.
 //!
 //! * [`wires`]: connections that can be cut, stalled and refused.
 //! * [`hub`]: a hub over an API server stand-in.
+//! * [`node`]: a node that follows hubs or an API server; [`lanes`]: both ways that its answers take.
 //! * [`Network`]: who is reached at which address.
 
 pub mod hub;
+pub mod lanes;
+pub mod node;
 pub mod wires;
 
 use std::collections::HashMap;
