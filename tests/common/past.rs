@@ -29,6 +29,19 @@ struct Moment {
     objects: Objects,
 }
 
+/// What may be answered for the address of a service.
+#[derive(Debug)]
+pub(crate) enum Answers {
+    /// One of these alone.
+    One(BTreeSet<String>),
+    /// Some of these.
+    Some(BTreeSet<String>),
+    /// That there is no such name.
+    NoName,
+    /// One or the other.
+    Any,
+}
+
 /// Everything that was true.
 #[derive(Default)]
 pub(crate) struct Truth {
@@ -91,6 +104,41 @@ impl Truth {
         self.read = history.len();
     }
 
+    /// What a node whose data is said to be no older than `age` may answer for the address of a service; where it has
+    /// only slices of headless services, one may have become headless before its slices are there.
+    pub(crate) fn answers(&self, service: &str, age: Duration, headless_only: bool) -> Answers {
+        let since = window(age);
+        let of = |kind: Kind| self.kinds[kind.index()].since(since);
+        let (namespace, name) = service.split_once('/').unwrap();
+        let namespaces = || of(Kind::Namespace).iter().map(|moment| moment.objects.contains_key(namespace));
+        let were: BTreeSet<_> = of(Kind::Service).iter().map(|moment| moment.objects.get(service)).collect();
+        if !namespaces().any(|is| is) || were.iter().all(Option::is_none) {
+            return Answers::NoName;
+        }
+        if !namespaces().all(|is| is) || were.contains(&None) {
+            return Answers::Any;
+        }
+        let addresses = were.iter().flatten().filter(|address| **address != HEADLESS);
+        let addresses: BTreeSet<String> = addresses.map(|address| (*address).clone()).collect();
+        if addresses.len() == were.len() {
+            return Answers::One(addresses);
+        }
+        // Headless, or so at times.
+        let slices: Vec<BTreeSet<_>> = of(Kind::EndpointSlice)
+            .iter()
+            .map(|moment| {
+                let of_namespace = |key: &str| key.split('/').next() == Some(namespace);
+                let slices = moment.objects.iter().filter(|(key, _)| of_namespace(key));
+                let slices = slices.filter_map(|(_, slice)| slice.split_once(' '));
+                slices.filter(|(of, _)| *of == name).map(|(_, address)| address.to_owned()).collect()
+            })
+            .collect();
+        if headless_only || slices.iter().any(BTreeSet::is_empty) {
+            return Answers::Any;
+        }
+        Answers::Some(slices.into_iter().flatten().chain(addresses).collect())
+    }
+
     fn now(&self, kind: Kind) -> Objects {
         self.kinds[kind.index()].moments.last().map(|m| m.objects.clone()).unwrap_or_default()
     }
@@ -99,6 +147,11 @@ impl Truth {
     fn services(&self) -> impl Iterator<Item = &Objects> {
         self.kinds[Kind::Service.index()].moments.iter().map(|moment| &moment.objects)
     }
+}
+
+/// When that begins which is said to be no older than `age`; `None` for the beginning of everything.
+fn window(age: Duration) -> Option<Instant> {
+    Instant::now().checked_sub(age + ROUNDING)
 }
 
 impl Served {
@@ -114,7 +167,7 @@ impl Served {
 
     /// Whether `table`, which is said to be no older than `age`, holds what was true.
     pub(crate) fn check(&mut self, truth: &Truth, table: &Table, age: Duration) -> Result<(), String> {
-        let since = Instant::now().checked_sub(age + ROUNDING);
+        let since = window(age);
         let served = of_table(table);
         for kind in table.complete().iter() {
             let is_part = self.headless_only && kind == Kind::EndpointSlice;
@@ -153,10 +206,7 @@ impl Last {
         has_gaps: bool,
         part: Option<&Truth>,
     ) -> Result<(), String> {
-        // What ended before the window cannot be what is served; what is to come has not begun.
-        let ends = |at: usize| past.moments.get(at + 1).map(|next| next.at);
-        let in_window = |at: &usize| ends(*at).zip(since).is_none_or(|(end, since)| end >= since);
-        let first = (0..past.moments.len()).find(in_window).unwrap_or_default();
+        let first = past.first(since);
         for key in past.keys.iter().chain(served.keys().filter(|key| !past.keys.contains(*key))) {
             if part.is_some() && !served.contains_key(key) {
                 continue;
@@ -187,6 +237,18 @@ impl Last {
 }
 
 impl Past {
+    /// The first moment of a window: what ended before cannot be what is served; what is to come has not begun.
+    fn first(&self, since: Option<Instant>) -> usize {
+        let ends = |at: usize| self.moments.get(at + 1).map(|next| next.at);
+        let in_window = |at: &usize| ends(*at).zip(since).is_none_or(|(end, since)| end >= since);
+        (0..self.moments.len()).find(in_window).unwrap_or_default()
+    }
+
+    /// The moments of a window.
+    fn since(&self, since: Option<Instant>) -> &[Moment] {
+        &self.moments[self.first(since)..]
+    }
+
     /// What an object was from `first` on, in lines.
     fn tell(&self, key: &str, first: usize) -> String {
         let line = |moment: &Moment| {

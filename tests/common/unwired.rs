@@ -2,18 +2,13 @@
 
 use std::sync::Arc;
 
-use outlast::corefile::{self, LoadOptions};
-use outlast::node::setup::{Environment, Overrides, Plan, StoreConfig, directive_names, plan};
+use outlast::node::setup::{Environment, Plan, StoreConfig};
 use outlast::ops::clock::WallClock;
 use outlast::ops::jitter::Jitter;
-use outlast::ops::metrics::Metrics;
-use outlast::ops::ownership::Ownership;
 use outlast::snapshot::disk::RealDisk;
 use outlast::store::Store;
-use outlast::store::guard::Guard;
-use outlast::store::keeper::{Keeper, KeeperConfig};
 use outlast::store::writer::Writer;
-use outlast::zone::guard::Policy;
+use outlast::testkit::memory::node;
 use tokio::time::Instant;
 
 /// Unix time at the beginning of a test, in milliseconds: 2026-01-01T00:00:00Z.
@@ -24,49 +19,26 @@ pub(crate) fn unix_ms(origin: Instant) -> u64 {
     BEGIN + u64::try_from(origin.elapsed().as_millis()).unwrap()
 }
 
+/// The wall clock of a test that began at `origin`.
+pub(crate) fn clock(origin: Instant) -> Arc<WallClock> {
+    Arc::new(WallClock::with_system(0, move || unix_ms(origin)))
+}
+
 /// What plugins are set up with, in a test that began at `origin`.
 pub(crate) fn environment(origin: Instant) -> Environment {
-    Environment {
-        metrics: Arc::new(Metrics::new()),
-        clock: Arc::new(WallClock::with_system(0, move || unix_ms(origin))),
-        node_name: "node-1".to_owned(),
-        overrides: Overrides::default(),
-        own_addresses: Some(vec!["10.96.0.10".parse().unwrap()]),
-        in_cluster: false,
-        carried: Arc::default(),
-        ownership: Ownership::always(),
-    }
+    node::environment(clock(origin))
 }
 
 /// What a Corefile asks for.
 pub(crate) fn planned(corefile: &str, environment: &Environment) -> Plan {
-    let names = directive_names();
-    let options = LoadOptions { directives: Some(&names), ..LoadOptions::default() };
-    let parsed = corefile::parse(corefile, "Corefile", &options).unwrap_or_else(|e| panic!("{e}"));
-    plan(&parsed, environment).unwrap_or_else(|e| panic!("{e}"))
+    node::planned(corefile, environment).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The writer of a store, with its snapshots.
 pub(crate) fn writer(config: StoreConfig, store: Arc<Store>, environment: &Environment) -> Writer {
-    let metrics = &environment.metrics;
-    let hold = config.guard.hold;
-    let guard =
-        config.guard.on.then(|| Guard { policy: Policy::default(), hold, jitter: Jitter::from_seed(1) });
-    let keeper = config.snapshot.map(|dir| {
-        let keeper = KeeperConfig {
-            max_stale: None,
-            dir,
-            zone: config.zone,
-            source: config.source.to_string(),
-            labels: config.wanted.labels,
-            headless_only: config.source.is_headless_only(),
-            interval: config.interval,
-        };
-        let clock = environment.clock.clone();
-        Keeper::open(keeper, Arc::new(RealDisk), clock, Jitter::from_seed(1), metrics)
-    });
-    let clock = environment.clock.clone();
-    let mut writer = Writer::new(store, keeper, config.wanted, config.limits, clock, metrics);
+    let guard = config.guard.guard(Jitter::from_seed(1));
+    let disk = Arc::new(RealDisk);
+    let mut writer = node::writer(config, store, environment, disk, Jitter::from_seed(1));
     writer.guards(guard);
     writer
 }

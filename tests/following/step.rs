@@ -10,6 +10,8 @@ use outlast::drill::standin::requests::{ListKind, Verb};
 use outlast::zone::object::Kind;
 use proptest::prelude::*;
 
+use super::disks::{Trouble, trouble};
+
 /// The objects that come and go: kind, namespace, name.
 pub(super) const OBJECTS: [(Kind, &str, &str); 10] = [
     (Kind::Namespace, "", "a"),
@@ -47,7 +49,7 @@ pub(super) enum Step {
         times: Option<u32>,
     },
     /// Whoever connects is refused or closed.
-    Network(Trouble),
+    Network(Connecting),
     /// Every connection is reset.
     Cut,
     /// Watches that are open say nothing any more.
@@ -79,6 +81,12 @@ pub(super) enum Step {
     Crash,
     /// The node starts, unless it runs.
     Start,
+    /// Something happens to its disk.
+    Disk(Trouble),
+    /// The disk is lost, if the node does not run.
+    Wipe,
+    /// The power is cut, whether it runs or not; what is found on the disk depends on a number.
+    PowerCut(u64),
 }
 
 /// Requests that go wrong.
@@ -111,14 +119,14 @@ pub(super) enum How {
 
 /// How connections go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum Connecting {
     Refuse,
     Close,
     Hang,
     None,
 }
 
-impl Trouble {
+impl Connecting {
     /// As the stand-in has it.
     pub(super) const fn network(self) -> Network {
         match self {
@@ -188,7 +196,9 @@ pub(super) enum Theme {
     Faults,
     /// The same with stops, crashes and starts.
     Restarts,
-    /// All of it with restores.
+    /// All of it with a disk that fails, and power cuts.
+    Disks,
+    /// All but that with restores.
     Restores,
 }
 
@@ -220,8 +230,9 @@ fn wrong() -> impl Strategy<Value = Step> {
 fn step(theme: Theme) -> impl Strategy<Value = Step> {
     let objects = || 0..OBJECTS.len();
     let restarts = u32::from(theme != Theme::Faults);
+    let disks = u32::from(theme == Theme::Disks);
     let restores = u32::from(theme == Theme::Restores);
-    let troubles = [Trouble::Refuse, Trouble::Close, Trouble::Hang, Trouble::None];
+    let troubles = [Connecting::Refuse, Connecting::Close, Connecting::Hang, Connecting::None];
     let mut steps = vec![
         (14, objects().prop_map(Step::Put).boxed()),
         (6, objects().prop_map(Step::Delete).boxed()),
@@ -247,6 +258,9 @@ fn step(theme: Theme) -> impl Strategy<Value = Step> {
         (2 * restarts, Just(Step::Stop).boxed()),
         (3 * restarts, Just(Step::Crash).boxed()),
         (8 * restarts, Just(Step::Start).boxed()),
+        (disks, Just(Step::Wipe).boxed()),
+        (8 * disks, trouble().prop_map(Step::Disk).boxed()),
+        (5 * disks, any::<u64>().prop_map(Step::PowerCut).boxed()),
     ];
     steps.retain(|(weight, _)| *weight > 0);
     prop::strategy::Union::new_weighted(steps)

@@ -151,8 +151,9 @@ impl Known {
     fn play(&self) {
         let Self { name, short_history, wholes, steps } = *self;
         for seed in 0..SEEDS {
-            let script = Script { seed, short_history, short_log: false, steps: steps.concat() };
-            let counts = play(&script).unwrap_or_else(|why| panic!("{name} (seed {seed}): {why}"));
+            let script =
+                Script { seed, short_history, short_log: false, guard: false, steps: steps.concat() };
+            let counts = play(&script).unwrap_or_else(|why| panic!("{name} (seed {seed}): {why}")).counts;
             let most = f64::from(wholes + 1);
             assert!(counts.iter().all(|node| node.wholes <= most), "{name} (seed {seed}): {counts:?}");
         }

@@ -2,33 +2,42 @@
 
 use std::time::Duration;
 
+use outlast::drill::memory::wires::Flow;
 use outlast::drill::standin::etcd::Backup;
 use outlast::drill::standin::faults::{Fault, Refusal, Rule};
 use outlast::store::state::DataState;
-use outlast::testkit::node::Log;
 use tokio::time::Instant;
 
-use super::node::{Counts, NODES};
+use super::asked::{SERVICES, ask};
+use super::node::{self, Counts, NODES};
 use super::past::Truth;
+use super::seeds::{Traces, in_paused_time};
 use super::step::{OBJECTS, Script, Step};
-use super::world::{Place, World, addresses, set};
+use super::world::{HUBS, MUCH, Place, World, addresses, set};
 
 /// Longer than any script: an age that nobody knows.
 const UNKNOWN: Duration = Duration::from_secs(86_400);
 
-/// Often enough to let every task that can go on go on.
+/// Often enough to let every task that can go on go on; and how often where nothing new is seen.
 const TURNS: usize = 64;
+const IDLE_TURNS: usize = 8;
 
 /// How far apart looks are while time passes: at first, and after [`MANY_LOOKS`] of them.
 const BETWEEN_LOOKS: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
 const MANY_LOOKS: usize = 20;
 
 /// After faults end, everything has this long: two minutes for hubs, as for nodes of an API server, and as long again
-/// for those that follow them.
-const RECOVERY: Duration = Duration::from_secs(300);
+/// for those that follow them. Hubs that hold something back look again after minutes.
+const RECOVERY: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(900)];
 
-/// Then what is said is counted for this long.
-const COUNTED: Duration = Duration::from_secs(60);
+/// Then what is said is counted for this long, by patience.
+const COUNTED: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(60)];
+
+/// What is well needs so long at most until nothing happens any more.
+const SETTLING: Duration = Duration::from_secs(30);
+
+/// One script in so many has patience: it waits for as long as anything may take, whether or not all is well before.
+const PATIENCE: u64 = 16;
 
 /// A restore goes back at least so many revisions: more than a script writes, so that no revision is used twice.
 const FAR: u64 = 10_000;
@@ -48,19 +57,45 @@ struct Play {
     backup: Option<Backup>,
     /// Whether a hub has forgotten its epoch: then what it says may be of another one.
     forgot: bool,
+    /// Whether lists may have lacked what there is: then small losses are believed, and only large ones are not.
+    emptied: bool,
+    /// For how long all may take to be well.
+    recovery: Duration,
+    /// Whether it waits for as long as anything may take.
+    is_patient: bool,
+    /// Questions that were asked.
+    asked: usize,
+    /// What was seen of nodes.
+    traces: Traces,
 }
 
-/// Plays `script` in a runtime of its own. Returns what each node has counted, or says what is wrong.
-pub(super) fn play(script: &Script) -> Result<Vec<Counts>, String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    let log = std::env::var_os("FOLLOWING_LOG").map(|_| Log::start());
-    let result = runtime.block_on(async {
+/// What there is to say of a script that was played.
+pub(super) struct Played {
+    /// What each node has counted.
+    pub(super) counts: Vec<Counts>,
+    /// What was seen of nodes.
+    pub(super) traces: Traces,
+}
+
+/// Plays `script` in a runtime of its own, or says what is wrong.
+pub(super) fn play(script: &Script) -> Result<Played, String> {
+    in_paused_time(script.seed, async {
         let world = World::new(script);
-        let mut play = Play { world, truth: Truth::default(), highest: 0, backup: None, forgot: false };
-        play.all(&script.steps).await
-    });
-    result.map_err(|why| log.map_or(why.clone(), |log| format!("{why}\n{}", log.text())))
+        let mut play = Play {
+            world,
+            truth: Truth::default(),
+            highest: 0,
+            backup: None,
+            forgot: false,
+            emptied: false,
+            recovery: RECOVERY[usize::from(script.guard)],
+            is_patient: script.seed.is_multiple_of(PATIENCE),
+            asked: 0,
+            traces: Traces::default(),
+        };
+        let counts = play.all(&script.steps).await?;
+        Ok(Played { counts, traces: play.traces })
+    })
 }
 
 impl Play {
@@ -118,13 +153,7 @@ impl Play {
                     hub.stop().await;
                 }
             }
-            Step::CrashHub(hub) => {
-                if let Some(hub) = world.hubs[hub].take() {
-                    hub.crash().await;
-                    // As at a node: a write to the disk that is under way ends.
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            }
+            Step::CrashHub(hub) => world.crash_hub(hub).await,
             Step::Wipe => {
                 self.forgot |= world.hubs[0].is_none();
                 world.wipe(0);
@@ -133,6 +162,15 @@ impl Play {
             Step::Stop(node) => world.places[node].stop().await,
             Step::Crash(node) => world.places[node].crash().await,
             Step::Start(node) => world.start(node),
+            Step::Empty(times) => self.emptied |= world.empty(times),
+            Step::Disk(party, trouble) => world.disk(party).meets(trouble),
+            Step::PowerCut(party, seed) => {
+                match party.checked_sub(HUBS.len()) {
+                    None => world.crash_hub(party).await,
+                    Some(node) => world.places[node].crash().await,
+                }
+                world.disk(party).cut(seed);
+            }
         }
         Ok(())
     }
@@ -142,12 +180,12 @@ impl Play {
         self.world.well();
         self.world.start_all();
         // The restore before, if there was one, is to be found out.
-        self.pass(RECOVERY).await?;
+        self.pass(self.recovery).await?;
         self.highest = self.world.standin.etcd().advance_to(self.highest + FAR);
-        self.pass(RECOVERY).await?;
+        self.pass(self.recovery).await?;
         // Of every kind, so that every position is on the disk.
         [OBJECTS[0], OBJECTS[2], OBJECTS[5], OBJECTS[8]].into_iter().for_each(|o| self.world.put(o));
-        self.pass(RECOVERY).await?;
+        self.pass(self.recovery).await?;
         for hub in &mut self.world.hubs {
             hub.take().expect("it was started").stop().await;
         }
@@ -160,7 +198,11 @@ impl Play {
 
     /// Lets time pass, and looks at the nodes meanwhile.
     async fn pass(&mut self, time: Duration) -> Result<(), String> {
-        let end = Instant::now() + time;
+        self.pass_until(Instant::now() + time, |_| false).await
+    }
+
+    /// Lets time pass until `end`, or until `is_over` at a look some seconds after the one before.
+    async fn pass_until(&mut self, end: Instant, is_over: impl Fn(&mut Self) -> bool) -> Result<(), String> {
         for look in 0.. {
             let now = Instant::now();
             if now >= end {
@@ -170,59 +212,100 @@ impl Play {
             tokio::time::sleep_until(end.min(now + between)).await;
             self.world.meet();
             self.settle().await?;
+            if look >= MANY_LOOKS && is_over(self) {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Lets time pass until all is as it should be: for [`RECOVERY`] at most, and no less where there is patience.
+    async fn recover(&mut self) -> Result<(), String> {
+        let is_patient = self.is_patient;
+        let end = Instant::now() + self.recovery;
+        self.pass_until(end, |play| !is_patient && play.is_well().is_ok()).await?;
+        self.pass(SETTLING.min(end - Instant::now())).await
     }
 
     /// Lets every task go on that can, and looks at the nodes whenever there is something new.
     async fn settle(&mut self) -> Result<(), String> {
+        let mut idle = 0;
         for _ in 0..TURNS {
-            self.look()?;
+            idle = if self.look().await? { 0 } else { idle + 1 };
+            if idle > IDLE_TURNS {
+                break;
+            }
             tokio::task::yield_now().await;
-        }
-        self.look()
-    }
-
-    fn look(&mut self) -> Result<(), String> {
-        for number in 0..NODES.len() {
-            self.look_at(number).map_err(|why| format!("node {number}: {why}"))?;
         }
         Ok(())
     }
 
-    fn look_at(&mut self, number: usize) -> Result<(), String> {
+    /// Whether there is something new at any node.
+    async fn look(&mut self) -> Result<bool, String> {
+        let mut is_new = false;
+        for number in 0..NODES.len() {
+            is_new |= self.look_at(number).await.map_err(|why| format!("node {number}: {why}"))?;
+        }
+        Ok(is_new)
+    }
+
+    async fn look_at(&mut self, number: usize) -> Result<bool, String> {
         let place = &mut self.world.places[number];
-        let Some(node) = &place.node else { return Ok(()) };
+        let Some(node) = &mut place.node else { return Ok(false) };
         let generation = node.store.current().clone();
         let facts = node.store.facts(&generation);
         // Of what nobody has proved yet nobody says how old it is: it may be of any moment.
         let age = if facts.proved { facts.age } else { UNKNOWN };
         let seen = (generation.number, age);
         if std::mem::replace(&mut place.looked_at, seen) == seen {
-            return Ok(());
+            return Ok(false);
         }
+        self.traces.note((self.world.origin.elapsed(), number, seen, generation.table.serial()));
         if matches!(node.state(), DataState::Empty { .. }) {
-            return if place.had_data { Err("it has lost its data".to_owned()) } else { Ok(()) };
+            return if place.had_data { Err("it has lost its data".to_owned()) } else { Ok(true) };
         }
         // A state that is not complete is not written to the disk.
         place.had_data |= node.is_complete();
         self.truth.read(self.world.standin.etcd());
-        place.served.check(&self.truth, &generation.table, age)
+        if !self.emptied {
+            place.served.check(&self.truth, &generation.table, age)?;
+        }
+        if node.is_complete() {
+            self.asked += 1;
+            let much = MUCH.get(self.asked % (2 * MUCH.len())).filter(|_| self.world.guard);
+            let service = match much {
+                Some(name) => format!("default/{name}"),
+                // Of what is always there there is too much to be lost.
+                None if self.emptied => SERVICES[0].to_owned(),
+                None => SERVICES[self.asked % SERVICES.len()].to_owned(),
+            };
+            let want = self.truth.answers(&service, age, NODES[number].headless_only);
+            self.traces.note(ask(&mut node.lanes, &service, &want).await?);
+        }
+        Ok(true)
+    }
+
+    /// Whether every node serves what is true, and says so.
+    fn is_well(&mut self) -> Result<(), String> {
+        self.truth.read(self.world.standin.etcd());
+        let checked = self.each(|truth, place, _| {
+            let node = place.node.as_ref().expect("it was started");
+            let state = node.state();
+            if state != DataState::Live {
+                return Err(format!("it is {state:?}"));
+            }
+            place.served.check_equal(truth, &node.store.current().table)
+        });
+        checked.map(drop)
     }
 
     /// Without faults and writes, everything is known everywhere, and little is said.
     async fn quiet(&mut self, steps: usize) -> Result<Vec<Counts>, String> {
         self.world.well();
         self.world.start_all();
-        self.pass(RECOVERY).await?;
-        self.truth.read(self.world.standin.etcd());
-        let counts = self.each(|truth, place, forgot| {
-            let node = place.node.as_ref().expect("it was started");
-            let state = node.state();
-            if state != DataState::Live {
-                return Err(format!("it is {state:?}"));
-            }
-            place.served.check_equal(truth, &node.store.current().table)?;
+        self.recover().await?;
+        self.is_well()?;
+        let counts = self.each(|_, place, forgot| {
             let counts = place.counts();
             if counts.mismatches > 0.0 && !forgot {
                 return Err(format!("digests differed: {counts:?}"));
@@ -233,18 +316,36 @@ impl Play {
             Ok(counts)
         })?;
         self.world.standin.requests().reset();
-        self.pass(COUNTED).await?;
+        self.pass(COUNTED[usize::from(self.is_patient)]).await?;
         let after = self.each(|_, place, _| Ok(place.counts()))?;
         if counts != after {
             return Err(format!("nothing happened, and it was {counts:?} and is {after:?}"));
         }
+        self.alone().await.map_err(|why| format!("alone: {why}"))?;
         Ok(after)
     }
 
-    fn each(
-        &self,
-        what: impl Fn(&Truth, &Place, bool) -> Result<Counts, String>,
-    ) -> Result<Vec<Counts>, String> {
+    /// After a clean stop the disk has what was served, also if the power is cut then, and a node serves it with nobody
+    /// else there.
+    async fn alone(&mut self) -> Result<(), String> {
+        for (number, place) in self.world.places.iter_mut().enumerate() {
+            place.stop().await;
+            place.disk.cut_at_rest(number as u64);
+            for wires in place.wires.values() {
+                wires.set(Flow::Refused);
+                wires.cut();
+            }
+        }
+        (0..NODES.len()).for_each(|node| self.world.start(node));
+        self.settle().await?;
+        self.each(|truth, place, _| {
+            let node = place.node.as_ref().expect("it was started");
+            place.served.check_equal(truth, &node.store.current().table)
+        })?;
+        Ok(())
+    }
+
+    fn each<T>(&self, what: impl Fn(&Truth, &Place, bool) -> Result<T, String>) -> Result<Vec<T>, String> {
         let places = self.world.places.iter().enumerate();
         let said = places.map(|(number, place)| {
             what(&self.truth, place, self.forgot).map_err(|why| format!("node {number}: {why}"))
@@ -258,7 +359,8 @@ impl Place {
     async fn stop(&mut self) {
         self.before = self.counts();
         if let Some(node) = self.node.take() {
-            node.stop().await;
+            self.disk.stops();
+            node.stop().await.unwrap();
         }
     }
 
@@ -267,14 +369,13 @@ impl Place {
         self.before = self.counts();
         if let Some(node) = self.node.take() {
             node.crash().await;
-            self.served.forget();
-            self.had_data = false;
+            self.disk.crashed();
         }
     }
 
     /// What nodes here have counted so far.
     fn counts(&self) -> Counts {
-        let now = self.node.as_ref().map(super::node::Node::counts).unwrap_or_default();
+        let now = self.node.as_ref().map(node::counts).unwrap_or_default();
         Counts {
             wholes: self.before.wholes + now.wholes,
             left: self.before.left + now.left,

@@ -6,8 +6,9 @@
 use outlast::zone::object::Kind;
 use proptest::prelude::*;
 
+use super::disks::{Trouble, trouble};
 use super::node::NODES;
-use super::world::HUBS;
+use super::world::{HUBS, PARTIES};
 
 /// The objects that come and go: kind, namespace, name.
 pub(super) const OBJECTS: [(Kind, &str, &str); 10] = [
@@ -90,6 +91,12 @@ pub(super) enum Step {
     Crash(usize),
     /// A node starts, unless it runs.
     Start(usize),
+    /// So many lists of everything are empty, once every hub has data on its disk: a first list is always believed.
+    Empty(u32),
+    /// The disk of a party: hubs come first, then nodes.
+    Disk(usize, Trouble),
+    /// The power of a party is cut, whether it runs or not; what is found on its disk depends on a number.
+    PowerCut(usize, u64),
 }
 
 /// A whole script.
@@ -101,6 +108,8 @@ pub(super) struct Script {
     pub(super) short_history: bool,
     /// Whether hubs keep few batches.
     pub(super) short_log: bool,
+    /// Whether hubs judge lists, and there is enough to lose for them to do so.
+    pub(super) guard: bool,
     /// What happens. Everything runs from the start.
     pub(super) steps: Vec<Step>,
 }
@@ -112,8 +121,12 @@ pub(super) enum Theme {
     Faults,
     /// The same with stops, crashes and starts.
     Restarts,
-    /// All of it with restores.
+    /// All of it with disks that fail, and power cuts.
+    Disks,
+    /// All but that with restores.
     Restores,
+    /// Faults, stops, crashes and starts with lists that lack everything, which hubs do not believe.
+    Losses,
 }
 
 /// One step of a script about `theme`.
@@ -121,7 +134,9 @@ fn step(theme: Theme) -> impl Strategy<Value = Step> {
     let (objects, hubs, nodes) = (|| 0..OBJECTS.len(), || 0..HUBS.len(), || 0..NODES.len());
     let wire = || prop::sample::select(vec![Wire::Open, Wire::Stalled, Wire::Slow, Wire::Refused, Wire::Cut]);
     let restarts = u32::from(theme != Theme::Faults);
+    let disks = u32::from(theme == Theme::Disks);
     let restores = u32::from(theme == Theme::Restores);
+    let losses = u32::from(theme == Theme::Losses);
     let mut steps = vec![
         (20, objects().prop_map(Step::Put).boxed()),
         (8, objects().prop_map(Step::Delete).boxed()),
@@ -139,17 +154,21 @@ fn step(theme: Theme) -> impl Strategy<Value = Step> {
         (1, Just(Step::Thaw).boxed()),
         (3, Just(Step::Well).boxed()),
         (1, Just(Step::Compact).boxed()),
-        (1, Just(Step::Forget).boxed()),
+        (1 + 4 * losses, Just(Step::Forget).boxed()),
         (3 * restores, Just(Step::Save).boxed()),
         (2 * restores, Just(Step::RestoreBumped).boxed()),
         (2 * restores, Just(Step::Restore).boxed()),
         (2 * restarts, hubs().prop_map(Step::StopHub).boxed()),
         (3 * restarts, hubs().prop_map(Step::CrashHub).boxed()),
-        (restarts, Just(Step::Wipe).boxed()),
+        // A hub that has nothing believes what it is told first.
+        (restarts - losses, Just(Step::Wipe).boxed()),
+        (8 * losses, (1..12u32).prop_map(Step::Empty).boxed()),
         (6 * restarts, hubs().prop_map(Step::StartHub).boxed()),
         (2 * restarts, nodes().prop_map(Step::Stop).boxed()),
         (2 * restarts, nodes().prop_map(Step::Crash).boxed()),
         (5 * restarts, nodes().prop_map(Step::Start).boxed()),
+        (8 * disks, (0..PARTIES, trouble()).prop_map(|(party, trouble)| Step::Disk(party, trouble)).boxed()),
+        (5 * disks, (0..PARTIES, any::<u64>()).prop_map(|(party, seed)| Step::PowerCut(party, seed)).boxed()),
     ];
     steps.retain(|(weight, _)| *weight > 0);
     prop::strategy::Union::new_weighted(steps)
@@ -159,10 +178,11 @@ fn step(theme: Theme) -> impl Strategy<Value = Step> {
 pub(super) fn script(theme: Theme) -> impl Strategy<Value = Script> {
     let steps = prop::collection::vec(step(theme), 1..40);
     let short = || prop::bool::weighted(0.3);
-    (0..1_000u64, short(), short(), steps).prop_map(|(seed, short_history, short_log, steps)| Script {
+    (0..1_000u64, short(), short(), steps).prop_map(move |(seed, short_history, short_log, steps)| Script {
         seed,
         short_history,
         short_log,
+        guard: theme == Theme::Losses,
         steps,
     })
 }

@@ -2,41 +2,49 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
+use outlast::drill::memory::Network;
+use outlast::drill::memory::hub::{MemoryHub, Setting};
+use outlast::drill::memory::node::MemoryNode;
+use outlast::drill::memory::wires::{Flow, Wires};
+use outlast::drill::standin::faults::{Fault, Rule};
+use outlast::drill::standin::requests::ListKind;
 use outlast::drill::standin::{Config, Standin};
-use outlast::ops::clock::WallClock;
 use outlast::ops::jitter::Jitter;
-use outlast::snapshot::disk::RealDisk;
 use outlast::store::guard_config::{DEFAULT_GUARD_HOLD, GuardConfig};
-use outlast::testkit::memory::Network;
-use outlast::testkit::memory::hub::{MemoryHub, Setting};
-use outlast::testkit::memory::wires::{Flow, Wires};
 use outlast::zone::object::Kind;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::node::{Counts, NODES, Node};
+use super::disks::{PartyDisk, Trouble};
+use super::node::{self, Counts, NODES, SNAPSHOTS};
 use super::past::{Served, object};
 use super::step::{OBJECTS, Script, Wire};
-use super::unwired::unix_ms;
+use super::unwired::clock;
 
 /// Where hubs are.
 pub(super) const HUBS: [&str; 2] = ["10.9.0.1:9953", "10.9.0.2:9953"];
+
+/// Whoever has a disk.
+pub(super) const PARTIES: usize = HUBS.len() + NODES.len();
 
 /// What every cluster has.
 const LASTING: [(Kind, &str, &str); 2] =
     [(Kind::Service, "default", "kubernetes"), (Kind::EndpointSlice, "default", "kubernetes")];
 
+/// Services that are there for good where lists are judged: more than may be lost without a question.
+pub(super) const MUCH: [&str; 16] =
+    ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15"];
+
 /// Bytes of history of a hub that keeps little: a batch or two.
 const SHORT_LOG: usize = 400;
 
 /// A node, whether it runs or not.
-#[derive(Default)]
 pub(super) struct Place {
     /// The node that runs.
-    pub(super) node: Option<Node>,
+    pub(super) node: Option<MemoryNode>,
     /// What it has served.
     pub(super) served: Served,
     /// Whether the node that runs has had everything, or has found it on its disk.
@@ -47,6 +55,8 @@ pub(super) struct Place {
     pub(super) before: Counts,
     /// Its way to each hub.
     pub(super) wires: HashMap<SocketAddr, Wires>,
+    /// Where its snapshots are.
+    pub(super) disk: PartyDisk,
 }
 
 /// What a script plays in.
@@ -57,6 +67,8 @@ pub(super) struct World {
     network: Network,
     /// The hubs that run.
     pub(super) hubs: [Option<MemoryHub>; HUBS.len()],
+    /// Where their snapshots are.
+    disks: [PartyDisk; HUBS.len()],
     /// Their ways to the API server.
     pub(super) api: [Wires; HUBS.len()],
     /// The nodes.
@@ -65,10 +77,12 @@ pub(super) struct World {
     written: u32,
     /// Whether hubs keep few batches.
     short_log: bool,
+    /// Whether hubs judge lists.
+    pub(super) guard: bool,
     /// For whatever starts next.
     jitter: Jitter,
-    /// All disks.
-    pub(super) dir: tempfile::TempDir,
+    /// Where kubeconfigs are.
+    dir: tempfile::TempDir,
     /// When the script began.
     pub(super) origin: Instant,
 }
@@ -86,25 +100,43 @@ impl World {
             config.history = 3;
         }
         let places = NODES.map(|asks| Place {
+            node: None,
             served: Served::of(asks.headless_only),
+            had_data: false,
+            looked_at: Default::default(),
+            before: Counts::default(),
             wires: addresses().into_iter().map(|hub| (hub, Wires::default())).collect(),
-            ..Place::default()
+            disk: PartyDisk::new(Path::new(SNAPSHOTS)),
         });
+        let dir = tempfile::tempdir().unwrap();
         let mut world = Self {
             standin: Standin::in_memory(config).unwrap(),
             network: Network::default(),
             hubs: Default::default(),
+            disks: HUBS.map(|_| PartyDisk::new(&dir.path().join("snapshots"))),
             api: Default::default(),
             places,
             written: 0,
             short_log: script.short_log,
+            guard: script.guard,
             jitter: Jitter::from_seed(script.seed),
-            dir: tempfile::tempdir().unwrap(),
+            dir,
             origin: Instant::now(),
         };
         let first = [OBJECTS[0], OBJECTS[2], OBJECTS[5], OBJECTS[8]];
         LASTING.into_iter().chain(first).for_each(|o| world.put(o));
+        if world.guard {
+            // Services alone: where they are lost, nothing else is looked at.
+            MUCH.into_iter().for_each(|name| world.put_service(name));
+        }
         world
+    }
+
+    /// Makes a service with a cluster address.
+    fn put_service(&mut self, name: &str) {
+        self.written += 1;
+        let what = (Kind::Service, "default", name);
+        self.standin.etcd().put(what.0, &object(what, self.written)).unwrap();
     }
 
     /// Makes or changes an object; some services are headless.
@@ -117,16 +149,18 @@ impl World {
         self.standin.etcd().put(what.0, &object).unwrap();
     }
 
-    /// Where a hub's disk is.
-    fn disk(&self, hub: usize) -> std::path::PathBuf {
-        self.dir.path().join(format!("hub-{hub}"))
+    /// A hub's disk is lost, if it does not run.
+    pub(super) fn wipe(&mut self, hub: usize) {
+        if self.hubs[hub].is_none() {
+            self.disks[hub].wipe();
+        }
     }
 
-    /// A hub's disk is lost.
-    pub(super) fn wipe(&self, hub: usize) {
-        if self.hubs[hub].is_none() {
-            // There may have been none yet.
-            let _ = std::fs::remove_dir_all(self.disk(hub));
+    /// The disk of a party: hubs come first, then nodes.
+    pub(super) fn disk(&mut self, party: usize) -> &mut PartyDisk {
+        match party.checked_sub(HUBS.len()) {
+            None => &mut self.disks[party],
+            Some(node) => &mut self.places[node].disk,
         }
     }
 
@@ -135,30 +169,53 @@ impl World {
         if self.hubs[hub].is_some() {
             return;
         }
-        let (dir, origin) = (self.disk(hub), self.origin);
-        std::fs::create_dir_all(&dir).unwrap();
         let setting = Setting {
             address: addresses()[hub],
             hubs: &addresses(),
-            dir: &dir,
-            disk: Arc::new(RealDisk),
+            dir: self.dir.path(),
+            disk: self.disks[hub].disk(),
             history_bytes: if self.short_log { SHORT_LOG } else { 1 << 20 },
-            guard: GuardConfig { on: false, hold: DEFAULT_GUARD_HOLD },
-            clock: Arc::new(WallClock::with_system(0, move || unix_ms(origin))),
+            guard: GuardConfig { on: self.guard, hold: DEFAULT_GUARD_HOLD },
+            clock: clock(self.origin),
             jitter: self.jitter.fork(),
         };
         let started = MemoryHub::start(setting, &self.standin, &self.api[hub], &self.network);
         self.hubs[hub] = Some(started.unwrap());
     }
 
+    /// Lists of everything are empty so many times, if every hub has data on its disk. Whether they are.
+    pub(super) fn empty(&self, times: u32) -> bool {
+        if !self.disks.iter().all(PartyDisk::has_snapshot) {
+            return false;
+        }
+        for list in [ListKind::Consistent, ListKind::Cached, ListKind::Streaming] {
+            self.standin.faults().add(Rule::new(Fault::Empty).on_lists(list).times(times));
+        }
+        true
+    }
+
+    /// SIGKILL of a hub, if it runs.
+    pub(super) async fn crash_hub(&mut self, hub: usize) {
+        if let Some(hub) = self.hubs[hub].take() {
+            hub.crash().await;
+            // As at a node: a write to the disk that is under way ends.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Starts a node, unless it runs.
     pub(super) fn start(&mut self, number: usize) {
         let (place, jitter) = (&mut self.places[number], self.jitter.fork());
-        if place.node.is_none() {
-            let wires = place.wires.clone();
-            let node = Node::start(number, self.dir.path(), self.origin, &self.network, wires, jitter);
-            place.node = Some(node);
+        if place.node.is_some() {
+            return;
         }
+        let (behind, has_data) = place.disk.starts();
+        if behind {
+            place.served.forget();
+            place.had_data = has_data;
+        }
+        let (disk, wires) = (place.disk.disk(), place.wires.clone());
+        place.node = Some(node::start(number, disk, self.origin, &self.network, wires, jitter));
     }
 
     /// Starts everything that does not run.
@@ -168,8 +225,9 @@ impl World {
     }
 
     /// All faults end.
-    pub(super) fn well(&self) {
+    pub(super) fn well(&mut self) {
         self.standin.faults().clear();
+        (0..PARTIES).for_each(|party| self.disk(party).meets(Trouble::Well));
         let wires = self.api.iter().chain(self.places.iter().flat_map(|place| place.wires.values()));
         wires.for_each(|wires| wires.set(Flow::Open));
     }
