@@ -156,9 +156,9 @@ fn each_foreign_world_has_its_place() {
     let places: [(&str, &[&str]); 9] = [
         ("hickory_server::", &["node/", "cli/lookup.rs", "drill/memory/", "testkit/"]),
         ("hickory_proto::", &["node/", "forward/", "cli/lookup.rs", "testkit/"]),
-        ("prost::", &["feed/", "snapshot/"]),
+        ("prost::", &["feed/", "snapshot/", "testkit/"]),
         ("tonic::", &["feed/", "hub/serve/", "source/hub/", "testkit/"]),
-        ("zstd::", &["snapshot/", "feed/"]),
+        ("zstd::", &["snapshot/", "feed/", "testkit/"]),
         ("kube::", &["source/apiserver/", "drill/standin/"]),
         ("k8s_openapi::", &["source/apiserver/", "drill/standin/"]),
         ("rcgen::", &["drill/standin/", "trust/", "testkit/"]),

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod disk;
 pub mod fleet;
 pub mod followers;
+pub mod fuzz;
 pub mod hub;
 pub mod node;
 pub mod scripted_hub;

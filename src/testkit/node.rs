@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::client::Client;
 use super::lanes::Lanes;
-use crate::corefile::{self, Error, LoadOptions};
+use crate::corefile::{self, Corefile, Error, LoadOptions};
 use crate::node::running::{self, Running};
 use crate::node::setup::{Environment, Overrides, Plan, directive_names, plan};
 use crate::ops::admin::Face;
@@ -107,7 +107,15 @@ impl Builder {
     pub fn check(&self, text: &str) -> Result<Plan, Error> {
         let names = directive_names();
         let options = LoadOptions { directives: Some(&names), ..LoadOptions::default() };
-        plan(&corefile::parse(text, "Corefile", &options)?, &self.environment)
+        self.plan(&corefile::parse(text, "Corefile", &options)?)
+    }
+
+    /// Checks what was parsed.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn plan(&self, corefile: &Corefile) -> Result<Plan, Error> {
+        plan(corefile, &self.environment)
     }
 
     /// Starts a node in the current runtime, which has to be of one thread for the log to be complete.

@@ -1,62 +1,9 @@
 //! Random bytes, and queries that are broken at random, through gate, plugins and encoder without sockets.
 
-use std::sync::{Arc, LazyLock};
-
-use futures_util::FutureExt;
-use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::RecordType;
-use hickory_server::net::xfer::Protocol;
-use outlast::node::gate::{Gate, judge};
-use outlast::node::reply;
-use outlast::node::router::Router;
 use outlast::testkit::client::Query;
+use outlast::testkit::fuzz::packet::run as check;
 use proptest::prelude::*;
-
-use super::fixture;
-
-static ROUTER: LazyLock<Arc<Router>> = LazyLock::new(fixture::router);
-
-/// What is sent back for a packet.
-fn answer(packet: &[u8], protocol: Protocol) -> Option<Vec<u8>> {
-    let source = "192.0.2.1:5353".parse().unwrap();
-    let local = "127.0.0.1:53".parse().unwrap();
-    match judge(packet, source, local, protocol, &ROUTER) {
-        Gate::Silence => None,
-        Gate::Reply(reply) => Some(reply),
-        // Without forwards nothing waits.
-        Gate::Pass(query) => {
-            let reply =
-                ROUTER.answer(&query).now_or_never().expect("an answer from memory").expect("a reply");
-            Some(reply::encode(&query, &reply).expect("whatever passes the gate is answered"))
-        }
-        Gate::Refuse(query) => reply::encode(&query, &ROUTER.refuse(&query)),
-    }
-}
-
-fn check(packet: &[u8], protocol: Protocol) {
-    let is_query = packet.len() >= 12 && packet[2] & 0x80 == 0;
-    let Some(reply) = answer(packet, protocol) else {
-        assert!(!is_query, "every query is answered: {packet:02x?}");
-        return;
-    };
-    assert!(is_query, "nothing but queries is answered: {packet:02x?}");
-    let message = Message::from_vec(&reply).unwrap();
-    assert_eq!(message.metadata.message_type, MessageType::Response);
-    assert_eq!(reply[..2], packet[..2]);
-    if message.queries.len() == 1 {
-        let rest = Message::from_vec(packet).unwrap();
-        let len = reply.len().min(12 + rest.queries[0].name().len() + 1 + 4);
-        assert_eq!(reply[12..len], packet[12..len], "the question is echoed byte for byte");
-    }
-    if protocol == Protocol::Udp {
-        let limit = message.edns.map_or(512, |edns| usize::from(edns.max_payload().max(512)));
-        assert!(reply.len() <= limit, "{} bytes, at most {limit}", reply.len());
-    }
-}
-
-fn protocol() -> impl Strategy<Value = Protocol> {
-    prop_oneof![Just(Protocol::Udp), Just(Protocol::Tcp)]
-}
 
 /// A query that a client might send.
 fn query() -> impl Strategy<Value = Query> {
@@ -143,33 +90,33 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
-    fn any_bytes(packet in proptest::collection::vec(any::<u8>(), 0..600), protocol in protocol()) {
-        check(&packet, protocol);
+    fn any_bytes(packet in proptest::collection::vec(any::<u8>(), 0..600)) {
+        check(&packet);
     }
 
     #[test]
     fn any_bytes_behind_a_plausible_header(
         id in any::<u16>(), flags in any::<[u8; 2]>(), records in 0..4_u8,
-        body in proptest::collection::vec(any::<u8>(), 0..300), protocol in protocol(),
+        body in proptest::collection::vec(any::<u8>(), 0..300),
     ) {
         let header = [0, 1, 0, 0, 0, records & 1, 0, records >> 1];
         let packet = [&id.to_be_bytes()[..], &[flags[0] & 0x07, flags[1]], &header, &body].concat();
-        check(&packet, protocol);
+        check(&packet);
     }
 
     #[test]
-    fn whole_queries(query in query(), protocol in protocol()) {
-        check(&query.bytes(), protocol);
+    fn whole_queries(query in query()) {
+        check(&query.bytes());
     }
 
     #[test]
     fn broken_queries(
-        query in query(), mutations in proptest::collection::vec(mutation(), 1..6), protocol in protocol(),
+        query in query(), mutations in proptest::collection::vec(mutation(), 1..6),
     ) {
         let mut packet = query.bytes();
         for mutation in &mutations {
             mutate(&mut packet, mutation);
         }
-        check(&packet, protocol);
+        check(&packet);
     }
 }

@@ -37,6 +37,8 @@ mod transport;
 mod version;
 mod watch;
 
+#[cfg(feature = "testkit")]
+pub use split::pieces;
 pub use transport::{Dial, Transport};
 
 use std::panic::AssertUnwindSafe;

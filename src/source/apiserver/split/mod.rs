@@ -11,6 +11,8 @@
 
 mod document;
 mod lines;
+#[cfg(feature = "testkit")]
+pub mod pieces;
 mod value;
 
 pub(super) use document::{Document, Part};
