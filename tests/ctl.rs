@@ -16,3 +16,5 @@ mod orders;
 mod pins;
 #[path = "ctl/screens.rs"]
 mod screens;
+#[path = "ctl/world.rs"]
+mod world;

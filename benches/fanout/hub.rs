@@ -49,7 +49,7 @@ impl Hub {
             .arg(identity.path("tls.crt"))
             .arg("--tls-key")
             .arg(identity.path("tls.key"));
-        command.env("OUTLAST_CONTROL", "off");
+        command.envs([("OUTLAST_CONTROL", "off"), ("OUTLAST_STATUS", "off"), ("OUTLAST_HUB_STATUS", "off")]);
         let mut process = Process::start(&mut command);
         let serving = process.address("serving followers").unwrap();
         let metrics = process.address("serving /metrics").unwrap();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::control::ControlAt;
+use super::page::StatusAt;
 use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, Standing, raise_descriptors};
 use crate::hub::config::HubConfig;
 use crate::hub::running;
@@ -25,7 +26,7 @@ const MAX_THREADS: usize = 4;
 
 /// Serves until a signal ends it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (format, at) = (args.log_format, args.control.clone());
+    let (format, at, page) = (args.log_format, args.control.clone(), args.status_address.clone());
     let config = match args.config(&|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => return Ok(super::wrong(&error)),
@@ -38,12 +39,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error @ InitError::Filter { .. }) => return Ok(super::wrong(&error)),
         other => other?,
     };
-    let result = serve(config, &at, notify);
+    let result = serve(config, &at, &page, notify);
     telemetry.flush(LAST_LINES);
     result
 }
 
-fn serve(config: HubConfig, at: &ControlAt, notify: Notify) -> anyhow::Result<ExitCode> {
+fn serve(config: HubConfig, at: &ControlAt, page: &StatusAt, notify: Notify) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
     switches::begin(&metrics);
@@ -67,6 +68,7 @@ fn serve(config: HubConfig, at: &ControlAt, notify: Notify) -> anyhow::Result<Ex
         // By the threads that serve followers: when they are stuck, nothing is told any more.
         tokio::spawn(notify.follow("serving followers".to_owned(), || true, drain.draining().clone()));
         let stop = drain.closing().clone();
+        page.serve(running.control.clone(), &drain, control.handle());
         let socket = at.serve(running.control.clone(), &metrics, stop, control.handle());
         let ended = drain.run(signals, || Limits::with_lameduck(lameduck)).await;
         if tokio::time::timeout(LAST_SNAPSHOT, running.stop()).await.is_err() {

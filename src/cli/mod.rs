@@ -17,6 +17,7 @@ mod lookup;
 mod net;
 mod node;
 mod nodecache;
+mod page;
 mod process;
 mod snapshot;
 

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use super::config::ConfigArgs;
 use super::control::ControlAt;
 use super::net::NetArgs;
+use super::page::{NODE_ADDRESS, StatusAt};
 use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, Standing, raise_descriptors};
 use crate::net::start::{Net, Prepared, Surveyed};
 use crate::node::listen::bind::BindError;
@@ -55,6 +56,9 @@ pub(super) struct Args {
     /// Unix socket for outlast ctl: an absolute path, or off
     #[arg(long, env = "OUTLAST_CONTROL", default_value = NODE_SOCKET, value_name = "PATH")]
     control: ControlAt,
+    /// Where the status page is served, on loopback only, or off
+    #[arg(long, env = "OUTLAST_STATUS", default_value = NODE_ADDRESS, value_name = "ADDRESS")]
+    status_address: StatusAt,
     /// Do not print what is listened on
     #[arg(long)]
     quiet: bool,
@@ -183,6 +187,7 @@ fn serve(
         let net = prepared.map(begin).transpose()?;
         let tells = net.iter().map(|net| net.report() as Arc<dyn Tells>);
         let handler = Arc::new(running.control().telling(tells));
+        args.status_address.serve(handler.clone(), &drain, control.handle());
         let stop = drain.closing().clone();
         let socket = args.control.serve(handler, &environment.metrics, stop, control.handle());
         let lameduck = running.lameduck();

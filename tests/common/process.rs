@@ -38,7 +38,7 @@ pub(crate) fn isolate(command: &mut Command) {
         }
     }
     // Processes of a machine that runs tests would be in each other's way at the usual place.
-    command.env("OUTLAST_CONTROL", "off");
+    command.envs([("OUTLAST_CONTROL", "off"), ("OUTLAST_STATUS", "off"), ("OUTLAST_HUB_STATUS", "off")]);
     command.stdin(Stdio::null());
 }
 

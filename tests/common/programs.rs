@@ -22,10 +22,11 @@ const FOLDERS: [&str; 5] = [
 ];
 
 /// Programs, and files of libraries, with the packages of Debian that have them.
-const PACKAGES: [(&str, &str); 34] = [
+const PACKAGES: [(&str, &str); 35] = [
     ("/usr/include/ares.h", "libc-ares-dev"),
     ("buildah", "buildah"),
     ("cc", "gcc"),
+    ("chromium-headless-shell", "chromium-headless-shell"),
     ("dbus-daemon", "dbus-daemon"),
     ("delv", "bind9-dnsutils"),
     ("dig", "bind9-dnsutils"),

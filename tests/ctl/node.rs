@@ -2,84 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use outlast::testkit::client::Query;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use super::process::{Process, outlast, run};
+pub(super) use super::world::{Node, is_live};
 
-const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cluster.yaml");
 const STOREFRONT: &str = "storefront.bakery.svc.cluster.local.";
-
-/// A folder with a Corefile, a cluster's objects, room for snapshots and for a socket.
-pub(super) struct Node {
-    folder: TempDir,
-}
-
-impl Node {
-    pub(super) fn new() -> Self {
-        let node = Self { folder: tempfile::tempdir().unwrap() };
-        fs::copy(CLUSTER, node.path("cluster.yaml")).unwrap();
-        node.serve("cluster.local");
-        node
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// From now on these are the cluster's objects.
-    pub(super) fn set(&self, objects: &str) {
-        fs::write(self.path("new"), objects).unwrap();
-        fs::rename(self.path("new"), self.path("cluster.yaml")).unwrap();
-    }
-
-    /// A Corefile for this zone.
-    fn serve(&self, zone: &str) {
-        let (file, snapshots) = (self.path("cluster.yaml"), self.path("snapshots"));
-        let text = format!(
-            ". {{\n bind 127.0.0.1\n kubernetes {zone} {{\n source file {}\n snapshot {}\n snapshot_interval 1s\n \
-             stale_after 1s\n }}\n}}\n",
-            file.display(),
-            snapshots.display()
-        );
-        fs::write(self.path("Corefile"), text).unwrap();
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.path("node.sock")
-    }
-
-    pub(super) fn start(&self) -> Process {
-        let mut command = outlast();
-        command.args(["node", "--dns-port", "0", "--node-name", "n1", "--conf"]).arg(self.path("Corefile"));
-        Process::start(command.arg("--control").arg(self.socket()))
-    }
-
-    pub(super) fn ctl(&self, arguments: &[&str]) -> (i32, String, String) {
-        ctl(&self.socket(), arguments)
-    }
-
-    /// The status as JSON, once `holds` holds of it.
-    pub(super) fn status(&self, process: &Process, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        process.wait_for(what, |_| {
-            let (code, out, _) = self.ctl(&["status", "--json"]);
-            let status: Value = (code == 0).then(|| serde_json::from_str(&out).ok())??;
-            holds(&status).then_some(status)
-        })
-    }
-}
-
-fn ctl(socket: &Path, arguments: &[&str]) -> (i32, String, String) {
-    run(outlast().args(["ctl", "--socket"]).arg(socket).args(arguments))
-}
-
-pub(super) fn is_live(status: &Value) -> bool {
-    status["stores"][0]["state"] == "live"
-}
 
 #[test]
 fn a_node_says_what_it_knows() {

@@ -3,24 +3,12 @@
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::node::{Node, is_live};
 use super::process::Process;
+use super::world::{Node, cluster, is_live};
 
 /// A name of the made-up cluster.
 fn name(n: usize) -> String {
     format!("s{n}.shop.svc.cluster.local")
-}
-
-/// So many services, each with an address in 10.`net`.
-fn cluster(net: u8, services: usize) -> String {
-    let mut text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n".to_owned();
-    for n in 0..services {
-        text += &format!(
-            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{n}, namespace: shop}}\n\
-             spec: {{type: ClusterIP, clusterIPs: [10.{net}.0.{n}], ports: [{{port: 80, protocol: TCP}}]}}\n"
-        );
-    }
-    text
 }
 
 impl Node {

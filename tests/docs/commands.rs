@@ -11,7 +11,7 @@ use super::shell;
 use super::{every_page_passes, it_finds};
 
 /// Programs of everybody's, which are not looked at any closer.
-const PROGRAMS: [&str; 19] = [
+const PROGRAMS: [&str; 20] = [
     "$EDITOR",
     "base64",
     "cat",
@@ -28,6 +28,7 @@ const PROGRAMS: [&str; 19] = [
     "mv",
     "nft",
     "ss",
+    "ssh",
     "systemctl",
     "systemd-sysusers",
     "wc",

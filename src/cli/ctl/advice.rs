@@ -11,7 +11,7 @@ use crate::trust::peer::WARN_BELOW;
 const ZONES: usize = 3;
 
 /// Everything that is to be said about a status, at least one line.
-pub(super) fn advice(status: &Status) -> Vec<Advice> {
+pub(in crate::cli) fn advice(status: &Status) -> Vec<Advice> {
     let mut said = Advices { all: Vec::new(), zone: None };
     if status.ready.shutting_down {
         said.warn("This process is about to end.");

@@ -4,11 +4,11 @@
 //! * `print`: what people see of each reply; `pins`: of what is pinned.
 //! * `screen`: the status on one screen; `advice`: what to do next; `words`: ages, numbers and lines.
 
-mod advice;
+pub(super) mod advice;
 mod pins;
 mod print;
-mod screen;
-mod words;
+pub(super) mod screen;
+pub(super) mod words;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -121,7 +121,10 @@ fn data(store: &StoreStatus, screen: &mut Screen) {
         screen.wrapped(Worth::Wrong, Some(Level::Warn), &label("lost"), INDENT, lost);
     }
     screen.fact(Worth::Fact, "knows", &knows(store));
-    cluster(store, screen);
+    let cluster = cluster(store);
+    if !cluster.is_empty() {
+        screen.fact(Worth::Detail, "cluster", &cluster);
+    }
     for hold in store.holds.iter().take(HOLDS) {
         held(hold, screen);
     }
@@ -143,7 +146,7 @@ fn data(store: &StoreStatus, screen: &mut Screen) {
 }
 
 /// Where the data comes from.
-fn from(store: &StoreStatus) -> String {
+pub(in crate::cli) fn from(store: &StoreStatus) -> String {
     let Some(connected) = &store.connected else { return store.source.clone() };
     let named = |what: &str| if what.is_empty() { String::new() } else { format!(" {what}") };
     let unwell = match connected.unwell.as_deref() {
@@ -162,7 +165,7 @@ fn from(store: &StoreStatus) -> String {
 }
 
 /// How much there is.
-fn knows(store: &StoreStatus) -> String {
+pub(in crate::cli) fn knows(store: &StoreStatus) -> String {
     let mut parts = vec![
         count(store.count(Kind::Service), "service", "services"),
         count(store.endpoints, "ready endpoint", "ready endpoints"),
@@ -174,8 +177,8 @@ fn knows(store: &StoreStatus) -> String {
     parts.join(", ")
 }
 
-/// Which cluster it is of, and how far it has come.
-fn cluster(store: &StoreStatus, screen: &mut Screen) {
+/// Which cluster it is of, and how far it has come; empty where nothing is known of that.
+pub(in crate::cli) fn cluster(store: &StoreStatus) -> String {
     let furthest = store.told.values().max().copied().unwrap_or_default();
     let mut parts = Vec::new();
     if !store.cluster_uid.is_empty() {
@@ -187,28 +190,30 @@ fn cluster(store: &StoreStatus, screen: &mut Screen) {
     if store.epoch > 0 {
         parts.push(format!("restored {}", count(store.epoch, "time", "times")));
     }
-    if !parts.is_empty() {
-        screen.fact(Worth::Detail, "cluster", &parts.join(", "));
-    }
+    parts.join(", ")
 }
 
 /// One verdict of the guard.
 fn held(hold: &HoldStatus, screen: &mut Screen) {
-    let HoldStatus { why, objects, held_s, remaining_s, postponed, examples, .. } = hold;
+    screen.wrapped(Worth::Held, Some(Level::Warn), &label("held"), INDENT, &verdict(hold));
+    if !hold.examples.is_empty() {
+        screen.fact(Worth::Useful, "", &format!("such as {}", hold.examples.join(", ")));
+    }
+}
+
+/// How much it holds back, for how long, and why.
+pub(in crate::cli) fn verdict(hold: &HoldStatus) -> String {
+    let HoldStatus { why, objects, held_s, remaining_s, postponed, .. } = hold;
     let more = if *postponed {
         "until the source confirms it".to_owned()
     } else {
         format!("{} more", time(*remaining_s))
     };
-    let text = format!("{}, for {}, {more}: {why}", count(*objects, "object", "objects"), time(*held_s));
-    screen.wrapped(Worth::Held, Some(Level::Warn), &label("held"), INDENT, &text);
-    if !examples.is_empty() {
-        screen.fact(Worth::Useful, "", &format!("such as {}", examples.join(", ")));
-    }
+    format!("{}, for {}, {more}: {why}", count(*objects, "object", "objects"), time(*held_s))
 }
 
 /// What a restart would find.
-fn on_disk(snapshot: &SnapshotStatus) -> (String, Option<Level>) {
+pub(in crate::cli) fn on_disk(snapshot: &SnapshotStatus) -> (String, Option<Level>) {
     let Some(dir) = &snapshot.dir else {
         return ("no folder is configured: memory only".to_owned(), Some(Level::Warn));
     };

@@ -4,7 +4,7 @@
 pub(super) const COLUMNS: usize = 80;
 
 /// A duration in the two largest units that it has: `45 s`, `12 min`, `3 h 5 min`, `2 d 1 h`.
-pub(super) fn time(seconds: u64) -> String {
+pub(in crate::cli) fn time(seconds: u64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
     let largest = units.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(3);
     let (unit, name) = units[largest];
@@ -19,7 +19,7 @@ pub(super) fn time(seconds: u64) -> String {
 }
 
 /// A number with its thousands apart: `100,900`.
-pub(super) fn number(number: u64) -> String {
+pub(in crate::cli) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (n, digit) in digits.chars().enumerate() {
@@ -46,7 +46,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// Text of others without what a terminal would take for a command.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::cli) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

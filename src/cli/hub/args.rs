@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::control::ControlAt;
+use crate::cli::page::{HUB_ADDRESS, StatusAt};
 use crate::corefile;
 use crate::hub::admission::{self, AT_ONCE, RATE};
 use crate::hub::audit::AUDIT_INTERVAL;
@@ -122,6 +123,9 @@ pub(in crate::cli) struct Args {
     /// Unix socket for outlast ctl: an absolute path, or off
     #[arg(long, env = "OUTLAST_CONTROL", default_value = HUB_SOCKET, value_name = "PATH")]
     pub(super) control: ControlAt,
+    /// Where the status page is served, on loopback only, or off
+    #[arg(long, env = "OUTLAST_HUB_STATUS", default_value = HUB_ADDRESS, value_name = "ADDRESS")]
+    pub(super) status_address: StatusAt,
     /// Form of the log: text or json
     #[arg(long, env = "OUTLAST_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub(super) log_format: LogFormat,
@@ -327,7 +331,7 @@ mod tests {
         let hub = config(
             "--listen 127.0.0.1:1,10.0.0.1 --advertise 192.0.2.1 --snapshot /s --snapshot-interval 5m --stale-after 20s \
              --endpoint http://127.0.0.1:8080 --pods --labels --tls-ca a --tls-cert b --tls-key c --cert-grace 1h \
-             --guard-hold 2h --audit-interval 5m --control off \
+             --guard-hold 2h --audit-interval 5m --control off --status-address off \
              --sibling 10.0.0.2,10.0.0.3:7 --service outlast/hub --history-bytes 65536 --max-subscribers 7 \
              --transfers 3 --transfer-rate 4 --move-within 2s --metrics-address off --health-address 127.0.0.1:0 \
              --ready-address off",
@@ -385,6 +389,7 @@ mod tests {
             ("--kubeconfig k --plain --guard-hold 1s", "from 1m to 168h"),
             ("--kubeconfig k --plain --audit-interval 1s", "from 1m to 24h"),
             ("--kubeconfig k --plain --control hub.sock", "write an absolute path, or off"),
+            ("--kubeconfig k --plain --status-address :9155", "write localhost:PORT"),
             ("--kubeconfig k --endpoint http://h --plain", "cannot be used with"),
             ("--endpoint https://u:p@h --plain", "shown in logs"),
         ] {

@@ -110,6 +110,11 @@ impl ListenAddress {
         format!("ss -ltnp 'sport = :{}'", self.port)
     }
 
+    /// Whether nobody but this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        self.ip.is_some_and(|ip| ip.is_loopback())
+    }
+
     /// Where it will be served, before that is known better.
     pub(super) fn expected(&self) -> SocketAddr {
         SocketAddr::new(self.ip.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), self.port)

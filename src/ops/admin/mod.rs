@@ -1,4 +1,4 @@
-//! The HTTP side: `/health`, `/ready` and `/metrics`, on one address or several.
+//! The HTTP side: `/health`, `/ready` and `/metrics`, on one address or several; the status page has its own ([`page`]).
 //!
 //! ```text
 //! running    /health 200 OK      /ready 200 OK or 503 and the names that are pending
@@ -16,6 +16,7 @@
 
 mod address;
 mod awaited;
+pub mod page;
 mod probe;
 mod serve;
 
@@ -241,7 +242,7 @@ impl Admin {
             let owned = Arc::new(socket);
             let _ = served.set(Served { socket: Arc::downgrade(&owned), local });
             begun.cancel();
-            serve::serve(owned, routes, ends)
+            serve::serve(owned, routes, serve::MAX_CONNECTIONS, ends)
         };
         if let Some((socket, local)) = socket {
             self.runtime.spawn(self.drain.track(begin(socket, local)));

@@ -36,8 +36,14 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Pause after an error of accepting that is not one connection's own (no descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop`, then lets answers leave. Each request is for the routes that there are when it comes.
-pub(super) async fn serve(listener: Arc<TcpListener>, routes: Arc<ArcSwap<Router>>, stop: CancellationToken) {
+/// Serves `limit` connections at a time until `stop`, then lets answers leave. Each request is for the routes that there
+/// are when it comes.
+pub(super) async fn serve(
+    listener: Arc<TcpListener>,
+    routes: Arc<ArcSwap<Router>>,
+    limit: usize,
+    stop: CancellationToken,
+) {
     let mut tasks = JoinSet::new();
     let mut oldest_first = VecDeque::<AbortHandle>::new();
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
@@ -52,7 +58,7 @@ pub(super) async fn serve(listener: Arc<TcpListener>, routes: Arc<ArcSwap<Router
         while tasks.try_join_next().is_some() {}
         oldest_first.retain(|task| !task.is_finished());
         // Over the limit the oldest goes: idle connections must not keep the kubelet's probe out.
-        if oldest_first.len() >= MAX_CONNECTIONS
+        if oldest_first.len() >= limit
             && let Some(oldest) = oldest_first.pop_front()
         {
             oldest.abort();
@@ -60,7 +66,7 @@ pub(super) async fn serve(listener: Arc<TcpListener>, routes: Arc<ArcSwap<Router
         oldest_first.push_back(tasks.spawn(answer(stream, Router::clone(&routes.load()))));
     }
     // Those that the kernel has accepted already would be reset.
-    for _ in 0..MAX_CONNECTIONS {
+    for _ in 0..limit {
         let Ok(stream) = accept_waiting(&listener) else { break };
         tasks.spawn(answer(stream, Router::clone(&routes.load())));
     }
