@@ -49,7 +49,11 @@ impl Hub {
             .arg(identity.path("tls.crt"))
             .arg("--tls-key")
             .arg(identity.path("tls.key"));
-        command.envs([("OUTLAST_CONTROL", "off"), ("OUTLAST_STATUS", "off"), ("OUTLAST_HUB_STATUS", "off")]);
+        command.envs([
+            ("OUTLAST_CONTROL", "off"),
+            ("OUTLAST_STATUS_ADDRESS", "off"),
+            ("OUTLAST_HUB_STATUS_ADDRESS", "off"),
+        ]);
         let mut process = Process::start(&mut command);
         let serving = process.address("serving followers").unwrap();
         let metrics = process.address("serving /metrics").unwrap();

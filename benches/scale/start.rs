@@ -87,7 +87,7 @@ fn start_once(dir: &Path, name: &str) -> Option<Start> {
     let query = Query::new(name, RecordType::A).bytes();
     let begin = Instant::now();
     let child = Command::new(env!("CARGO_BIN_EXE_outlast"))
-        .envs([("OUTLAST_CONTROL", "off"), ("OUTLAST_STATUS", "off")])
+        .envs([("OUTLAST_CONTROL", "off"), ("OUTLAST_STATUS_ADDRESS", "off")])
         .args(["node", "--quiet", "--conf"])
         .arg(&corefile)
         .stdout(Stdio::null())

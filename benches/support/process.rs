@@ -42,7 +42,11 @@ impl Process {
     /// The program with these arguments, and nothing from the environment that would configure it.
     pub(crate) fn command() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_outlast"));
-        command.envs([("OUTLAST_CONTROL", "off"), ("OUTLAST_STATUS", "off"), ("OUTLAST_HUB_STATUS", "off")]);
+        command.envs([
+            ("OUTLAST_CONTROL", "off"),
+            ("OUTLAST_STATUS_ADDRESS", "off"),
+            ("OUTLAST_HUB_STATUS_ADDRESS", "off"),
+        ]);
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.as_encoded_bytes().starts_with(b"OUTLAST_")) {
             command.env_remove(name);
         }

@@ -57,7 +57,7 @@ pub(super) struct Args {
     #[arg(long, env = "OUTLAST_CONTROL", default_value = NODE_SOCKET, value_name = "PATH")]
     control: ControlAt,
     /// Where the status page is served, on loopback only, or off
-    #[arg(long, env = "OUTLAST_STATUS", default_value = NODE_ADDRESS, value_name = "ADDRESS")]
+    #[arg(long, env = "OUTLAST_STATUS_ADDRESS", default_value = NODE_ADDRESS, value_name = "ADDRESS")]
     status_address: StatusAt,
     /// Do not print what is listened on
     #[arg(long)]

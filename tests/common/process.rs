@@ -38,7 +38,11 @@ pub(crate) fn isolate(command: &mut Command) {
         }
     }
     // Processes of a machine that runs tests would be in each other's way at the usual place.
-    command.envs([("OUTLAST_CONTROL", "off"), ("OUTLAST_STATUS", "off"), ("OUTLAST_HUB_STATUS", "off")]);
+    command.envs([
+        ("OUTLAST_CONTROL", "off"),
+        ("OUTLAST_STATUS_ADDRESS", "off"),
+        ("OUTLAST_HUB_STATUS_ADDRESS", "off"),
+    ]);
     command.stdin(Stdio::null());
 }
 

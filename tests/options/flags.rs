@@ -12,6 +12,7 @@ use outlast::zone::name::Labels;
 
 use super::apiserver::ApiServer;
 use super::cluster::{Cluster, said, snapshots};
+use super::http::get;
 use super::process::{Process, outlast, run};
 
 const WEB: &str = "web.shop.svc.cluster.local.";
@@ -297,6 +298,27 @@ fn flag_conf() {
     process.ask_until("data", &web(), |a| said(a) == "NoError 10.0.0.1");
     let (code, _, error) = run(outlast().args(["node", "--conf", "/nonexistent/Corefile"]));
     assert!(code == 2 && error.contains("/nonexistent/Corefile"), "{error}");
+}
+
+#[test]
+fn flag_status_address() {
+    let cluster = Cluster::new();
+    let mut by_variable = command(&cluster, "");
+    by_variable.env("OUTLAST_STATUS_ADDRESS", "127.0.0.1:0");
+    let mut by_flag = command(&cluster, "");
+    by_flag.env("OUTLAST_STATUS_ADDRESS", "localhost:1").args(["--status-address", "127.0.0.1:0"]);
+    for mut command in [by_variable, by_flag] {
+        let process = Process::start(&mut command);
+        let (status, text) = get(process.address("serving the status page"), "/status.json");
+        assert!(status == 200 && text.contains("\"role\": \"node\""), "{status}: {text}");
+    }
+    let mut off = command(&cluster, "");
+    let process =
+        Process::start(off.env("OUTLAST_STATUS_ADDRESS", "127.0.0.1:0").args(["--status-address", "off"]));
+    process.ask_until("data", &web(), |a| said(a) == "NoError 10.0.0.1");
+    assert!(!process.output().contains("status page"));
+    let (code, _, error) = run(command(&cluster, "").args(["--status-address", "0.0.0.0:1"]));
+    assert!(code == 2 && error.contains("write localhost:PORT"), "{error}");
 }
 
 #[test]

@@ -455,6 +455,18 @@ async fn hub_flag_ready_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hub_flag_status_address() {
+    let world = World::new().await;
+    let mut command = world.command(&["--status-address", "127.0.0.1:0"]);
+    command.env("OUTLAST_HUB_STATUS_ADDRESS", "localhost:1");
+    let hub = Running::of(command);
+    let at = hub.process.address("serving the status page");
+    let (status, text) = get(at, "/status.json");
+    assert!(status == 200 && text.contains("\"role\": \"hub\""), "{status}: {text}");
+    world.wrong(&["--status-address", "10.0.0.1:1"], "write localhost:PORT");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hub_flag_control() {
     let world = World::new().await;
     let socket = world.path("hub.sock");

@@ -17,7 +17,7 @@ const FEWEST_BYTES: u64 = 20_000;
 /// A node with its page.
 fn start(node: &Node) -> (Process, SocketAddr) {
     let mut command = outlast();
-    command.env("OUTLAST_STATUS", "127.0.0.1:0");
+    command.env("OUTLAST_STATUS_ADDRESS", "127.0.0.1:0");
     let process = node.start_by(command);
     node.status(&process, "live data", is_live);
     let page = process.address("serving the status page");
@@ -157,7 +157,7 @@ fn a_hub_has_one_too() {
     command.args(["hub", "--listen", "127.0.0.1:0", "--metrics-address", "off", "--health-address", "off"]);
     // Nobody is there.
     command.args(["--ready-address", "off", "--endpoint", "http://127.0.0.1:1"]);
-    let process = Process::start(command.env("OUTLAST_HUB_STATUS", "127.0.0.1:0"));
+    let process = Process::start(command.env("OUTLAST_HUB_STATUS_ADDRESS", "127.0.0.1:0"));
     let page = process.address("serving the status page");
     has(&get(page, "/"), &["<h1>outlast hub ", "✗ empty, never seen whole", "There is no data"]);
 }
@@ -168,7 +168,7 @@ fn a_place_that_is_taken_keeps_no_node_from_answering() {
     let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let at = stranger.local_addr().unwrap().to_string();
     let mut command = outlast();
-    command.env("OUTLAST_STATUS", &at);
+    command.env("OUTLAST_STATUS_ADDRESS", &at);
     let process = node.start_by(command).serving();
     process.wait_for("a warning", |p| p.output().contains("no status page for now").then_some(()));
     drop(stranger);
@@ -179,7 +179,7 @@ fn a_place_that_is_taken_keeps_no_node_from_answering() {
 
 #[test]
 fn a_place_that_others_can_reach_is_refused() {
-    for (role, variable) in [("node", "OUTLAST_STATUS"), ("hub", "OUTLAST_HUB_STATUS")] {
+    for (role, variable) in [("node", "OUTLAST_STATUS_ADDRESS"), ("hub", "OUTLAST_HUB_STATUS_ADDRESS")] {
         for place in ["0.0.0.0:9154", ":9154", "10.0.0.1:9154"] {
             let (code, out, error) = run(outlast().arg(role).env(variable, place));
             assert!(

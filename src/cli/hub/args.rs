@@ -124,7 +124,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, env = "OUTLAST_CONTROL", default_value = HUB_SOCKET, value_name = "PATH")]
     pub(super) control: ControlAt,
     /// Where the status page is served, on loopback only, or off
-    #[arg(long, env = "OUTLAST_HUB_STATUS", default_value = HUB_ADDRESS, value_name = "ADDRESS")]
+    #[arg(long, env = "OUTLAST_HUB_STATUS_ADDRESS", default_value = HUB_ADDRESS, value_name = "ADDRESS")]
     pub(super) status_address: StatusAt,
     /// Form of the log: text or json
     #[arg(long, env = "OUTLAST_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
