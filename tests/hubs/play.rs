@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use outlast::drill::memory::hub::MemoryHub;
 use outlast::drill::memory::wires::Flow;
 use outlast::drill::standin::etcd::Backup;
 use outlast::drill::standin::faults::{Fault, Refusal, Rule};
@@ -303,6 +304,11 @@ impl Play {
     async fn quiet(&mut self, steps: usize) -> Result<Vec<Counts>, String> {
         self.world.well();
         self.world.start_all();
+        if self.emptied {
+            // Small losses are believed until everything is compared.
+            self.pass(SETTLING).await?;
+            self.world.hubs.iter().flatten().for_each(MemoryHub::audit);
+        }
         self.recover().await?;
         self.is_well()?;
         let counts = self.each(|_, place, forgot| {

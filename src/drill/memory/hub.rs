@@ -22,12 +22,13 @@ use crate::ops::metrics::Metrics;
 use crate::snapshot::disk::Disk;
 use crate::source::apiserver::access::{self, Access, Place};
 use crate::source::apiserver::{ApiServerSource, Transport};
-use crate::source::command::{self, Command};
+use crate::source::command::{self, Command, Why};
 use crate::source::start::Beginning;
 use crate::source::{SourceConfig, Wanted};
 use crate::store::Store;
 use crate::store::guard_config::GuardConfig;
 use crate::trust::config::TrustConfig;
+use crate::zone::object::Kinds;
 
 /// What a hub is started with.
 pub struct Setting<'a> {
@@ -134,6 +135,12 @@ impl MemoryHub {
     pub fn begin_epoch(&self, epoch: u64) {
         // A full queue has been told already.
         let _ = self.running.commands.ask(Command::BeginEpoch(epoch));
+    }
+
+    /// It compares itself with everything that the API server has, as it does from time to time.
+    pub fn audit(&self) {
+        // A full queue has been told already.
+        let _ = self.running.commands.ask(Command::Relist { kinds: Kinds::ALL, why: Why::Audit });
     }
 
     /// SIGTERM.
