@@ -328,7 +328,11 @@ impl PinKeeper {
 
 impl Tells for PinKeeper {
     fn section(&self) -> Section {
-        let (pins, kept) = (self.list(), self.kept_in());
+        let pins = self.list();
+        let kept = match self.unkept.load(Ordering::Relaxed) {
+            true => Kept::Failed { why: "the disk failed, as the log says".to_owned() },
+            false => self.kept_in(),
+        };
         let warn = |text: String| Row { text, level: Level::Warn };
         let row = |pin: &PinStatus| {
             let left = Age(Duration::from_secs(pin.remaining_s));
@@ -345,10 +349,8 @@ impl Tells for PinKeeper {
                 _ => "outlast ctl unpin NAME, or --all".to_owned(),
             };
             let restart = match &kept {
-                Kept::InFolder { .. } | Kept::AnotherOwner { .. } if !self.unkept.load(Ordering::Relaxed) => {
-                    ""
-                }
-                _ => " A restart forgets it.",
+                Kept::InFolder { .. } | Kept::AnotherOwner { .. } => "",
+                Kept::InMemory | Kept::Failed { .. } => " A restart forgets it.",
             };
             let text = format!(
                 "Names are pinned by an operator, and answered so whatever the cluster says.{restart} To end it: {how}"
@@ -525,7 +527,7 @@ mod tests {
         assert_eq!(listed(&world.boot_at(NEW_YEAR)), [""; 0]);
         world.disk.heal();
         sleep(RETRY * 2).await;
-        assert_eq!(listed(&world.boot_at(NEW_YEAR)), ["web.shop. 192.0.2.1 600 s"]);
+        assert_eq!(listed(&world.boot_at(NEW_YEAR + 60_000)), ["web.shop. 192.0.2.1 540 s"]);
         assert!(!says(&keeper).contains("A restart forgets it."), "{}", says(&keeper));
         running.abort();
     }
