@@ -16,5 +16,7 @@ mod orders;
 mod pins;
 #[path = "ctl/screens.rs"]
 mod screens;
+#[path = "ctl/top.rs"]
+mod top;
 #[path = "ctl/world.rs"]
 mod world;

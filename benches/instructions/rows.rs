@@ -3,12 +3,14 @@
 //! A further row is one more [`Rows::each`] with a name, what it is done to, and how it is done.
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use hickory_proto::rr::RecordType;
 use outlast::node::gate::Gate;
 use outlast::node::router::Router;
 use outlast::ops::metrics::Metrics;
+use outlast::ops::top::Top;
 use outlast::zone::answer::Scratch;
 use outlast::zone::lookup::QueryType;
 use outlast::zone::name::Labels;
@@ -33,6 +35,9 @@ const OUTSIDE: usize = 2_000;
 
 /// The questions that are asked; those of the other kinds take the same ways.
 const KINDS: [&str; 4] = ["ClusterIP A", "headless A, 10 addresses", "SRV, 3 targets", "NXDOMAIN"];
+
+/// Who asks.
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 128, 3, 7));
 
 /// One figure.
 pub(crate) struct Row<'a> {
@@ -69,6 +74,7 @@ pub(crate) fn each(quick: bool, take: impl FnMut(Row<'_>)) {
     answers(&mut rows, &plain, "", &asked);
     let counted = router("prometheus localhost:0", cluster.objects);
     answers(&mut rows, &counted, ", counted", &asked[..1]);
+    looked_at(&mut rows, &counted, asked[0]);
     kept(&mut rows);
     for &size in &CHANGED[..if quick { 1 } else { CHANGED.len() }] {
         changes(&mut rows, size);
@@ -106,6 +112,20 @@ fn answers(rows: &mut Rows<impl FnMut(Row<'_>)>, router: &Arc<Router>, how: &str
             black_box(lane.answer(q));
         });
     }
+}
+
+/// The same while somebody looks at what is asked for: each query is a batch of its own, which costs the most.
+fn looked_at(rows: &mut Rows<impl FnMut(Row<'_>)>, router: &Arc<Router>, question: &Question) {
+    let queries: Vec<_> = question.names.iter().map(|n| query(n, question.kind)).collect();
+    let (top, mut lane) = (Top::default(), Inline::new(router));
+    let desk = top.register();
+    top.arm();
+    rows.each(&format!("inline: {}, counted, looked at", question.what), &queries, |q| {
+        black_box(lane.answer(q));
+        desk.note(|see| see(q, CLIENT));
+    });
+    let seen = top.busiest(1).questions;
+    assert!(seen > 0, "what is counted is seen");
 }
 
 /// Bytes of queries for names outside to bytes of replies that are kept.

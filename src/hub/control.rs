@@ -73,7 +73,7 @@ impl Handler for HubControl {
             Command::Ready => value(&Ready::from(self.readiness.state())),
             // Followers are served by tasks that share its threads: one that can say so much is alive.
             Command::Alive => value(&Alive::from(None)),
-            Command::Lookup { .. } => {
+            Command::Lookup { .. } | Command::Top => {
                 Err(Refusal::new(RefusalKind::Unknown, "a hub answers no names: ask a node"))
             }
             Command::Pin { .. } | Command::Unpin { .. } | Command::Pins => {

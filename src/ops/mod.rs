@@ -34,3 +34,4 @@ pub mod shards;
 pub mod switches;
 pub mod tally;
 pub mod telemetry;
+pub mod top;

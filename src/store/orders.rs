@@ -100,7 +100,8 @@ pub async fn carry_out(stores: &[Ordered], command: Command) -> Result<Done, Ref
         | Command::Lookup { .. }
         | Command::Pin { .. }
         | Command::Unpin { .. }
-        | Command::Pins => {
+        | Command::Pins
+        | Command::Top => {
             let text = format!("{} is not for this process", command.name());
             return Err(Refusal::new(RefusalKind::Unknown, text));
         }

@@ -35,8 +35,10 @@ fn a_hub_without_an_api_server_says_what_is_wrong() {
     }
     let (code, out, _) = ctl(&["ready"]);
     assert!(code == 1 && out.contains("not ready: waiting for data"), "{out}");
-    let (code, _, error) = ctl(&["lookup", "a"]);
-    assert!(code == 1 && error.contains("a hub answers no names: ask a node"), "{error}");
+    for arguments in [&["lookup", "a"][..], &["top"]] {
+        let (code, _, error) = ctl(arguments);
+        assert!(code == 1 && error.contains("a hub answers no names: ask a node"), "{arguments:?}: {error}");
+    }
     for arguments in [&["pin", "a", "A", "192.0.2.1"][..], &["unpin", "a"], &["pins"]] {
         let (code, _, error) = ctl(arguments);
         assert!(code == 1 && error.contains("pins are of nodes"), "{arguments:?}: {error}");

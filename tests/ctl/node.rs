@@ -61,7 +61,7 @@ fn a_reload_shows() {
     let node = Node::new();
     let process = node.start();
     node.status(&process, "live data", is_live);
-    node.serve("other.example");
+    node.serve("other.example", "");
     process.signal(Signal::SIGUSR1);
     node.status(&process, "the other zone", |status| {
         is_live(status) && status["stores"][0]["zone"] == "other.example."

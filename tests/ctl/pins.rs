@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::node::{Node, is_live};
+use super::world::{Node, is_live};
 
 /// A service of the made-up cluster.
 const STOREFRONT: &str = "storefront.bakery.svc.cluster.local";

@@ -1,5 +1,5 @@
 //! The screen, as an operator sees it: `screens/NAME.json` is what a process says of itself, and `screens/NAME.txt` what
-//! `outlast ctl status` makes of it. `UPDATE=1 cargo test --test ctl` writes the texts anew.
+//! `outlast ctl status` (of names that begin with `top`, `outlast ctl top`) makes of it. `UPDATE=1 cargo test --test ctl` writes the texts anew.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,10 @@ fn screens_are_what_they_were() {
     for json in names {
         let status: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
         let speaker = Speaker::start(Ok(status.clone()));
-        let (code, screen, error) = speaker.ctl(&["status"]);
+        // The name says of which command it is: of `status` unless it says so.
+        let is_top = json.file_stem().is_some_and(|name| name.to_string_lossy().starts_with("top"));
+        let command = if is_top { &["top", "--for", "1s"][..] } else { &["status"] };
+        let (code, screen, error) = speaker.ctl(command);
         assert_eq!((code, error.as_str()), (0, ""), "{}", json.display());
         assert!(screen.lines().count() <= 23, "one screen, and a line for the prompt:\n{screen}");
         assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
@@ -73,7 +76,7 @@ fn screens_are_what_they_were() {
         }
         let want = fs::read_to_string(&text).unwrap_or_default();
         assert_eq!(screen, want, "{}", text.display());
-        let (code, printed, _) = speaker.ctl(&["status", "--json"]);
+        let (code, printed, _) = speaker.ctl(&[command, &["--json"]].concat());
         assert_eq!(code, 0);
         assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), status, "scripts get all of it");
     }

@@ -18,9 +18,14 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new() -> Self {
+        Self::with("")
+    }
+
+    /// The same with further plugins.
+    pub(crate) fn with(plugins: &str) -> Self {
         let node = Self { folder: tempfile::tempdir().unwrap() };
         fs::copy(CLUSTER, node.path("cluster.yaml")).unwrap();
-        node.serve("cluster.local");
+        node.serve("cluster.local", plugins);
         node
     }
 
@@ -34,11 +39,11 @@ impl Node {
         fs::rename(self.path("new"), self.path("cluster.yaml")).unwrap();
     }
 
-    /// A Corefile for this zone.
-    pub(crate) fn serve(&self, zone: &str) {
+    /// A Corefile for this zone, with these plugins besides.
+    pub(crate) fn serve(&self, zone: &str, plugins: &str) {
         let (file, snapshots) = (self.path("cluster.yaml"), self.path("snapshots"));
         let text = format!(
-            ". {{\n bind 127.0.0.1\n kubernetes {zone} {{\n source file {}\n snapshot {}\n snapshot_interval 1s\n \
+            ". {{\n bind 127.0.0.1\n {plugins}\n kubernetes {zone} {{\n source file {}\n snapshot {}\n snapshot_interval 1s\n \
              stale_after 1s\n }}\n}}\n",
             file.display(),
             snapshots.display()

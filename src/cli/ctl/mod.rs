@@ -2,12 +2,13 @@
 //!
 //! * here: arguments, and which process is meant.
 //! * `print`: what people see of each reply; `pins`: of what is pinned.
-//! * `screen`: the status on one screen; `advice`: what to do next; `words`: ages, numbers and lines.
+//! * `screen`: the status on one screen; `top`: what is going on; `advice`: what to do next; `words`: ages, numbers and lines.
 
 pub(super) mod advice;
 mod pins;
 mod print;
 pub(super) mod screen;
+mod top;
 pub(super) mod words;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 use crate::corefile::parse_duration;
 use crate::ops::control::{self, AskError, Command as Order, HUB_SOCKET, NODE_SOCKET, RefusalKind};
+use crate::ops::top::WINDOW;
 
 /// Arguments of `outlast ctl`.
 #[derive(clap::Args)]
@@ -35,6 +37,7 @@ use crate::ops::control::{self, AskError, Command as Order, HUB_SOCKET, NODE_SOC
   outlast ctl thaw                      serve what was received again
   outlast ctl pin web.shop.svc.cluster.local A 10.0.0.7 --for 2h
   outlast ctl unpin web.shop.svc.cluster.local
+  outlast ctl top                       who asks for what, how much of it, and who answers
   kubectl exec -n kube-system outlast-x7k2p -- /outlast ctl status
 
 It needs neither the API server nor a network, only the process. It has to be run as root, or as the user that the
@@ -123,6 +126,12 @@ enum Command {
     },
     /// List what is pinned
     Pins,
+    /// Questions a second, the busiest names and clients, answers by source, and how old the data is
+    Top {
+        /// For how long to look, 1s to 10s
+        #[arg(long = "for", value_name = "DURATION", value_parser = look, default_value = "5s")]
+        for_: Duration,
+    },
 }
 
 /// Which of several stores is meant.
@@ -157,6 +166,7 @@ impl Command {
             },
             Self::Unpin { name, kind, all: _ } => Order::Unpin { name: name.clone(), kind: kind.clone() },
             Self::Pins => Order::Pins,
+            Self::Top { .. } => Order::Top,
         }
     }
 }
@@ -164,6 +174,15 @@ impl Command {
 fn duration(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         least if least < Duration::from_secs(1) => Err("write 1s or more".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// How long to look. What is shown is of the last seconds, whatever is said.
+fn look(text: &str) -> Result<Duration, String> {
+    let longest = 2 * WINDOW;
+    match duration(text)? {
+        longer if longer > longest => Err(format!("write {} s or less", longest.as_secs())),
         duration => Ok(duration),
     }
 }
@@ -179,7 +198,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Choice::Wrong(why) => return Ok(super::wrong(&why)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(control::ask(&path, &args.command.order())) {
+    match runtime.block_on(ask(&path, &args.command)) {
         Ok(reply) => answered(args, reply),
         Err(AskError::Refused(refusal)) if refusal.kind == RefusalKind::Wrong => Ok(super::wrong(&refusal)),
         Err(error) => {
@@ -187,6 +206,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// Asks, and where it takes time to see something, twice.
+async fn ask(path: &Path, command: &Command) -> Result<Value, AskError> {
+    let order = command.order();
+    if let Command::Top { for_ } = command {
+        // Who looks has it counted from then on.
+        control::ask(path, &order).await?;
+        tokio::time::sleep(*for_).await;
+    }
+    control::ask(path, &order).await
 }
 
 /// Prints a reply, and gives the exit status for it.
@@ -207,6 +237,7 @@ fn answered(args: &Args, reply: Value) -> anyhow::Result<ExitCode> {
         Command::Pin { .. } => pins::pinned(&read(reply)?),
         Command::Unpin { .. } => pins::unpinned(&read(reply)?),
         Command::Pins => pins::list(&read::<Vec<_>>(reply)?),
+        Command::Top { .. } => top::screen(&read(reply)?),
     };
     if !args.json {
         super::say(text.trim_end());

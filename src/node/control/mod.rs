@@ -3,9 +3,11 @@
 //! * here: commands, and the status as a whole.
 //! * `shown`: what the configuration that runs has; a reload exchanges it.
 //! * `lookup`: questions, answered by the plugins that answer pods.
+//! * `top`: what is asked for most.
 
 pub mod lookup;
 pub mod shown;
+pub mod top;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +18,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use self::shown::Shown;
+use self::top::TopReport;
 use super::pins::keep::PinKeeper;
 use crate::ops::clock::WallClock;
 use crate::ops::control::section::Tells;
@@ -48,6 +51,8 @@ pub struct NodeControl {
     clock: Arc<WallClock>,
     /// What operators have pinned, where that can be done.
     pins: Option<Arc<PinKeeper>>,
+    /// What is asked for most, where that is counted.
+    top: Option<TopReport>,
     /// What else there is to say, in this order.
     tells: Vec<Arc<dyn Tells>>,
 }
@@ -62,8 +67,15 @@ impl NodeControl {
         data: Handle,
         clock: Arc<WallClock>,
     ) -> Self {
-        let (began, pins, tells) = (Instant::now(), None, Vec::new());
-        Self { name, began, shown, readiness, pulses, data, clock, pins, tells }
+        let (began, tells) = (Instant::now(), Vec::new());
+        Self { name, began, shown, readiness, pulses, data, clock, pins: None, top: None, tells }
+    }
+
+    /// What is asked for most can be counted.
+    #[must_use]
+    pub fn watching(mut self, top: TopReport) -> Self {
+        self.top = Some(top);
+        self
     }
 
     /// Names can be pinned, and what is pinned has something to say.
@@ -129,6 +141,11 @@ impl Handler for NodeControl {
                 value(&self.pins()?.unpin(name.as_deref(), kind.as_deref()).await?)
             }
             Command::Pins => value(&self.pins()?.list()),
+            Command::Top => {
+                let none = || Refusal::new(RefusalKind::Unknown, "nothing is counted here");
+                let top = self.top.as_ref().ok_or_else(none)?;
+                value(&top.look(&self.name, &self.shown.load()))
+            }
             order => {
                 let stores = self.shown.load().ordered();
                 Ok(orders::carry_out(&stores, order).await?.reply)

@@ -46,6 +46,7 @@ use super::router::Router;
 use crate::ops::metrics::Metrics;
 use crate::ops::pulse::Pulses;
 use crate::ops::shards::Shard;
+use crate::ops::top::{Desk, Top};
 
 /// Connections of one listening socket at one time: memory stays bounded (about 20 kB a connection). One more takes the
 /// place of an idle one; where none is idle it is closed at once, and its client will ask again.
@@ -157,6 +158,10 @@ pub struct Shared {
     metrics: Arc<Metrics>,
     /// Who is alive.
     pulses: Pulses,
+    /// What is asked for most, while somebody looks.
+    top: Top,
+    /// Where that is counted of connections.
+    desk: Desk,
 }
 
 impl Shared {
@@ -169,6 +174,7 @@ impl Shared {
     pub fn with_limits(metrics: &Arc<Metrics>, limits: Limits) -> Arc<Self> {
         metrics.describe_counter("outlast_overload_total", "What was refused because a limit was reached.");
         metrics.describe_counter("outlast_replies_unsent_total", "Replies that the kernel did not take.");
+        let top = Top::default();
         Arc::new(Self {
             limits,
             room: Room::new(limits.waiting, limits.firm, metrics),
@@ -180,12 +186,26 @@ impl Shared {
                 .counter("outlast_overload_total", &[("limit", "udp_queue_per_client")]),
             metrics: metrics.clone(),
             pulses: Pulses::default(),
+            desk: top.register(),
+            top,
         })
     }
 
     /// Signs of life of all listeners that are running.
     pub const fn pulses(&self) -> &Pulses {
         &self.pulses
+    }
+
+    /// What is asked for most, while somebody looks.
+    pub const fn top(&self) -> &Top {
+        &self.top
+    }
+
+    /// A message has come over a connection.
+    fn saw(&self, message: &[u8], peer: SocketAddr) {
+        if self.top.is_armed() {
+            self.desk.note(|see| see(message, peer.ip()));
+        }
     }
 
     /// Where a thread counts.

@@ -287,6 +287,7 @@ impl Connection {
             }
             patience = timeouts.idle;
             left = left.map(|left| left - 1);
+            self.shared.saw(&message, self.peer);
             let received = receive(&message, self.peer, self.local, Protocol::Tcp, &self.live.now().router);
             let query = match received {
                 Received::Silence => continue,

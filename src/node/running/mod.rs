@@ -30,6 +30,7 @@ use super::carried::Carried;
 use super::cluster_dns::{self, ClusterDns, Sought};
 use super::control::NodeControl;
 use super::control::shown::Shown;
+use super::control::top::TopReport;
 use super::listen::Live;
 use super::pins::Pins;
 use super::pins::keep::{PinKeeper, Place};
@@ -313,7 +314,8 @@ impl Running {
         let (shown, readiness) = (self.shown.clone(), self.readiness.clone());
         let (pulses, data) = (self.pulses().clone(), self.data.clone());
         let control = NodeControl::new(self.name.clone(), shown, readiness, pulses, data, self.clock.clone());
-        control.pinning(self.pins.clone())
+        let top = TopReport::new(self.sites.top().clone(), self.metrics.clone());
+        control.pinning(self.pins.clone()).watching(top)
     }
 
     /// Stops the sources and waits until the last snapshots are written.

@@ -25,6 +25,7 @@ use crate::ops::dns_metrics::ServerMetrics;
 use crate::ops::drain::Drain;
 use crate::ops::metrics::Metrics;
 use crate::ops::pulse::Pulses;
+use crate::ops::top::Top;
 
 /// What is spoken at which address of the Corefile.
 type Place = (Scheme, SocketAddr);
@@ -96,6 +97,11 @@ impl Sites {
     /// Signs of life of all listeners.
     pub(super) fn pulses(&self) -> &Pulses {
         self.shared.pulses()
+    }
+
+    /// What is asked for most, of all listeners.
+    pub(super) fn top(&self) -> &Top {
+        self.shared.top()
     }
 
     /// Binds what is new. Has to be called within the runtime that answers.

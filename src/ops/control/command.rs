@@ -80,11 +80,13 @@ pub enum Command {
     },
     /// What is pinned.
     Pins,
+    /// What is asked for most and by whom, in the last seconds in which somebody has looked; it is counted from now on.
+    Top,
 }
 
 impl Command {
     /// The name of each on the wire.
-    pub(super) const NAMES: [&'static str; 12] = [
+    pub(super) const NAMES: [&'static str; 13] = [
         "status",
         "ready",
         "alive",
@@ -97,6 +99,7 @@ impl Command {
         "pin",
         "unpin",
         "pins",
+        "top",
     ];
 
     /// Its name on the wire.
@@ -114,6 +117,7 @@ impl Command {
             Self::Pin { .. } => "pin",
             Self::Unpin { .. } => "unpin",
             Self::Pins => "pins",
+            Self::Top => "top",
         }
     }
 
@@ -125,7 +129,8 @@ impl Command {
             | Self::Alive
             | Self::Lookup { .. }
             | Self::Generations { .. }
-            | Self::Pins => false,
+            | Self::Pins
+            | Self::Top => false,
             Self::Accept { .. }
             | Self::Freeze { .. }
             | Self::Thaw { .. }

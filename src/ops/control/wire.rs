@@ -202,6 +202,7 @@ mod tests {
             },
             Command::Unpin { name: Some("a.b.".to_owned()), kind: None },
             Command::Pins,
+            Command::Top,
         ];
         assert_eq!(commands.each_ref().map(Command::name), Command::NAMES, "every command");
         for sent in commands {

@@ -20,6 +20,7 @@ use crate::node::listen::{Live, Shared, contained};
 use crate::node::router::Router;
 use crate::ops::dns_metrics::{Observation, ZoneMetrics};
 use crate::ops::pulse::Part;
+use crate::ops::top::Desk;
 
 /// Batches that a socket answers at its end: more than its buffer holds.
 const LAST_BATCHES: usize = 512;
@@ -44,6 +45,8 @@ pub(super) struct Reader {
     stop: Arc<AtomicBool>,
     /// What the thread keeps.
     worker: Worker,
+    /// Where it counts what is asked for most, while somebody looks.
+    desk: Desk,
 }
 
 /// What there is to count of a reply, and where.
@@ -57,8 +60,8 @@ impl Reader {
         queues: Queues,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        let worker = Worker::new(shared.shard());
-        Self { socket, live, shared, queues, stop, worker }
+        let (worker, desk) = (Worker::new(shared.shard()), shared.top().register());
+        Self { socket, live, shared, queues, stop, worker, desk }
     }
 
     /// Answers until it is to stop, and then what has arrived.
@@ -138,6 +141,10 @@ impl Reader {
                 self.shared.unsent.increment(unsent as u64);
             }
         });
+        // Nobody waits for it: the replies have left.
+        if self.shared.top().is_armed() {
+            contained(router, || self.desk.note(|see| batch.each(|of| see(of.query, of.source.ip()))));
+        }
     }
 
     /// Handles the datagrams of a batch, and says when it began. What there is to count goes into `seen`.
