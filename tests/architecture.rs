@@ -190,7 +190,7 @@ const SWITCHED: [&str; 12] = [
     "source/apiserver/follower/check.rs",
     "source/apiserver/follower/live.rs",
     "source/apiserver/report.rs",
-    "source/hub/verify.rs",
+    "source/hub/apply.rs",
 ];
 
 #[test]

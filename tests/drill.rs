@@ -6,5 +6,13 @@
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod process;
 
+#[path = "drill/live.rs"]
+mod live;
+#[path = "drill/oracle.rs"]
+mod oracle;
+#[path = "drill/short.rs"]
+mod short;
 #[path = "drill/usage.rs"]
 mod usage;
+#[path = "drill/without.rs"]
+mod without;

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use super::control::ControlAt;
 use super::page::StatusAt;
-use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, Standing, raise_descriptors};
+use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, Standing, end_with_drill, raise_descriptors};
 use crate::hub::config::HubConfig;
 use crate::hub::running;
 use crate::ops::clock::WallClock;
@@ -48,6 +48,7 @@ fn serve(config: HubConfig, at: &ControlAt, page: &StatusAt, notify: Notify) -> 
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
     switches::begin(&metrics);
+    end_with_drill();
     let clock = Arc::new(WallClock::new(0));
     raise_descriptors();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);

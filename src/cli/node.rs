@@ -10,7 +10,7 @@ use super::config::ConfigArgs;
 use super::control::ControlAt;
 use super::net::NetArgs;
 use super::page::{NODE_ADDRESS, StatusAt};
-use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, Standing, raise_descriptors};
+use super::process::{Control, LAST_LINES, LAST_SNAPSHOT, Standing, end_with_drill, raise_descriptors};
 use crate::net::start::{Net, Prepared, Surveyed};
 use crate::node::listen::bind::BindError;
 use crate::node::reload::Reloader;
@@ -82,6 +82,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new());
     metrics.set_build_info(BuildInfo::CURRENT);
     switches::begin(&metrics);
+    end_with_drill();
     // Before the configuration is read, which names these addresses.
     let (addresses, surveyed) = match args.net.look(args.config.dns_port, args.config.upstream_service()) {
         Ok(looked) => looked,

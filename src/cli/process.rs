@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ops::descriptors::{self, Descriptors};
 use crate::ops::niceness;
+use crate::ops::switches;
 
 /// How long the last snapshot may take at the end.
 pub(super) const LAST_SNAPSHOT: Duration = Duration::from_secs(10);
@@ -22,6 +23,26 @@ pub(super) fn raise_descriptors() {
             tracing::warn!(limit, "few open files are allowed (ulimit -Hn): a flood may use them up");
         }
         Err(error) => tracing::warn!(%error, "raising the limit of open files"),
+    }
+}
+
+/// Between two looks whether the drill that has started this process goes on.
+const LOOK_AFTER_DRILL: Duration = Duration::from_secs(1);
+
+/// Ends this process once the drill that has started it has ended, however that came; nothing without a drill.
+pub(super) fn end_with_drill() {
+    if switches::drill().is_none() {
+        return;
+    }
+    let look = || {
+        while switches::drill().is_some() {
+            std::thread::sleep(LOOK_AFTER_DRILL);
+        }
+        tracing::warn!("the drill that has started this process has ended");
+        std::process::exit(1);
+    };
+    if let Err(error) = std::thread::Builder::new().name("outlast-drilled".to_owned()).spawn(look) {
+        tracing::warn!(%error, "nobody will notice when the drill ends");
     }
 }
 

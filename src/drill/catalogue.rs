@@ -6,13 +6,241 @@
 //! * A drill of the control plane promises that no answer fails and none is wrong.
 //! * A drill names at least one protection without which it breaks its promise.
 
-use super::Drill;
+use std::time::Duration;
+
+use super::{Asked, Bounds, Drill, How, Without, control_plane, hubs, nodes, storm};
+use crate::ops::switches::Protection;
 
 /// In place of names: every drill.
 pub const ALL: &str = "all";
 
+/// Requests that two hubs may make at the API server in a minute, all kinds together: one a second each. Looking whether
+/// anything was missed takes two requests for each of three kinds every 15 s.
+const A_MINUTE: Asked = Asked::EachMinute(120);
+
+/// What a fleet is asked.
+const STRICT: &str =
+    "3 nodes, 100 questions a second each, no second try within 1 s; 20 changes of the cluster a second";
+
+/// The same by clients that ask again.
+const STUB: &str = "3 nodes, 100 questions a second each, asked again every 20 ms for 2 s; 20 changes of the cluster a second";
+
+/// How soon a node that is started answers. A program that is built without optimisation takes its time to read what it
+/// finds on its disk.
+const QUICK: Duration = if cfg!(debug_assertions) { s(2) } else { Duration::from_millis(250) };
+
+/// How soon it answers from its cache what nobody else answers.
+const PROMPT: Duration = if cfg!(debug_assertions) { s(1) } else { Duration::from_millis(20) };
+
+/// A drill of the control plane with processes, whose answers are as they always are.
+const CONTROL_PLANE: Drill = Drill {
+    name: "",
+    about: "",
+    promise: "",
+    load: STRICT,
+    how: How::Processes,
+    control_plane: true,
+    without: &[],
+    bounds: Bounds {
+        failed: 0,
+        wrong: 0,
+        gap: s(1),
+        detect: None,
+        recover: Some(s(45)),
+        asked: A_MINUTE,
+        p99: None,
+    },
+    play: |_| Ok(super::Played::Skipped("it has nothing to play".to_owned())),
+};
+
 /// Every drill, in the order in which they are told and begun.
-pub const DRILLS: &[Drill] = &[];
+pub static DRILLS: &[Drill] = &[
+    Drill {
+        name: "offline",
+        about: "nobody reaches the API server for 46 s, and its connections end",
+        promise: "every answer is right or says how old it is; that begins within 45 s and ends within 45 s",
+        without: &[Without::Limit],
+        bounds: Bounds { detect: Some(s(15)..=s(45)), ..CONTROL_PLANE.bounds },
+        play: control_plane::offline,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "overloaded",
+        about: "for 20 s each the API server says 429, says 504, and answers 30 s late",
+        promise: "every answer is right; each hub asks at most once a second",
+        without: &[Without::Switched(Protection::Backoff)],
+        play: control_plane::overloaded,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "flapping",
+        about: "the API server is away for 2 s and there for 2 s, 20 times",
+        promise: "no node goes back to what was before; each hub asks at most once a second",
+        without: &[Without::Switched(Protection::Backoff)],
+        play: control_plane::flapping,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "history-lost",
+        about: "the API server forgets its history three times: whoever follows it has to list everything",
+        promise: "each hub lists each kind once each time, and no answer is old",
+        without: &[Without::Hubs],
+        bounds: Bounds {
+            asked: Asked::InAll { lists: 18, watches: u64::MAX, small: u64::MAX },
+            ..CONTROL_PLANE.bounds
+        },
+        play: control_plane::history_lost,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "restored",
+        about: "the API server is restored from a backup with its version, after many changes",
+        promise: "every node goes back to it, once, within 90 s",
+        without: &[Without::Switched(Protection::Epoch)],
+        bounds: Bounds { recover: Some(s(90)), ..CONTROL_PLANE.bounds },
+        play: control_plane::restored,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "bumped",
+        about: "the API server is restored from a backup with a fifth of the services, as of a later version",
+        promise: "what is missing goes on being answered, and says why; one order at one hub ends that everywhere",
+        without: &[Without::Guard],
+        play: control_plane::bumped,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "empty",
+        about: "for 40 s all lists of the API server are empty",
+        promise: "every name goes on being answered, and says why; each hub lists each kind at most three times",
+        without: &[Without::Guard],
+        bounds: Bounds {
+            asked: Asked::InAll { lists: 18, watches: u64::MAX, small: u64::MAX },
+            ..CONTROL_PLANE.bounds
+        },
+        play: control_plane::empty,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "rights-lost",
+        about: "the API server lets hubs read nothing for 40 s, and then does not know them for 40 s",
+        promise: "every answer is right or says how old it is; that ends within 45 s",
+        without: &[Without::Limit],
+        play: control_plane::rights_lost,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "hub-lost",
+        about: "one of two hubs is killed and does not come back",
+        promise: "all nodes follow the other one before an answer is old",
+        without: &[Without::SecondHub],
+        play: hubs::hub_lost,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "hubs-lost",
+        about: "both hubs are killed for 46 s, and a node meanwhile; then one comes back",
+        promise: "every answer is right or says how old it is, and the node answers from its disk within 250 ms",
+        load: STUB,
+        without: &[Without::Snapshot],
+        bounds: Bounds { detect: Some(s(15)..=s(45)), gap: QUICK, ..CONTROL_PLANE.bounds },
+        play: hubs::hubs_lost,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "clock",
+        about: "all are started again with clocks a day behind, and then a day ahead",
+        promise: "all is live again within 45 s each time, and ages are right",
+        load: STUB,
+        without: &[Without::Switched(Protection::Floor)],
+        bounds: Bounds { gap: s(2), ..CONTROL_PLANE.bounds },
+        play: hubs::clock,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "certificates",
+        about: "all are started again three days after their certificates have ended",
+        promise: "hubs and nodes go on believing each other",
+        load: STUB,
+        without: &[Without::Grace],
+        bounds: Bounds { gap: s(2), ..CONTROL_PLANE.bounds },
+        play: hubs::certificates,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "storm",
+        about: "200 clients of others list everything again and again, and all nodes are started anew meanwhile",
+        promise: "nodes ask the API server nothing, and each hub asks at most once a second",
+        load: STUB,
+        without: &[Without::Hubs],
+        bounds: Bounds { gap: QUICK, ..CONTROL_PLANE.bounds },
+        play: storm::storm,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "restart",
+        about: "a node is killed five times, and five times while there are no hubs and no API server",
+        promise: "it answers within 250 ms, from its disk",
+        load: STUB,
+        control_plane: false,
+        without: &[Without::Snapshot],
+        bounds: Bounds { gap: QUICK, asked: Asked::Freely, ..CONTROL_PLANE.bounds },
+        play: nodes::restart,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "restart-all",
+        about: "everything is killed, and of a cluster of 10,000 services only the nodes come back at first",
+        promise: "they answer within 250 ms, from their disks",
+        load: STUB,
+        control_plane: false,
+        without: &[Without::Snapshot],
+        bounds: Bounds { gap: QUICK, asked: Asked::Freely, ..CONTROL_PLANE.bounds },
+        play: nodes::restart_all,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "corrupt",
+        about: "the newest snapshot of a node is damaged while there are no hubs and no API server",
+        promise: "it answers from the one before within 250 ms, puts the damaged one aside and counts it",
+        load: STUB,
+        control_plane: false,
+        without: &[Without::Generations],
+        bounds: Bounds { gap: QUICK, asked: Asked::Freely, ..CONTROL_PLANE.bounds },
+        play: nodes::corrupt,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "upstream",
+        about: "the upstream of names outside says nothing for 20 s",
+        promise: "they go on being answered, 99 of 100 questions within 20 ms; names of the cluster do not notice",
+        load: STUB,
+        control_plane: false,
+        without: &[Without::ServeStale],
+        bounds: Bounds {
+            gap: s(2),
+            recover: None,
+            asked: Asked::Freely,
+            p99: Some(PROMPT),
+            ..CONTROL_PLANE.bounds
+        },
+        play: nodes::upstream,
+        ..CONTROL_PLANE
+    },
+    Drill {
+        name: "upgrade",
+        about: "all nodes are replaced ten times, one after the other, while nobody reaches the API server",
+        promise: "no query is lost, over UDP and TCP",
+        without: &[Without::Handover],
+        play: nodes::upgrade,
+        ..CONTROL_PLANE
+    },
+];
+
+/// So many seconds.
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
 
 /// The drill of this name.
 pub fn find(name: &str) -> Option<&'static Drill> {

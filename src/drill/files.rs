@@ -9,6 +9,12 @@ use crate::snapshot::disk::{Disk, DiskError, RealDisk};
 /// Memory that looks like a disk: drills are not about how fast a disk is.
 const SHARED_MEMORY: &str = "/dev/shm";
 
+/// The largest file that is damaged: far more than a drill's snapshots.
+const MAX_DAMAGED: u64 = 64 << 20;
+
+/// Bytes of it that are.
+const DAMAGE: usize = 16;
+
 /// Makes `path` a file of this text, whole or not at all. For its owner alone: a kubeconfig holds a token.
 ///
 /// # Errors
@@ -17,6 +23,19 @@ pub fn replace(path: &Path, text: &str) -> Result<(), DiskError> {
     atomic::replace(&RealDisk, path, |to| {
         to.write_all(text.as_bytes()).map_err(DiskError::at("writing", path))
     })
+}
+
+/// Turns some bytes in the middle of a file, as a bad disk does.
+///
+/// # Errors
+/// It cannot be read or written.
+pub(in crate::drill) fn damage(path: &Path) -> Result<(), DiskError> {
+    let mut bytes = RealDisk.read(path, MAX_DAMAGED).map_err(DiskError::at("reading", path))?;
+    let middle = bytes.len() / 2;
+    for byte in bytes.iter_mut().skip(middle).take(DAMAGE) {
+        *byte = !*byte;
+    }
+    atomic::replace(&RealDisk, path, |to| to.write_all(&bytes).map_err(DiskError::at("writing", path)))
 }
 
 /// Makes a new folder for drills, with mode 0700: in memory where that is possible, else with other temporary files.

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Reading order: this page, [`catalogue`] (what there is), [`play`] (how several are played), [`report`] (what is said of
-//! them). [`standin`] is the API server of all of them; [`memory`] has hubs without sockets, for drills that are about
-//! hours.
+//! them). [`standin`] is the API server of all of them, [`ask`] asks and judges, [`churn`] changes the cluster meanwhile.
+//! Drills that are played with [`processes`] are in `control_plane`, `hubs` and `nodes`; [`memory`] has hubs without
+//! sockets, for drills that are about hours.
 //!
 //! Invariants:
 //!
@@ -19,13 +20,21 @@
 //!
 //! Part of the crate proper, so that a drill on a production machine and the tests run the same code.
 
+pub mod ask;
 pub mod catalogue;
+pub mod churn;
 pub mod cluster;
+mod control_plane;
 pub mod files;
+mod hubs;
+pub mod live;
 pub mod memory;
+mod nodes;
 pub mod play;
+pub mod processes;
 pub mod report;
 pub mod standin;
+mod storm;
 #[cfg(test)]
 pub(crate) mod test_support;
 mod without;

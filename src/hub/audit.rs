@@ -15,6 +15,7 @@ use super::orders::ToSource;
 use super::siblings::Family;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
+use crate::ops::switches::{self, Protection};
 use crate::source::command::{Command, Why};
 use crate::store::Store;
 use crate::store::state::{DataState, Limits};
@@ -109,6 +110,9 @@ impl Audit {
     }
 
     async fn keep_auditing(&self, counts: &Counts) {
+        if switches::is_off(Protection::Audit) {
+            return;
+        }
         loop {
             tokio::time::sleep(self.jitter.spread(self.interval, SWING)).await;
             let mut postponed = 0;

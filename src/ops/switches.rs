@@ -273,9 +273,8 @@ impl Effect {
 /// Reads this process's environment, and says in its log and its metrics what is off. Before anything else runs, and
 /// before the first look at the clock.
 pub fn begin(metrics: &Metrics) {
-    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
     let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    match Switches::read(environment, parent) {
+    match Switches::read(environment, parent()) {
         Ok(switches) if switches.are_none() => {}
         Ok(switches) => {
             tracing::warn!("a drill has started this process {}", switches.words());
@@ -290,6 +289,17 @@ pub fn begin(metrics: &Metrics) {
         }
         Err(ignored) => tracing::warn!("variables of a drill are ignored: {ignored}"),
     }
+}
+
+/// The drill that has started this process, if one has.
+pub fn drill() -> Option<u32> {
+    let drill = std::env::var(PARENT).ok()?.trim().parse().ok();
+    drill.filter(|drill| parent() == Some(*drill))
+}
+
+/// The process that has started this one; another one once that has ended.
+fn parent() -> Option<u32> {
+    rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs())
 }
 
 /// These are in effect from now on: for a drill that plays in its own process.

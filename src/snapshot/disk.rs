@@ -96,6 +96,16 @@ impl DiskError {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
+impl RealDisk {
+    /// A file with mode 0600 for what a process says, which writes behind what is there; made if there is none.
+    ///
+    /// # Errors
+    /// It cannot be made or opened.
+    pub fn append(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)
+    }
+}
+
 impl Disk for RealDisk {
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
         if dir.is_dir() {

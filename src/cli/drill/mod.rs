@@ -2,8 +2,10 @@
 //!
 //! * here: arguments, and which drills are meant.
 //! * `run`: plays them and prints reports.
+//! * `live`: watches an outage of a real cluster.
 //! * `standin`: an API server to try a node with.
 
+mod live;
 mod run;
 mod standin;
 
@@ -20,21 +22,32 @@ use crate::drill::{Drill, Without};
     arg_required_else_help = true,
     after_help = "Examples:
   outlast drill --list                           which drills there are, and what each promises
+  outlast drill offline --json                   one of them
   outlast drill standin --kubeconfig kubeconfig  a made-up cluster's API server
+  outlast drill --live --dns 10.0.0.5:53 --name web.shop.svc.cluster.local --hub-metrics 10.1.0.7:9153
 
 A drill starts an API server of its own, hubs, nodes and clients on loopback, makes an outage, and reports what was \
 promised and what was seen. Reports are on standard output, progress is on standard error. Nothing else should be busy on the machine meanwhile.
+
+--live watches an outage of a real cluster that you make yourself (manifests/drill): it asks nodes, and looks \
+at the metrics of hubs whether the cut is real. It asks the API server nothing and changes nothing.
 
 Exit status: 0 if no promise was broken, 1 if one was, 2 for wrong usage. A drill that cannot be played here is \
 skipped, and said to be."
 )]
 pub(super) struct Args {
     /// Which drills, or all
-    #[arg(value_name = "DRILL", required_unless_present = "list")]
+    #[arg(value_name = "DRILL", required_unless_present_any = ["list", "live"])]
     names: Vec<String>,
     /// Say which drills there are
     #[arg(long, conflicts_with_all = ["names", "short", "fail_fast", "seed", "without", "markdown"])]
     list: bool,
+    /// Watch an outage of a real cluster
+    #[arg(long, conflicts_with_all = ["names", "list", "short", "fail_fast", "without", "markdown"], requires_all = ["dns", "name"])]
+    live: bool,
+    /// What is watched.
+    #[command(flatten)]
+    watched: live::Watched,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -69,6 +82,9 @@ enum Command {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(Command::Standin(args)) = args.command {
         return standin::run(args);
+    }
+    if args.live {
+        return live::run(args.watched, args.json);
     }
     if args.list {
         run::list(DRILLS, args.json);

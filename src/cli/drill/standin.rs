@@ -172,6 +172,8 @@ fn load(standin: &Standin, content: Content, file: Option<&Path>) -> anyhow::Res
 /// Has whoever follows list everything again.
 fn forget(standin: &Standin) {
     standin.restart();
+    // Nobody asks what was when, and a state is more than a change.
+    standin.etcd().clear_history();
     eprintln!("history forgotten, connections cut");
 }
 

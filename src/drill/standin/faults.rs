@@ -26,6 +26,8 @@ pub enum Fault {
         /// Time between two portions.
         every: Duration,
     },
+    /// The right answer, so much later.
+    Late(Duration),
     /// The right answer, but after so many bytes of its body the connection is reset.
     Cut {
         /// Bytes of the body that still arrive.

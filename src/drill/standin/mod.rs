@@ -250,7 +250,6 @@ impl Standin {
         // So that no follower is up to date by accident.
         etcd.touch();
         etcd.forget_history();
-        etcd.clear_history();
         self.faults().cut_connections();
     }
 

@@ -16,6 +16,7 @@ use crate::feed::entry::Entry;
 use crate::feed::frame::{Batch, WholeBegin, WholeEnd};
 use crate::feed::position::Position;
 use crate::feed::view::View;
+use crate::ops::switches::{self, Protection};
 use crate::source::{Comparison, Event, Listed, Standing, Trigger, Update};
 use crate::zone::change::Change;
 use crate::zone::digest::Digest;
@@ -261,7 +262,7 @@ impl<'a> Apply<'a> {
     /// has another version of the encoding, or [is elsewhere](Self::comparable).
     pub(super) async fn compare(&self, digests: &Digests, kinds: Kinds) -> Result<Option<Comparison>, Left> {
         let digests = Kind::ALL.map(|kind| digests.get(kind).filter(|_| kinds.has(kind)));
-        if digests.iter().all(Option::is_none) {
+        if digests.iter().all(Option::is_none) || switches::is_off(Protection::Digests) {
             return Ok(None);
         }
         let (answer, comparison) = oneshot::channel();

@@ -87,6 +87,8 @@ struct State {
     cache: Cache,
     /// For oracles.
     history: std::collections::VecDeque<Write>,
+    /// How many writes there ever were.
+    written: u64,
     /// Events that are kept for each kind.
     keep: usize,
 }
@@ -100,6 +102,7 @@ impl Etcd {
             kinds: Default::default(),
             cache: Cache::new(progress),
             history: std::collections::VecDeque::new(),
+            written: 0,
             keep,
         };
         Self { state: Arc::new(Mutex::new(state)), changed: watch::Sender::new(()) }
@@ -222,6 +225,15 @@ impl Etcd {
         self.lock().history.iter().cloned().collect()
     }
 
+    /// The writes after the first `read`, the oldest first, and how many there are now in all. What was forgotten is
+    /// left out.
+    pub fn history_since(&self, read: u64) -> (Vec<Write>, u64) {
+        let state = self.lock();
+        let forgotten = state.written - state.history.len() as u64;
+        let skipped = usize::try_from(read.saturating_sub(forgotten)).unwrap_or(usize::MAX);
+        (state.history.iter().skip(skipped).cloned().collect(), state.written)
+    }
+
     /// Forgets the history so far: after a bulk load of which nobody will ask when it happened.
     pub fn clear_history(&self) {
         self.lock().history.clear();
@@ -312,5 +324,6 @@ impl State {
             self.history.pop_front();
         }
         self.history.push_back(Write { at, revision, what });
+        self.written += 1;
     }
 }

@@ -25,6 +25,16 @@ impl Backup {
         self.revision
     }
 
+    /// The same without the objects for which `gone` holds.
+    #[must_use]
+    pub fn without(&self, gone: impl Fn(Kind, &Stored) -> bool) -> Self {
+        let kept = |kind: Kind| {
+            let objects = self.objects(kind).iter().filter(|object| !gone(kind, object));
+            objects.cloned().collect()
+        };
+        Self { revision: self.revision, objects: Arc::new(Kind::ALL.map(kept)) }
+    }
+
     /// The objects of a kind, in the order of lists.
     pub fn objects(&self, kind: Kind) -> &[Arc<Stored>] {
         &self.objects[kind.index()]
@@ -51,6 +61,13 @@ impl Etcd {
     /// The state as it is now.
     pub fn save(&self) -> Backup {
         self.lock().backup()
+    }
+
+    /// Everything that there is, and how many writes that took: where an oracle begins, which asks for what came
+    /// [since](Self::history_since).
+    pub fn so_far(&self) -> (Backup, u64) {
+        let state = self.lock();
+        (state.backup(), state.written)
     }
 
     /// An older state comes back, its revision too. What happened since is gone, the history before it as well,

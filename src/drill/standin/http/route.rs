@@ -98,6 +98,10 @@ async fn befallen(server: &Arc<Server>, asks: &Asks, verb: Verb, fault: Option<F
         Some(Fault::Drip { bytes, every }) => {
             right(server, asks, verb, false).await.map(|body| befall::drip(body, bytes, every))
         }
+        Some(Fault::Late(by)) => {
+            tokio::time::sleep(by).await;
+            right(server, asks, verb, false).await
+        }
         Some(Fault::Cut { after }) => {
             right(server, asks, verb, false).await.map(|body| befall::cut(body, after))
         }

@@ -16,6 +16,7 @@ use super::super::fault::Fault;
 use super::super::list;
 use super::super::watch::{From, Step, Watch};
 use crate::ops::jitter::Jitter;
+use crate::ops::switches::{self, Protection};
 use crate::source::Wanted;
 use crate::zone::object::Kind;
 
@@ -115,6 +116,7 @@ impl Check {
     pub(super) async fn next(&mut self, (verified, highest): (u64, u64), jitter: &Jitter) -> Finding {
         loop {
             match &mut self.state {
+                State::Waiting(_) if switches::is_off(Protection::Check) => std::future::pending().await,
                 State::Waiting(until) => {
                     tokio::time::sleep_until(*until).await;
                     let (client, kind) = (self.client.clone(), self.kind);

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::check::{Check, Finding, VERIFY_TIMEOUT};
 use super::{Follower, Interrupt, Why};
+use crate::ops::switches::{self, Protection};
 use crate::source::apiserver::fault::Fault;
 use crate::source::apiserver::freshness::Verdict;
 use crate::source::apiserver::report;
@@ -146,6 +147,9 @@ impl Follower {
             progress.owed = None;
         }
         self.send(events, before).await?;
+        if switches::is_off(Protection::Check) {
+            self.report.prove(self.lineage, self.kind, Instant::now()).await?;
+        }
         if self.seen.is_full() {
             tracing::warn!(kind = %self.kind, "too much has changed since the last check: listing anew");
             return Err(Interrupt::List(Why::Suspicious));

@@ -1,0 +1,82 @@
+//! Drills of hubs: one goes, all go.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::ask::load::Manner;
+use super::control_plane::observed;
+use super::processes::fleet::{Fleet, Shape};
+use super::{Play, Played, Without};
+
+/// How long hubs are away: a second longer than it may take until every node says that its answers are old.
+const AWAY: Duration = Duration::from_secs(46);
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+
+/// How many days ago certificates have ended: within the week that they are believed after that.
+const ENDED_DAYS: i64 = 3;
+
+/// One of two hubs is killed for good.
+pub(super) fn hub_lost(play: &Play<'_>) -> anyhow::Result<Played> {
+    let mut fleet = Fleet::start(play, Shape::usual())?;
+    fleet.begin();
+    if let Some(hub) = fleet.hubs.first_mut() {
+        hub.end(Signal::KILL)?;
+    }
+    fleet.end();
+    fleet.pass(AWAY);
+    fleet.until_fresh();
+    fleet.check_no_stale();
+    observed(fleet)
+}
+
+/// Both are killed, and a node meanwhile; one hub comes back.
+pub(super) fn hubs_lost(play: &Play<'_>) -> anyhow::Result<Played> {
+    let shape = Shape { manner: Manner::Stub, ..Shape::usual() };
+    let mut fleet = Fleet::start(play, shape)?;
+    fleet.compares_memory = false;
+    fleet.begin();
+    for hub in &mut fleet.hubs {
+        hub.end(Signal::KILL)?;
+    }
+    fleet.pass(AWAY / 2);
+    fleet.restart(0)?;
+    fleet.pass(AWAY / 2);
+    if let Some(hub) = fleet.hubs.first_mut().filter(|_| !play.is_without(Without::Snapshot)) {
+        hub.start()?;
+    }
+    fleet.end();
+    fleet.until_fresh();
+    observed(fleet)
+}
+
+/// All are started again with clocks that are a day behind, and then a day ahead.
+pub(super) fn clock(play: &Play<'_>) -> anyhow::Result<Played> {
+    let mut fleet = Fleet::start(play, Shape { manner: Manner::Stub, ..Shape::usual() })?;
+    fleet.compares_memory = false;
+    fleet.begin();
+    for days in [-1, 1] {
+        fleet.start_again_at(days * DAY)?;
+        fleet.end();
+        fleet.pass(AWAY);
+        fleet.until_fresh();
+        fleet.check_live();
+    }
+    observed(fleet)
+}
+
+/// All are started again when their certificates have ended days ago.
+pub(super) fn certificates(play: &Play<'_>) -> anyhow::Result<Played> {
+    let shape = Shape { manner: Manner::Stub, days: 1, ..Shape::usual() };
+    let mut fleet = Fleet::start(play, shape)?;
+    fleet.compares_memory = false;
+    fleet.begin();
+    fleet.start_again_at((1 + ENDED_DAYS) * DAY)?;
+    fleet.end();
+    fleet.pass(AWAY);
+    fleet.until_fresh();
+    fleet.check_live();
+    observed(fleet)
+}

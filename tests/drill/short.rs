@@ -1,0 +1,41 @@
+//! Every drill in its short form, as people play it: it keeps its promise.
+
+use std::fs::File;
+use std::process::Stdio;
+
+use outlast::drill::How;
+use outlast::drill::catalogue::DRILLS;
+use serde_json::Value;
+
+use super::process::{isolate, outlast};
+
+/// Drills measure: whoever makes load has its turn alone, in this and other tests.
+pub(super) fn turn() -> File {
+    let file = File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/load")).unwrap();
+    file.lock().unwrap();
+    file
+}
+
+/// Plays drills like that; the exit status, and what is known of each.
+pub(super) fn play(arguments: &[&str]) -> (i32, Vec<Value>) {
+    let mut command = outlast();
+    isolate(&mut command);
+    command.args(["drill", "--short", "--json"]).args(arguments).stderr(Stdio::inherit());
+    let output = command.output().unwrap();
+    let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let drills = reports["drills"].as_array().unwrap().clone();
+    (output.status.code().unwrap_or(-1), drills)
+}
+
+#[test]
+fn every_drill_keeps_its_promise() {
+    let _turn = turn();
+    let (code, reports) = play(&["all"]);
+    let told: Vec<_> = reports.iter().map(|report| report["drill"].as_str().unwrap()).collect();
+    assert_eq!(told, DRILLS.iter().map(|drill| drill.name).collect::<Vec<_>>());
+    for (report, drill) in reports.iter().zip(DRILLS) {
+        let skipped = drill.how == How::Root && report["verdict"] == "skipped";
+        assert!(report["verdict"] == "kept" || skipped, "{report:#}");
+    }
+    assert_eq!(code, 0);
+}
