@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::{Asked, Bounds, Drill, How, Without, control_plane, hubs, nodes, storm};
+use super::{Asked, Bounds, Drill, How, Without, control_plane, hubs, nodes, simulated, storm};
 use crate::ops::switches::Protection;
 
 /// In place of names: every drill.
@@ -51,6 +51,20 @@ const CONTROL_PLANE: Drill = Drill {
         p99: None,
     },
     play: |_| Ok(super::Played::Skipped("it has nothing to play".to_owned())),
+};
+
+/// A drill in simulated time.
+const SIMULATED: Drill = Drill {
+    load: "2 nodes, a question a second each, and as many changes of the cluster, in simulated time",
+    how: How::Simulated,
+    bounds: Bounds {
+        gap: Duration::ZERO,
+        detect: Some(s(15)..=s(45)),
+        recover: Some(s(60)),
+        asked: Asked::Freely,
+        ..CONTROL_PLANE.bounds
+    },
+    ..CONTROL_PLANE
 };
 
 /// Every drill, in the order in which they are told and begun.
@@ -234,6 +248,63 @@ pub static DRILLS: &[Drill] = &[
         without: &[Without::Handover],
         play: nodes::upgrade,
         ..CONTROL_PLANE
+    },
+    Drill {
+        name: "offline-hour",
+        about: "nobody reaches the API server for an hour; half way all nodes and hubs are killed and started again",
+        promise: "every answer is right and says how old it is, give or take 15 s; that ends within 60 s",
+        without: &[Without::Limit],
+        play: simulated::offline_hour,
+        ..SIMULATED
+    },
+    Drill {
+        name: "offline-day",
+        about: "the same for 24 hours",
+        promise: "every answer is right and says how old it is, give or take 15 s; that ends within 60 s",
+        load: "2 nodes, a question each 5 s, and as many changes of the cluster, in simulated time",
+        without: &[Without::Snapshot],
+        play: simulated::offline_day,
+        ..SIMULATED
+    },
+    Drill {
+        name: "gap",
+        about: "the API server's watches leave out 5 events each, and go on",
+        promise: "what was missed is found: every answer was right within the last 45 s",
+        without: &[Without::Switched(Protection::Check)],
+        bounds: Bounds { detect: None, ..SIMULATED.bounds },
+        play: simulated::gap,
+        ..SIMULATED
+    },
+    Drill {
+        name: "audit",
+        about: "the API server never tells of 5 changes, however often it is asked what is new",
+        promise: "they are found within 45 minutes",
+        control_plane: false,
+        without: &[Without::Switched(Protection::Audit)],
+        bounds: Bounds { detect: None, ..SIMULATED.bounds },
+        play: simulated::audit,
+        ..SIMULATED
+    },
+    Drill {
+        name: "disk-full",
+        about: "disks of nodes are full for 10 minutes; then all are killed, nobody reaches the API server, and the newest snapshot is damaged",
+        promise: "no answer fails: nodes start from the snapshot before it, and say how old it is",
+        control_plane: false,
+        without: &[Without::Generations],
+        bounds: Bounds { detect: None, ..SIMULATED.bounds },
+        play: simulated::disk_full,
+        ..SIMULATED
+    },
+    Drill {
+        name: "herd",
+        about: "the hubs of a thousand nodes are away for 10 minutes",
+        promise: "the busiest second of the last 5 minutes has at most 3 times as many attempts as a mean one",
+        load: "1,000 followers of two hubs, whose attempts are counted, in simulated time",
+        control_plane: false,
+        without: &[Without::Switched(Protection::Jitter)],
+        bounds: Bounds { detect: None, recover: None, ..SIMULATED.bounds },
+        play: simulated::herd,
+        ..SIMULATED
     },
 ];
 

@@ -134,7 +134,7 @@ impl Drop for Churn {
 }
 
 /// Makes the `number`-th change.
-fn change(etcd: &Etcd, changes: &mut Changes, number: u32) {
+pub(super) fn change(etcd: &Etcd, changes: &mut Changes, number: u32) {
     let round = number / 3;
     match number % 3 {
         0 => {

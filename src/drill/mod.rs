@@ -33,6 +33,7 @@ mod nodes;
 pub mod play;
 pub mod processes;
 pub mod report;
+mod simulated;
 pub mod standin;
 mod storm;
 #[cfg(test)]

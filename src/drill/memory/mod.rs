@@ -5,8 +5,10 @@
 //! * [`wires`]: connections that can be cut, stalled and refused.
 //! * [`hub`]: a hub over an API server stand-in.
 //! * [`node`]: a node that follows hubs or an API server; [`lanes`]: both ways that its answers take.
+//! * [`disk`]: one that can be full.
 //! * [`Network`]: who is reached at which address.
 
+pub mod disk;
 pub mod hub;
 pub mod lanes;
 pub mod node;
