@@ -27,7 +27,7 @@ const STUB: &str = "3 nodes, 100 questions a second each, asked again every 20 m
 
 /// How soon a node that is started answers. A program that is built without optimisation takes its time to read what it
 /// finds on its disk.
-const QUICK: Duration = if cfg!(debug_assertions) { s(2) } else { Duration::from_millis(250) };
+const QUICK: Duration = if cfg!(debug_assertions) { s(5) } else { Duration::from_millis(250) };
 
 /// How soon it answers from its cache what nobody else answers.
 const PROMPT: Duration = if cfg!(debug_assertions) { s(1) } else { Duration::from_millis(20) };

@@ -57,9 +57,9 @@ impl Histogram {
 
 /// What is known of one node.
 struct Node {
-    /// When it last answered, or when asking began.
-    answered: Instant,
-    /// The longest time without an answer.
+    /// When the first question was asked that it has not answered, if it has answered none since.
+    waiting: Option<Instant>,
+    /// The longest time from such a question to an answer.
     gap: Duration,
     /// When answers came that said that they were old.
     old: Vec<Instant>,
@@ -92,7 +92,7 @@ pub struct Tally {
 impl Tally {
     /// Of so many nodes that are asked from now on.
     pub fn new(nodes: usize, began: Instant) -> Self {
-        let node = |_| Node { answered: began, gap: Duration::ZERO, old: Vec::new(), held: 0 };
+        let node = |_| Node { waiting: None, gap: Duration::ZERO, old: Vec::new(), held: 0 };
         Self {
             queries: 0,
             failed: 0,
@@ -135,9 +135,10 @@ impl Tally {
             node.old.push(reply.came);
         }
         node.held += u64::from(judgement.says_held);
+        let waiting = *node.waiting.get_or_insert(reply.sent);
         if !matches!(judgement.verdict, Verdict::Failed(_)) {
-            node.gap = node.gap.max(reply.came.saturating_duration_since(node.answered));
-            node.answered = node.answered.max(reply.came);
+            node.gap = node.gap.max(reply.came.saturating_duration_since(waiting));
+            node.waiting = None;
             self.times.add(reply.came.saturating_duration_since(reply.sent));
         }
     }
@@ -177,9 +178,10 @@ impl Tally {
         self.times.percentile(99)
     }
 
-    /// The longest time without an answer at one node; asking ended at `end`.
+    /// The longest time that a node gave no answer to those who asked; asking ended at `end`.
     pub fn gap(&self, end: Instant) -> Duration {
-        let gap = |node: &Node| node.gap.max(end.saturating_duration_since(node.answered));
+        let waited = |node: &Node| node.waiting.map(|since| end.saturating_duration_since(since));
+        let gap = |node: &Node| node.gap.max(waited(node).unwrap_or_default());
         self.nodes.iter().map(gap).max().unwrap_or_default()
     }
 
@@ -251,8 +253,7 @@ mod tests {
         add(1, 299, Verdict::Unknown, false);
         let counts = [tally.queries(), tally.failed(), tally.wrong(), tally.stale(), tally.unknown()];
         assert_eq!(counts, [6, 1, 1, 2, 1]);
-        assert_eq!(tally.gap(began + 300 * MS), 200 * MS, "node 1 from 100 to 300");
-        assert_eq!(tally.gap(began + 500 * MS), 300 * MS, "node 0 from 200 on");
+        assert_eq!(tally.gap(began + 900 * MS), 101 * MS, "node 0 from 99 to 200");
         assert_eq!(tally.detected(began + 50 * MS), Some(150 * MS), "node 0 was the last");
         assert_eq!(tally.detected(began + 150 * MS), None, "node 1 did not say it again");
         assert_eq!(tally.recovered(began + 150 * MS, began + 9000 * MS), Some(50 * MS));
@@ -263,5 +264,10 @@ mod tests {
             "failed: 99.0ms, node 0.0, web.shop.svc.cluster.local. A: nothing came"
         );
         assert_eq!(tally.quoted().len(), 3);
+        let (sent, outcome) = (began + 300 * MS, Err(String::new()));
+        let reply = Reply { node: 1, life: 0, sent, came: sent + MS, question, outcome };
+        let failed = Verdict::Failed("nothing came".to_owned());
+        tally.add(&reply, &Judgement { verdict: failed, says_old: false, says_held: false });
+        assert_eq!(tally.gap(began + 900 * MS), 600 * MS, "node 1 from 300 on");
     }
 }

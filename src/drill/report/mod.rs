@@ -31,7 +31,7 @@ pub struct Figures {
     pub stale: u64,
     /// 99 of 100 answers came within so many microseconds.
     pub p99_us: u64,
-    /// The longest time without an answer at one node, in milliseconds.
+    /// The longest time that one node gave no answer to those who asked, in milliseconds.
     pub gap_ms: u64,
     /// Milliseconds from the beginning of the fault until every node had said that its answers were old; `None` if one
     /// never did.
