@@ -14,7 +14,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 /// Fewest inputs that each target has to have: an empty folder must not pass.
-const FEWEST: usize = 5;
+const FEWEST: usize = 7;
 
 /// Inputs that are made of those of a target, unless `OUTLAST_TEST_INPUTS` says otherwise: seconds without optimisation.
 const MADE: usize = 4_000;
