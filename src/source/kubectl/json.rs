@@ -1,6 +1,6 @@
 //! JSON: one value after the other, with or without white space between them.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 
 use serde::de::DeserializeSeed;
 
@@ -16,11 +16,15 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// Decodes all values of `text` into `decoder` and returns how many there are.
 ///
 /// serde_json refuses values nested deeper than 128, so that no text exhausts the stack.
-pub(super) fn decode(text: impl Read, decoder: &mut Decoder) -> Result<u64, DecodeError> {
-    let mut text = BufReader::with_capacity(BUFFER, text);
-    if text.fill_buf().map_err(DecodeError::Io)?.starts_with(BYTE_ORDER_MARK) {
-        text.consume(BYTE_ORDER_MARK.len());
+pub(super) fn decode(mut text: impl Read, decoder: &mut Decoder) -> Result<u64, DecodeError> {
+    // One read may give less than the mark.
+    let mut start = Vec::new();
+    let mark = text.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut start);
+    mark.map_err(DecodeError::Io)?;
+    if start == BYTE_ORDER_MARK {
+        start.clear();
     }
+    let text = BufReader::with_capacity(BUFFER, start.as_slice().chain(text));
     let mut values = serde_json::Deserializer::from_reader(text);
     let mut count = 0;
     // `end` fails where there is something left, and takes only white space.
@@ -71,6 +75,21 @@ mod tests {
         ] {
             assert_eq!(decode_text(&text), Ok(count), "{text}");
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_however_the_reads_fall() {
+        struct ByteByByte<'a>(&'a [u8]);
+        impl Read for ByteByByte<'_> {
+            fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+                let length = into.len().min(1);
+                self.0.read(&mut into[..length])
+            }
+        }
+        let text = "\u{feff}{\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\"}}";
+        let mut decoder = Decoder::new(Wanted::ALL);
+        assert_eq!(decode(ByteByByte(text.as_bytes()), &mut decoder).unwrap(), 1);
+        assert_eq!(decoder.finish().objects.len(), 1);
     }
 
     #[test]
