@@ -8,7 +8,7 @@ pub(super) mod advice;
 mod pins;
 mod print;
 pub(super) mod screen;
-mod top;
+pub(super) mod top;
 pub(super) mod words;
 
 use std::path::{Path, PathBuf};

@@ -46,7 +46,7 @@ pub(super) fn screen(status: &TopStatus) -> (String, bool) {
 }
 
 /// Who answers, and how.
-fn answers(status: &TopStatus) -> String {
+pub(in crate::cli) fn answers(status: &TopStatus) -> String {
     let TopStatus { answered_over_ms, by_source, by_rcode, stale, .. } = status;
     let all: u64 = by_source.iter().map(|share| share.answers).sum();
     if all == 0 {
@@ -78,7 +78,7 @@ fn table(title: &str, busy: &[Busy], most: usize, status: &TopStatus, lines: &mu
 }
 
 /// So many in so many milliseconds, a second.
-fn a_second(count: u64, over_ms: u64) -> String {
+pub(in crate::cli) fn a_second(count: u64, over_ms: u64) -> String {
     let tenths = count.saturating_mul(10_000) / over_ms.max(1);
     match tenths {
         0..100 => format!("{}.{}", tenths / 10, tenths % 10),
@@ -87,7 +87,7 @@ fn a_second(count: u64, over_ms: u64) -> String {
 }
 
 /// A part of the whole.
-fn percent(part: u64, whole: u64) -> String {
+pub(in crate::cli) fn percent(part: u64, whole: u64) -> String {
     match part.saturating_mul(100).checked_div(whole) {
         Some(0) if part > 0 => "<1 %".to_owned(),
         share => format!("{} %", share.unwrap_or_default()),

@@ -5,7 +5,9 @@
 //! * It is no longer than [`ROOM`] and what one part takes; what is left out is said.
 
 use crate::cli::ctl::screen::{cluster, from, knows, on_disk, verdict};
+use crate::cli::ctl::top::{a_second, answers, percent};
 use crate::cli::ctl::words::{number, plain, time};
+use crate::node::control::top::{Busy, TopStatus};
 use crate::store::status::store::{ByKind, State};
 use crate::store::status::{Advice, Certificate, Level, Ready, Section, Status, StoreStatus};
 use crate::zone::object::Kind;
@@ -28,11 +30,14 @@ const MAX_ROWS: usize = 24;
 /// What the guard holds back that is shown of one store.
 const MAX_HOLDS: usize = 8;
 
+/// Milliseconds of counting before anything is said of it.
+const LEAST_MS: u64 = 1_000;
+
 /// The document so far.
 struct Html(String);
 
-/// The document of a status, with what is to be done.
-pub(super) fn document(status: &Status, advice: &[Advice]) -> String {
+/// The document of a status, with what is to be done, and what is asked for where questions are answered.
+pub(super) fn document(status: &Status, advice: &[Advice], top: Option<&TopStatus>) -> String {
     let mut html = Html(String::with_capacity(16 << 10));
     let title = title(status);
     html.0 += "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -44,7 +49,9 @@ pub(super) fn document(status: &Status, advice: &[Advice]) -> String {
     );
     head(status, &mut html);
     to_do(advice, &mut html);
-    let parts = status.stores.len() + status.sections.len();
+    // One that has nothing to say now is not there.
+    let sections = status.sections.iter().filter(|section| !section.rows.is_empty());
+    let parts = status.stores.len() + sections.clone().count();
     let mut shown = 0;
     for (n, store) in status.stores.iter().enumerate() {
         if html.is_full() {
@@ -56,7 +63,10 @@ pub(super) fn document(status: &Status, advice: &[Advice]) -> String {
     if let Some(certificate) = &status.certificate {
         trust(certificate, &mut html);
     }
-    for section in &status.sections {
+    if let Some(top) = top.filter(|_| !html.is_full()) {
+        questions(top, &mut html);
+    }
+    for section in sections {
         if html.is_full() {
             break;
         }
@@ -195,6 +205,42 @@ fn trust(certificate: &Certificate, html: &mut Html) {
     html.0 += "</dl>\n</section>\n";
 }
 
+/// What is asked for, and by whom.
+fn questions(top: &TopStatus, html: &mut Html) {
+    html.0 += "<section>\n<h2>Questions</h2>\n";
+    if top.over_ms < LEAST_MS {
+        html.0 += "<p>They are counted from now on, for as long as this page is looked at.</p>\n</section>\n";
+        return;
+    }
+    let rate = a_second(top.questions, top.over_ms);
+    let over = time((top.over_ms + 500) / 1_000);
+    html.0 += "<dl>\n";
+    html.fact("asked", None, &format!("{rate} a second, of the last {over}"));
+    html.fact("answers", None, &answers(top));
+    html.0 += "</dl>\n";
+    busiest("name", &top.names, top, html);
+    busiest("client", &top.clients, top, html);
+    html.0 += "</section>\n";
+}
+
+/// What is busiest.
+fn busiest(title: &str, busy: &[Busy], top: &TopStatus, html: &mut Html) {
+    html.put(
+        "<table>\n<thead><tr><th>a second</th><th>share</th><th>",
+        title,
+        "</th></tr></thead>\n<tbody>\n",
+    );
+    for Busy { what, questions, too_many } in busy {
+        let (rate, share) = (a_second(*questions, top.over_ms), percent(*questions, top.questions));
+        let error =
+            if *too_many == 0 { String::new() } else { format!(" ±{}", percent(*too_many, top.questions)) };
+        html.put("<tr><td>", &rate, "</td>");
+        html.put("<td>", &(share + &error), "</td>");
+        html.put("<th scope=\"row\">", what, "</th></tr>\n");
+    }
+    html.0 += "</tbody>\n</table>\n";
+}
+
 /// What only some processes have to say.
 fn role(section: &Section, html: &mut Html) {
     html.put("<section>\n<h2>", &capitalized(&section.title), "</h2>\n<ul>\n");
@@ -276,6 +322,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::node::control::top::Share;
     use crate::store::status::Row;
     use crate::store::status::store::{HoldStatus, SnapshotStatus};
 
@@ -321,7 +368,7 @@ mod tests {
     #[test]
     fn whatever_is_said_is_text() {
         let advice = [Advice { level: Level::Bad, text: EVIL.to_owned() }];
-        let html = document(&evil(), &advice);
+        let html = document(&evil(), &advice, None);
         assert_eq!(html.matches("<script").count(), 1, "its own");
         assert!(!html.contains("alert(1)</script>") && !html.contains('\u{1b}'), "{html}");
         assert_eq!(
@@ -342,11 +389,44 @@ mod tests {
         section.rows = vec![section.rows.remove(0); 5_000];
         let status = Status { stores: vec![store; 500], sections: vec![section; 500], ..Status::default() };
         let advice = vec![Advice { level: Level::Bad, text: EVIL.repeat(100) }; 5_000];
-        let html = document(&status, &advice);
+        let html = document(&status, &advice, None);
         assert!(html.len() < 128 << 10, "{} bytes", html.len());
         assert!(html.contains("parts are left out: /status.json has all of them."), "{html}");
         assert!(html.contains("and 4992 more"), "{html}");
         assert!(STYLE.len() + SCRIPT.len() < 4 << 10, "{}", STYLE.len() + SCRIPT.len());
+    }
+
+    #[test]
+    fn what_is_asked_for_is_there_once_it_is_counted() {
+        let busy = |what: &str| Busy { what: what.to_owned(), questions: 100, too_many: 10 };
+        let top = TopStatus {
+            over_ms: 5_000,
+            questions: 300,
+            names: vec![busy(EVIL), busy("web.shop.")],
+            clients: vec![busy("10.0.0.1")],
+            answered_over_ms: 5_000,
+            by_source: vec![Share { what: "kubernetes".to_owned(), answers: 300 }],
+            ..TopStatus::default()
+        };
+        let html = document(&Status::default(), &[], Some(&top));
+        for part in ["60 a second, of the last 5 s", "kubernetes 100 %", "<td>20</td><td>33 % ±3 %</td>"] {
+            assert!(html.contains(part), "{part}\n{html}");
+        }
+        assert!(html.contains(">web.shop.</th>") && html.contains(">10.0.0.1</th>"), "{html}");
+        assert!(!html.contains("alert(1)</script>"), "{html}");
+        let html = document(&Status::default(), &[], Some(&TopStatus::default()));
+        assert!(html.contains("counted from now on") && !html.contains("<table>"), "{html}");
+        assert!(!document(&Status::default(), &[], None).contains("Questions"), "a hub answers none");
+    }
+
+    #[test]
+    fn a_part_that_has_nothing_to_say_is_not_there() {
+        let section = |rows| Section { title: "pinned".to_owned(), rows, ..Section::default() };
+        let row = Row { text: "web.shop. A 10.0.0.7".to_owned(), level: Level::Warn };
+        for (rows, shown) in [(Vec::new(), false), (vec![row], true)] {
+            let status = Status { sections: vec![section(rows)], ..Status::default() };
+            assert_eq!(document(&status, &[], None).contains("Pinned"), shown);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The status page of a node or a hub: what `outlast ctl status` says, for a browser on the same machine.
+//! The status page of a node or a hub: what `outlast ctl status` and `outlast ctl top` say, for a browser on the same machine.
 //!
 //! * here: where it is, and what it is made of. `html`: the document.
 //!
@@ -14,10 +14,12 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
+use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::ctl::advice::advice;
+use crate::node::control::top::TopStatus;
 use crate::ops::admin::ListenAddress;
 use crate::ops::admin::page::{Page, serve};
 use crate::ops::control::{Command, Handler};
@@ -87,14 +89,21 @@ impl StatusPage {
         );
         Self { handler, policy }
     }
+
+    /// What the process says to a command.
+    async fn ask<T: DeserializeOwned>(&self, command: Command) -> Result<T, String> {
+        let known = self.handler.handle(command).await.map_err(|refusal| refusal.to_string())?;
+        serde_json::from_value(known).map_err(|error| error.to_string())
+    }
 }
 
 #[async_trait]
 impl Page for StatusPage {
     async fn html(&self) -> Result<String, String> {
-        let known = self.handler.handle(Command::Status).await.map_err(|refusal| refusal.to_string())?;
-        let status: Status = serde_json::from_value(known).map_err(|error| error.to_string())?;
-        Ok(html::document(&status, &advice(&status)))
+        let status: Status = self.ask(Command::Status).await?;
+        // A hub answers no questions. Whoever looks at the page has them counted.
+        let top: Option<TopStatus> = self.ask(Command::Top).await.ok();
+        Ok(html::document(&status, &advice(&status), top.as_ref()))
     }
 
     async fn json(&self) -> Result<String, String> {
