@@ -3,7 +3,7 @@
 //! Invariants:
 //!
 //! * The window ends when the reply came. It begins [`FRESH`] before the question was sent or, where the reply says how
-//!   old its data is, as long before it and [`SLACK`] besides.
+//!   old its data is, as long before it and `SLACK` besides.
 //! * A node never goes back: of one name, a later reply of the same life is not of an earlier moment.
 //! * Nobody is right about a question of which nothing is known here: that is told, and counts for nothing.
 

@@ -3,7 +3,7 @@
 //! It writes nothing, asks the API server nothing, and starts nothing. There is no history of what was true: what nodes
 //! have answered before the cut is what they are held to, because from then on none of them can learn anything.
 //!
-//! Invariant: a cut counts only when it is real at every hub ([`cut`]): else the nodes would be praised for what they
+//! Invariant: a cut counts only when it is real at every hub (`cut`): else the nodes would be praised for what they
 //! did not have to do.
 
 mod cut;
