@@ -104,16 +104,7 @@ fn head(status: &Status, screen: &mut Screen) {
 /// One store.
 fn data(store: &StoreStatus, screen: &mut Screen) {
     screen.row(Worth::Useful, None, "");
-    let level = match store.state {
-        State::Live => Level::Fine,
-        State::Stale | State::Other => Level::Warn,
-        State::Expired | State::Empty => Level::Bad,
-    };
-    let age = match store.state {
-        State::Empty => format!("never seen whole: {}", store.missing.join(", ")),
-        _ => format!("proved {} ago", time(store.age_s)),
-    };
-    let age = if store.verified { age } else { format!("{age}, not confirmed since the start") };
+    let (level, age) = how_old(store);
     let state = store.state.as_str().to_uppercase();
     screen.wrapped(Worth::State, Some(level), "", INDENT, &format!("DATA {} {state} {age}", store.zone));
     screen.fact(Worth::Fact, "from", &from(store));
@@ -143,6 +134,21 @@ fn data(store: &StoreStatus, screen: &mut Screen) {
     let (text, level) = on_disk(&store.snapshot);
     let worth = if level.is_some() { Worth::Wrong } else { Worth::Fact };
     screen.wrapped(worth, level, &label("disk"), INDENT, &text);
+}
+
+/// How old the data of a store is, and how good that is.
+pub(in crate::cli) fn how_old(store: &StoreStatus) -> (Level, String) {
+    let level = match store.state {
+        State::Live => Level::Fine,
+        State::Stale | State::Other => Level::Warn,
+        State::Expired | State::Empty => Level::Bad,
+    };
+    let age = match store.state {
+        State::Empty => format!("never seen whole: {}", store.missing.join(", ")),
+        _ => format!("proved {} ago", time(store.age_s)),
+    };
+    let age = if store.verified { age } else { format!("{age}, not confirmed since the start") };
+    (level, age)
 }
 
 /// Where the data comes from.

@@ -4,7 +4,7 @@
 //! * Whatever text of others is in it, it is text: nothing of it is markup.
 //! * It is no longer than [`ROOM`] and what one part takes; what is left out is said.
 
-use crate::cli::ctl::screen::{cluster, from, knows, on_disk, verdict};
+use crate::cli::ctl::screen::{cluster, from, how_old, knows, on_disk, verdict};
 use crate::cli::ctl::top::{a_second, answers, percent};
 use crate::cli::ctl::words::{number, plain, time};
 use crate::node::control::top::{Busy, TopStatus};
@@ -127,16 +127,7 @@ fn to_do(advice: &[Advice], html: &mut Html) {
 /// One store.
 fn data(n: usize, store: &StoreStatus, html: &mut Html) {
     html.put("<section>\n<h2>Data of ", &store.zone, "</h2>\n<dl>\n");
-    let level = match store.state {
-        State::Live => Level::Fine,
-        State::Stale | State::Other => Level::Warn,
-        State::Expired | State::Empty => Level::Bad,
-    };
-    let age = match store.state {
-        State::Empty => format!("never seen whole: {}", store.missing.join(", ")),
-        _ => format!("proved {} ago", time(store.age_s)),
-    };
-    let age = if store.verified { age } else { format!("{age}, not confirmed since the start") };
+    let (level, age) = how_old(store);
     html.fact("state", Some(level), &format!("{}, {age}", store.state.as_str()));
     html.fact("from", None, &from(store));
     if let Some(lost) = &store.lost {

@@ -22,7 +22,6 @@ use crate::drill::churn::{self, Churn};
 use crate::drill::cluster::Cluster;
 use crate::drill::report::Figures;
 use crate::drill::standin::faults::Network;
-use crate::drill::standin::requests::{Asked, ListKind, Verb};
 use crate::drill::standin::{Config, Standin, seed};
 use crate::drill::{Observed, Play, Without, storm};
 
@@ -364,17 +363,7 @@ impl Fleet {
 
     /// Lists, watches and other requests that the API server has seen since the beginning of the fault, of hubs and nodes.
     fn requests(&self) -> [u64; 3] {
-        let requests = self.standin.requests();
-        let is_ours = |asked: &Asked| asked.user != storm::USER;
-        let is_watch = |asked: &Asked| asked.verb == Verb::Watch && asked.list != Some(ListKind::Streaming);
-        let is_list = |asked: &Asked| match asked.list {
-            Some(ListKind::Small) => false,
-            Some(_) => true,
-            None => asked.verb == Verb::List,
-        };
-        let count = |which: &dyn Fn(&Asked) -> bool| requests.count(|asked| is_ours(asked) && which(asked));
-        let (lists, watches) = (count(&is_list), count(&is_watch));
-        [lists, watches, count(&|_| true).saturating_sub(lists + watches)]
+        self.standin.requests().by_weight(|asked| asked.user != storm::USER)
     }
 
     /// Whether all run that should, have caught no panic, and take no more memory than before.

@@ -23,7 +23,6 @@ use crate::drill::memory::node::{self, Follows, MemoryNode};
 use crate::drill::memory::wires::{Flow, Wires};
 use crate::drill::report::Figures;
 use crate::drill::standin::changes::Changes;
-use crate::drill::standin::requests::{Asked, ListKind, Verb};
 use crate::drill::standin::{Config, Standin, seed};
 use crate::drill::{Observed, Play, Played, Without};
 use crate::ops::clock::WallClock;
@@ -461,14 +460,6 @@ impl<'a> World<'a> {
 
     /// Lists, watches and other requests that the API server has seen since the beginning of the fault.
     fn requests(&self) -> [u64; 3] {
-        let requests = self.standin.requests();
-        let is_watch = |asked: &Asked| asked.verb == Verb::Watch && asked.list != Some(ListKind::Streaming);
-        let is_list = |asked: &Asked| match asked.list {
-            Some(ListKind::Small) => false,
-            Some(_) => true,
-            None => asked.verb == Verb::List,
-        };
-        let (lists, watches) = (requests.count(is_list), requests.count(is_watch));
-        [lists, watches, requests.total().saturating_sub(lists + watches)]
+        self.standin.requests().by_weight(|_| true)
     }
 }

@@ -110,6 +110,20 @@ impl Requests {
         self.rows().iter().filter(|(asked, _)| which(asked)).map(|(_, count)| count).sum()
     }
 
+    /// Lists of everything, watches that were begun, and all others of the requests that `which` holds for. A streaming list
+    /// is a list, a list of a few objects is none.
+    pub fn by_weight(&self, which: impl Fn(&Asked) -> bool) -> [u64; 3] {
+        let is_watch = |asked: &Asked| asked.verb == Verb::Watch && asked.list != Some(ListKind::Streaming);
+        let is_list = |asked: &Asked| match asked.list {
+            Some(ListKind::Small) => false,
+            Some(_) => true,
+            None => asked.verb == Verb::List,
+        };
+        let lists = self.count(|asked| which(asked) && is_list(asked));
+        let watches = self.count(|asked| which(asked) && is_watch(asked));
+        [lists, watches, self.count(which).saturating_sub(lists + watches)]
+    }
+
     /// How many there were in all.
     pub fn total(&self) -> u64 {
         self.count(|_| true)
