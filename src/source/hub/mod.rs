@@ -51,6 +51,7 @@ use crate::ops::backoff::Policy;
 use crate::ops::clock::WallClock;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
+use crate::zone::object::Kinds;
 
 /// Within what time a hub that is well proves its data: a heartbeat every 12 s at most, and what the hub itself has from
 /// the API server by then ([`apiserver::PROVED_WITHIN`](super::apiserver::PROVED_WITHIN)).
@@ -128,6 +129,7 @@ impl HubSource {
                 view,
                 labels: wanted.labels,
                 verify: Verify::default(),
+                confirmed: Kinds::NONE,
                 refused: None,
                 accepted: None,
                 link: Link::default(),

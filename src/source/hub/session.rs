@@ -49,6 +49,8 @@ pub(super) struct Standing {
     pub(super) labels: bool,
     /// What is known of the digests.
     pub(super) verify: Verify,
+    /// The kinds that had a hub's digest, and have not changed since.
+    pub(super) confirmed: Kinds,
     /// uid of a cluster that was refused.
     pub(super) refused: Option<String>,
     /// uid of a cluster that an operator has accepted.
@@ -332,6 +334,7 @@ impl<'a> Session<'a> {
             Frame::WholeEnd(end) => {
                 self.whole_since = None;
                 let passed_over = apply.passed_over();
+                let taken = apply.kinds().minus(passed_over);
                 let comparison = match apply.whole_end(end).await? {
                     Ended::Taken(comparison) => comparison,
                     Ended::Broken(kinds) => Some(Comparison::Differs { kinds }),
@@ -339,11 +342,13 @@ impl<'a> Session<'a> {
                 (self.mended, self.resumed) = (Kinds::NONE, passed_over);
                 // Until then nobody knows how old it is.
                 self.pulse.soon(Instant::now());
-                self.compared(comparison, Kinds::NONE).await?;
+                self.compared(comparison, taken).await?;
             }
             Frame::Batch(batch) => {
                 self.standing.metrics.batches.increment(1);
                 let (digests, position) = (batch.digests, batch.position);
+                let changed = batch.entries.iter().map(|entry| entry.change.kind()).collect();
+                self.standing.confirmed = self.standing.confirmed.minus(changed);
                 if let Err(left) = apply.batch(batch, accepted.as_deref()).await {
                     return Err(self.foreign(left).await);
                 }
@@ -435,14 +440,17 @@ impl<'a> Session<'a> {
             && !apply.has_whole()
             && apply.holds_all(position)
         {
-            if !apply.behind(position).is_empty() {
+            let behind = apply.behind(position);
+            if !behind.is_empty() {
                 unwell = Some(Left::Behind);
             }
             apply.at(position).await?;
             let kinds = apply.comparable(position);
             let comparison = apply.compare(&heartbeat.digests, kinds).await?;
-            proves = comparison.is_none_or(|comparison| comparison == Comparison::Same);
             self.compared(comparison, kinds).await?;
+            // A hub that is behind has no digest that ours could be held to: another one's has to have been the same.
+            proves = comparison.is_none_or(|comparison| comparison == Comparison::Same)
+                && behind.minus(self.standing.confirmed).is_empty();
         }
         self.observe(&heartbeat);
         let why = (!live).then(|| heartbeat.why.clone());
@@ -485,6 +493,10 @@ impl<'a> Session<'a> {
         let Some(comparison) = comparison else { return Ok(()) };
         let now = Instant::now();
         self.compared = Some(now);
+        self.standing.confirmed = match comparison {
+            Comparison::Same => self.standing.confirmed.union(kinds),
+            Comparison::Differs { .. } | Comparison::Unsettled => self.standing.confirmed.minus(kinds),
+        };
         // Nothing is known to be wrong where ours may have been a state that the hub never had.
         let expected = match comparison {
             Comparison::Differs { kinds } => kinds.minus(self.resumed).is_empty(),

@@ -210,6 +210,11 @@ impl World {
         self.doors.insert(hub, streams);
     }
 
+    fn down(&mut self, hub: SocketAddr) {
+        self.net.up.lock().expect("a test").remove(&hub);
+        self.doors.remove(&hub);
+    }
+
     /// The next stream, and the hub that it is to.
     async fn stream(&mut self) -> (SocketAddr, Stream) {
         let doors = self.doors.iter_mut().map(|(hub, door)| Box::pin(async { (*hub, door.recv().await) }));
@@ -566,6 +571,39 @@ async fn a_hub_that_is_behind_takes_nobody_back() {
     assert!((24..=36).contains(&(left - behind).as_secs()), "{:?}", left - behind);
     let (next, _) = world.stream().await;
     assert!(next == first && next != second);
+}
+
+/// Its digests are of another state than ours: what another hub has said of ours counts, until that changes.
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_behind_vouches_for_what_another_one_has_confirmed() {
+    for (name, changes, is_live) in
+        [("nothing changed since", false, true), ("a change, and no word of it", true, false)]
+    {
+        let mut world = World::new(2);
+        let (first, stream) = world.in_sync().await;
+        world.down(first);
+        if changes {
+            // So soon after the comparison before, it is not compared.
+            stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
+            world.until("changed", |world| world.names() == ["a", "b", "c"]).await;
+        }
+        drop(stream);
+        let (_, mut stream) = world.stream().await;
+        let _ = stream.subscription().await;
+        stream.welcome("u", 1, Plan::Whole).await;
+        stream.whole("u", at(1, 8), &["old"]).await;
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(25) {
+            let nonce = stream.ping().await;
+            stream.beat(nonce, State::Live, 0, at(1, 9), of(&["old"])).await;
+        }
+        assert_eq!(matches!(world.state(), DataState::Live), is_live, "{name}: {:?}", world.state());
+        // It catches up, and says what ours has to be.
+        let ours: &[&str] = if changes { &["a", "b", "c"] } else { &["a", "b"] };
+        let nonce = stream.ping().await;
+        stream.beat(nonce, State::Live, 0, at(1, 11), of(ours)).await;
+        world.until(name, |world| matches!(world.state(), DataState::Live)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
