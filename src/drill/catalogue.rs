@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::{Asked, Bounds, Drill, How, Without, control_plane, hubs, nodes, simulated, storm};
+use super::{Asked, Bounds, Drill, How, Without, addresses, control_plane, hubs, nodes, simulated, storm};
 use crate::ops::switches::Protection;
 
 /// In place of names: every drill.
@@ -152,6 +152,14 @@ pub static DRILLS: &[Drill] = &[
         ..CONTROL_PLANE
     },
     Drill {
+        name: "hub-wrong",
+        about: "one of two hubs leaves out changes, and the other one is started anew, so that all nodes follow the wrong one",
+        promise: "every answer is right: what is left out is noticed, and the nodes leave that hub before an answer is old",
+        without: &[Without::Switched(Protection::Digests)],
+        play: hubs::hub_wrong,
+        ..CONTROL_PLANE
+    },
+    Drill {
         name: "hubs-lost",
         about: "both hubs are killed for 46 s, and a node meanwhile; then one comes back",
         promise: "every answer is right or says how old it is, and the node answers from its disk within 250 ms",
@@ -248,6 +256,17 @@ pub static DRILLS: &[Drill] = &[
         without: &[Without::Handover],
         play: nodes::upgrade,
         ..CONTROL_PLANE
+    },
+    Drill {
+        name: "addresses",
+        about: "somebody takes a node's address from the machine, and then the tables that lead queries to it, 10 times each",
+        promise: "both are back before a client notices: no query is lost, and no gap is longer than a second",
+        load: "a node at an address of its own, 100 questions a second, asked again every 20 ms for 2 s",
+        how: How::Root,
+        control_plane: false,
+        without: &[Without::Switched(Protection::Repair)],
+        bounds: Bounds { asked: Asked::Freely, ..CONTROL_PLANE.bounds },
+        play: addresses::addresses,
     },
     Drill {
         name: "offline-hour",

@@ -1,4 +1,4 @@
-//! Drills of hubs: one goes, all go.
+//! Drills of hubs: one goes, one is wrong, all go.
 
 use std::time::Duration;
 
@@ -12,8 +12,14 @@ use super::{Play, Played, Without};
 /// How long hubs are away: a second longer than it may take until every node says that its answers are old.
 const AWAY: Duration = Duration::from_secs(46);
 
+/// How long a hub is wrong: until what it has left out would be answered for longer than anything may be old.
+const WRONG: Duration = Duration::from_secs(60);
+
 /// Seconds of a day.
 const DAY: i64 = 86_400;
+
+/// How often a node has left a hub whose changes do not lead to its digests.
+const LEFT_AS_WRONG: &str = "outlast_hub_left_total{reason=\"wrong\"}";
 
 /// How many days ago certificates have ended: within the week that they are believed after that.
 const ENDED_DAYS: i64 = 3;
@@ -29,6 +35,26 @@ pub(super) fn hub_lost(play: &Play<'_>) -> anyhow::Result<Played> {
     fleet.pass(AWAY);
     fleet.until_fresh();
     fleet.check_no_stale();
+    observed(fleet)
+}
+
+/// One leaves out changes, and all nodes come to it because the other one is started anew.
+pub(super) fn hub_wrong(play: &Play<'_>) -> anyhow::Result<Played> {
+    let mut fleet = Fleet::start(play, Shape::usual())?;
+    fleet.compares_memory = false;
+    fleet.begin();
+    for (hub, is_wrong) in fleet.hubs.iter_mut().zip([true, false]) {
+        hub.end(Signal::KILL)?;
+        hub.switches.loses_entries = is_wrong;
+        hub.start()?;
+    }
+    fleet.end();
+    fleet.pass(WRONG);
+    fleet.until_fresh();
+    fleet.check_live();
+    fleet.check_no_stale();
+    let left: f64 = fleet.nodes.iter().filter_map(|node| node.metric(LEFT_AS_WRONG)).sum();
+    fleet.check(left > 0.0, || "no node has left the hub because it is wrong".to_owned());
     observed(fleet)
 }
 

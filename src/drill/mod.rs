@@ -8,7 +8,7 @@
 //!
 //! Reading order: this page, [`catalogue`] (what there is), [`play`] (how several are played), [`report`] (what is said of
 //! them). [`standin`] is the API server of all of them, [`ask`] asks and judges, [`churn`] changes the cluster meanwhile.
-//! Drills that are played with [`processes`] are in `control_plane`, `hubs` and `nodes`; [`memory`] has hubs without
+//! Drills that are played with [`processes`] are in `control_plane`, `hubs`, `nodes` and `addresses`; [`memory`] has hubs without
 //! sockets, for drills that are about hours.
 //!
 //! Invariants:
@@ -20,6 +20,7 @@
 //!
 //! Part of the crate proper, so that a drill on a production machine and the tests run the same code.
 
+mod addresses;
 pub mod ask;
 pub mod catalogue;
 pub mod churn;

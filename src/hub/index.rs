@@ -17,6 +17,7 @@ use crate::feed::entry::{Entry, Gathered, write_holds};
 use crate::feed::frame::Packet;
 use crate::feed::view::View;
 use crate::feed::wire;
+use crate::ops::switches;
 use crate::store::Store;
 use crate::store::triggers::Triggers;
 use crate::zone::digest;
@@ -213,7 +214,10 @@ impl Recorder {
         triggers: &HashMap<Key, u64>,
         metrics: &IndexMetrics,
     ) -> (Vec<Packet>, State) {
-        let entries = self.projection.advance(&state.table, &state.held);
+        let mut entries = self.projection.advance(&state.table, &state.held);
+        if switches::loses_entries() {
+            entries.pop();
+        }
         let next = state.seen(self.projection.state());
         let packets = match &self.last {
             Some(last) if !entries.is_empty() || is_news(last, &next) => {

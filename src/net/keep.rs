@@ -14,6 +14,7 @@ use super::piece::Piece;
 use super::repairs::{Failure, Repairs};
 use super::rules::{Rules, RulesError};
 use super::watch::Hint;
+use crate::ops::switches::{self, Protection};
 
 /// Who puts addresses on the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +144,9 @@ impl Keeper {
     /// Looks where the hint says, and puts back what is missing, as far as it has its turn; where a table has to be made
     /// anew, these addresses are live in it.
     pub async fn keep(&mut self, now: Instant, at: Hint, live: &[IpAddr]) -> Kept {
+        if switches::is_off(Protection::Repair) {
+            return Kept::Whole;
+        }
         let (links, rules) = match at {
             Hint::Links => (true, false),
             Hint::Rules => (false, true),

@@ -30,6 +30,8 @@ fn fleet(folder: &Path) -> (Fleet, Vec<String>) {
     let words = ["drill", "--live", "--json", "--name", "ghost.drill.svc.cluster.local", "--dns"];
     let mut arguments: Vec<_> = words.map(str::to_owned).to_vec();
     arguments.extend([dns.join(","), "--hub-metrics".to_owned(), hubs.join(",")]);
+    let nodes: Vec<_> = fleet.nodes.iter().map(|node| node.metrics().to_string()).collect();
+    arguments.extend(["--node-metrics".to_owned(), nodes.join(",")]);
     (fleet, arguments)
 }
 
@@ -74,6 +76,7 @@ fn a_real_cut_is_watched_from_its_beginning_to_its_end() {
     });
     assert_eq!((code, &seen["broken"]), (0, &Value::Array(vec![])), "{seen:#}");
     assert_eq!((&seen["verified"], &seen["failed"], &seen["wrong"]), (&true.into(), &0.into(), &0.into()));
+    assert!(seen["oldest_s"].as_u64() >= Some(60), "{seen:#}");
     assert!(seen["cut_s"].as_u64() > Some(40) && seen["detect_s"].as_u64() > Some(5), "{seen:#}");
     assert!(seen["stale"].as_u64() > Some(30), "{seen:#}");
 }

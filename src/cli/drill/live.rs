@@ -13,7 +13,7 @@ use crate::drill::live::{self, Config, Seen};
 /// The port of DNS.
 const DNS: u16 = 53;
 
-/// The port of a hub's metrics.
+/// The port of metrics.
 const METRICS: u16 = 9153;
 
 /// Arguments of `outlast drill --live`.
@@ -28,6 +28,9 @@ pub(super) struct Watched {
     /// With --live: metrics of each hub, IP or IP:PORT, with commas between
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', value_parser = metrics, requires = "live")]
     hub_metrics: Vec<SocketAddr>,
+    /// With --live: metrics of nodes, IP or IP:PORT, with commas between: what they say of their age is held to the cut
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', value_parser = metrics, requires = "live")]
+    node_metrics: Vec<SocketAddr>,
     /// With --live: how long to watch at most
     #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = corefile::parse_duration)]
     lasts: Duration,
@@ -38,12 +41,13 @@ pub(super) struct Watched {
 
 /// Watches, and prints what was seen.
 pub(super) fn run(watched: Watched, as_json: bool) -> anyhow::Result<ExitCode> {
-    let Watched { dns, name, hub_metrics, lasts, unverified_cut } = watched;
+    let Watched { dns, name, hub_metrics, node_metrics, lasts, unverified_cut } = watched;
     let absolute = |name: String| format!("{}.", name.trim_end_matches('.').to_lowercase());
     let config = Config {
         dns,
         names: name.into_iter().map(absolute).collect(),
         hubs: hub_metrics,
+        nodes: node_metrics,
         lasts,
         unverified: unverified_cut,
     };
@@ -58,12 +62,15 @@ pub(super) fn run(watched: Watched, as_json: bool) -> anyhow::Result<ExitCode> {
 
 /// For people.
 fn print(seen: &Seen) {
-    let Seen { queries, failed, wrong, stale, verified, cut_s, detect_s, broken } = seen;
+    let Seen { queries, failed, wrong, stale, verified, cut_s, detect_s, oldest_s, broken } = seen;
     let seconds = |s: &Option<u64>| s.map_or_else(|| "-".to_owned(), |s| format!("{s} s"));
     let verified = if *verified { "real at every hub" } else { "not verified" };
     say(format_args!("cut       {} ({verified})", seconds(cut_s)));
     say(format_args!("queries   {queries}: {failed} failed, {wrong} wrong, {stale} said that they are old"));
     say(format_args!("detected  {}", seconds(detect_s)));
+    if oldest_s.is_some() {
+        say(format_args!("oldest    {}, by the metrics of nodes", seconds(oldest_s)));
+    }
     say("judged    by what nodes had answered before the cut: there is no history of what was true");
     for why in broken {
         say(format_args!("broken    {why}"));

@@ -7,6 +7,7 @@
 //! did not have to do.
 
 mod cut;
+mod nodes;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use self::cut::{Cut, Sample};
+use self::nodes::Node;
 use super::ask::load;
 use super::ask::message::{Message, Question, Type};
 use super::processes::scrape;
@@ -59,6 +61,8 @@ pub struct Config {
     pub names: Vec<String>,
     /// Where hubs have their metrics.
     pub hubs: Vec<SocketAddr>,
+    /// Where nodes have theirs.
+    pub nodes: Vec<SocketAddr>,
     /// For how long at most, from the end of the first phase on.
     pub lasts: Duration,
     /// Whether to go on although nobody can tell whether the cut is real.
@@ -82,6 +86,8 @@ pub struct Seen {
     pub cut_s: Option<u64>,
     /// After how many seconds every node had said that its answers were old.
     pub detect_s: Option<u64>,
+    /// The greatest age of its data in seconds that a node has said meanwhile; `None` where no node's metrics are known.
+    pub oldest_s: Option<u64>,
     /// What was promised and not kept.
     pub broken: Vec<String>,
 }
@@ -107,6 +113,7 @@ pub fn observe(config: &Config, say: &dyn Fn(&str)) -> Seen {
         seen: Seen::default(),
         known: HashMap::new(),
         samples: vec![Vec::new(); config.hubs.len()],
+        nodes: config.nodes.iter().copied().map(Node::new).collect(),
         old: vec![None; config.dns.len()],
         cut: None,
         number: 0,
@@ -155,6 +162,8 @@ struct Watching<'a> {
     known: HashMap<&'a str, BTreeSet<String>>,
     /// What hubs have said, by hub, the oldest first.
     samples: Vec<Vec<Sample>>,
+    /// What nodes have said of themselves.
+    nodes: Vec<Node>,
     /// By node: when it first and last said since the cut that its answers are old.
     old: Vec<Option<(Instant, Instant)>>,
     /// When the cut began.
@@ -219,8 +228,15 @@ impl<'a> Watching<'a> {
         }
     }
 
-    /// Takes a sample of every hub.
+    /// Takes a sample of every hub and node.
     fn look(&mut self) {
+        let is_cut = matches!(self.phase, Phase::Cut(_));
+        for node in &mut self.nodes {
+            // One that is not reached says nothing, and whoever says nothing keeps no promise.
+            if let Ok(text) = scrape::scrape(node.at()) {
+                node.take(nodes::Sample::of(&text), is_cut);
+            }
+        }
         for (samples, hub) in self.samples.iter_mut().zip(&self.config.hubs) {
             let Ok(text) = scrape::scrape(*hub) else { continue };
             let sum = |series| scrape::sum(&text, series);
@@ -284,6 +300,7 @@ impl<'a> Watching<'a> {
                 };
                 if ends || is_over {
                     self.seen.cut_s = Some(since.elapsed().as_secs());
+                    self.hear(since);
                     if !ends {
                         return Going::Over;
                     }
@@ -301,6 +318,15 @@ impl<'a> Watching<'a> {
             Phase::Before | Phase::After(_) => {}
         }
         Going::On
+    }
+
+    /// What nodes have said of themselves while the API server was away, since then.
+    fn hear(&mut self, since: Instant) {
+        let (cut, follows_hubs) = ((since, Instant::now()), !self.config.hubs.is_empty());
+        let oldest = self.nodes.iter().filter_map(Node::oldest).max();
+        self.seen.oldest_s = oldest.map(|age| age.as_secs());
+        let broken = self.nodes.iter().flat_map(|node| node.broken(cut, DETECT, follows_hubs));
+        self.seen.broken.extend(broken.collect::<Vec<_>>());
     }
 
     /// Whether no node has said for some rounds that its answers are old.

@@ -3,6 +3,7 @@
 //! The API server runs in this process, so that its history is at hand and its faults are calls; the others are
 //! processes.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -63,6 +64,8 @@ pub struct Shape {
     pub rules: Rules,
     /// For how many days certificates last.
     pub days: u32,
+    /// An address that a node puts on the machine, to be asked at: then it is the only one. It takes a network of its own.
+    pub own: Option<IpAddr>,
 }
 
 impl Shape {
@@ -76,6 +79,7 @@ impl Shape {
             outside: false,
             rules: Rules::default(),
             days: 365,
+            own: None,
         }
     }
 }
@@ -115,7 +119,7 @@ impl Fleet {
     /// # Errors
     /// Something cannot be started.
     pub fn start(play: &Play<'_>, shape: Shape) -> anyhow::Result<Self> {
-        let Shape { services, manner, lines, plugins, outside, rules, days } = shape;
+        let Shape { services, manner, lines, plugins, outside, rules, days, own } = shape;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("outlast-standin")
@@ -138,13 +142,14 @@ impl Fleet {
         }
         let lines = setup::following(play, &standin, &hubs)? + &lines;
         let mut nodes = Vec::new();
-        for n in 0..NODES {
+        for n in 0..own.map_or(NODES, |_| 1) {
             let mut node = Node::new(Setting {
                 program: play.program,
                 folder: play.folder,
                 name: format!("node-{n}"),
                 lines: &lines,
                 plugins: &plugins,
+                own,
                 snapshot: !play.is_without(Without::Snapshot),
                 switches: switches.clone(),
             })?;
@@ -247,7 +252,7 @@ impl Fleet {
     }
 
     /// Whether the promise is to be broken, and answers have been missing or wrong.
-    fn is_broken(&self) -> bool {
+    pub fn is_broken(&self) -> bool {
         self.is_to_fail && self.load.look(|tally| tally.failed() + tally.wrong() > 0)
     }
 

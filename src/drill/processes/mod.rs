@@ -3,6 +3,7 @@
 //! * here: one process, with its log.
 //! * [`fleet`]: an API server, hubs and nodes, asked all the time.
 //! * [`node`] and [`hub`]: what each is started with.
+//! * [`network`]: a network of their own for some of them.
 //! * [`upstream`]: what nodes ask for names outside.
 //! * `setup`: what a fleet begins with; `ports`: ports that nobody has; `scrape`: metrics.
 //!
@@ -10,6 +11,7 @@
 
 pub mod fleet;
 pub mod hub;
+pub mod network;
 pub mod node;
 mod ports;
 pub(in crate::drill) mod scrape;
@@ -76,7 +78,10 @@ impl Process {
         }
         command.env("OUTLAST_CONTROL", folder.join(format!("{name}.sock")));
         // Several drills at once would be in each other's way at its usual place.
-        command.env("OUTLAST_STATUS", "off");
+        for variable in ["OUTLAST_STATUS_ADDRESS", "OUTLAST_HUB_STATUS_ADDRESS"] {
+            command.env(variable, "off");
+        }
+        command.env("OUTLAST_OWNER", folder.join("owner"));
         command.env("NODE_NAME", name);
         command.envs(switches.variables(std::process::id()));
         command.args(arguments).current_dir(folder).stdin(Stdio::null());

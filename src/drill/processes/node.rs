@@ -1,6 +1,6 @@
 //! A node of a drill: its Corefile, its ports, its folder, and the process while there is one.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -9,6 +9,9 @@ use rustix::process::Signal;
 use super::{PATIENCE, Process, ports, scrape, until};
 use crate::drill::files;
 use crate::ops::switches::Switches;
+
+/// The port of DNS.
+const DNS: u16 = 53;
 
 /// What a node says once it answers.
 const ANSWERS: &str = "answering dns";
@@ -25,6 +28,8 @@ pub struct Setting<'a> {
     pub lines: &'a str,
     /// Lines of its server block besides.
     pub plugins: &'a str,
+    /// An address that it puts on the machine, to be asked at; else it is a port of loopback.
+    pub own: Option<IpAddr>,
     /// Whether it keeps snapshots.
     pub snapshot: bool,
     /// What is off, and what is wrong with it.
@@ -41,6 +46,8 @@ pub struct Node {
     name: String,
     /// Where DNS is answered.
     pub dns: SocketAddr,
+    /// The address that it puts on the machine, if it does.
+    own: Option<IpAddr>,
     /// Where metrics are.
     metrics: SocketAddr,
     /// Its `kubernetes` block.
@@ -59,8 +66,9 @@ impl Node {
     /// # Errors
     /// No port is free.
     pub fn new(setting: Setting<'_>) -> anyhow::Result<Self> {
-        let Setting { program, folder, name, lines, plugins, snapshot, switches } = setting;
-        let (dns, metrics) = (ports::free()?, ports::free()?);
+        let Setting { program, folder, name, lines, plugins, own, snapshot, switches } = setting;
+        let dns = own.map_or_else(ports::free, |address| Ok((address, DNS).into()))?;
+        let metrics = ports::free()?;
         let kept = folder.join(format!("snapshots-{name}"));
         let snapshot = if snapshot {
             format!("snapshot {}\nsnapshot_interval 1s\n", kept.display())
@@ -72,6 +80,7 @@ impl Node {
             folder: folder.to_owned(),
             name,
             dns,
+            own,
             metrics,
             kubernetes: format!("ttl 30\n{snapshot}{lines}"),
             plugins: plugins.to_owned(),
@@ -131,6 +140,11 @@ impl Node {
         self.scrape().ok().map(|text| scrape::sum(&text, series))
     }
 
+    /// Where its metrics are.
+    pub const fn metrics(&self) -> SocketAddr {
+        self.metrics
+    }
+
     /// The process while there is one.
     pub fn process(&mut self) -> Option<&mut Process> {
         self.process.as_mut()
@@ -157,6 +171,8 @@ impl Node {
         files::replace(&corefile, &text).context("writing a Corefile")?;
         let before = Process::said(&self.folder, &self.name, ANSWERS)?;
         let arguments = ["node".to_owned(), "--conf".to_owned(), corefile.display().to_string()];
+        let own = self.own.map(|address| format!("--local-ip={address}"));
+        let arguments: Vec<_> = arguments.into_iter().chain(own).collect();
         let mut process =
             Process::start(&self.program, &self.folder, &self.name, &arguments, &self.switches)?;
         process.says(ANSWERS, before + 1)?;

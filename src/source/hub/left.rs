@@ -43,6 +43,8 @@ pub(crate) enum Left {
         /// For people: what it says.
         why: String,
     },
+    /// What it tells does not lead to what it says it has, not even after a whole state, and there are other hubs.
+    Wrong,
     /// Its whole state does not come to an end, and there are other hubs.
     Slow,
     /// It stops, and has asked us to go.
@@ -71,6 +73,7 @@ impl Left {
             Self::Foreign { .. } => "foreign",
             Self::Behind => "behind",
             Self::Stale { .. } => "stale",
+            Self::Wrong => "wrong",
             Self::Slow => "slow",
             Self::Moved => "moved",
             Self::Home => "home",
@@ -94,6 +97,7 @@ impl fmt::Display for Left {
             ),
             Self::Behind => f.write_str("it is behind what was served already"),
             Self::Stale { why } => write!(f, "its data is stale: {why}"),
+            Self::Wrong => f.write_str("what it tells does not lead to the digests that it has"),
             Self::Slow => f.write_str("its whole state does not come to an end"),
             Self::Moved => f.write_str("it stops"),
             Self::Home => f.write_str("another one is our first choice"),

@@ -27,7 +27,7 @@ use crate::zone::object::Kinds;
 const WELCOME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Between two comparisons of digests after changes; each heartbeat is compared, too.
-const COMPARE_EVERY: Duration = Duration::from_secs(1);
+pub(super) const COMPARE_EVERY: Duration = Duration::from_secs(1);
 
 /// The least time between two whole states that the store asks for.
 const RELIST_EVERY: Duration = Duration::from_secs(60);
@@ -135,6 +135,8 @@ pub(super) struct Session<'a> {
     whole_since: Option<Instant>,
     /// Since when the hub is behind or stale, and why it is left for that.
     unwell: Option<(Instant, Left)>,
+    /// When the hub is left because its state and its digests differ, where there is another one.
+    wrong_until: Option<Instant>,
     /// State of the hub's data, as it was last said.
     state: Option<State>,
 }
@@ -163,12 +165,14 @@ impl<'a> Session<'a> {
             move_at: None,
             whole_since: None,
             unwell: None,
+            wrong_until: None,
             state: None,
         }
     }
 
     /// Subscribes from where the store is; for the whole state if digests differed.
     pub(super) async fn subscribe(&mut self, why: &str) -> Result<(), Left> {
+        self.standing.verify.begin();
         self.ask(self.standing.verify.wants_whole(), why).await
     }
 
@@ -211,12 +215,13 @@ impl<'a> Session<'a> {
     ) -> Result<Step, Left> {
         let impatient = self.unwell.as_ref().zip(patience).map(|((since, _), patience)| *since + patience);
         let slow = self.whole_since.zip(patience).map(|(since, patience)| since + patience * WHOLE_PATIENCE);
-        let timers = [Some(self.pulse.at()), self.welcome_by, self.move_at, impatient, slow];
+        let wrong = self.wrong_until.filter(|_| patience.is_some());
+        let timers = [Some(self.pulse.at()), self.welcome_by, self.move_at, impatient, slow, wrong];
         let wake = timers.into_iter().flatten().min().unwrap_or_else(|| self.pulse.at());
         tokio::select! {
             reply = self.link.replies.next() => self.reply(reply).await,
             Some(command) = commanded.recv() => self.command(command).await,
-            () = tokio::time::sleep_until(wake) => match self.wake(impatient, slow) {
+            () = tokio::time::sleep_until(wake) => match self.wake(impatient, slow, wrong) {
                 Ok(()) => Ok(Step::Nothing),
                 Err(Left::Silent(what)) => self.last_look(what).await,
                 Err(left) => Err(left),
@@ -250,7 +255,12 @@ impl<'a> Session<'a> {
     }
 
     /// Some time has come.
-    fn wake(&mut self, impatient: Option<Instant>, slow: Option<Instant>) -> Result<(), Left> {
+    fn wake(
+        &mut self,
+        impatient: Option<Instant>,
+        slow: Option<Instant>,
+        wrong: Option<Instant>,
+    ) -> Result<(), Left> {
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if is_due(self.move_at) {
@@ -263,6 +273,9 @@ impl<'a> Session<'a> {
         }
         if is_due(slow) {
             return Err(Left::Slow);
+        }
+        if is_due(wrong) {
+            return Err(Left::Wrong);
         }
         // Ahead of the welcome's limit: it notices that this process was stopped, and that nothing was heard for that.
         match self.pulse.due(now, &self.standing.jitter) {
@@ -505,9 +518,10 @@ impl<'a> Session<'a> {
         if comparison == Comparison::Same {
             self.resumed = self.resumed.minus(kinds);
         }
-        match self.standing.verify.compared(comparison, now, &self.standing.jitter) {
+        match self.standing.verify.compared(comparison, expected, now, &self.standing.jitter) {
             Verdict::Fine | Verdict::Unsettled | Verdict::Wrong => {}
             Verdict::Healed => {
+                self.wrong_until = None;
                 self.standing.metrics.alarm.set(0.0);
                 self.standing.tell(self.updates, |link| link.mismatch = None).await?;
                 tracing::info!(hub = %self.hub, "the state is what the hub has again");
@@ -530,9 +544,10 @@ impl<'a> Session<'a> {
             Verdict::Alarm(kinds) => {
                 self.standing.metrics.mismatches.increment(1);
                 self.standing.metrics.alarm.set(1.0);
+                self.wrong_until = self.standing.verify.leaves_at(now, &self.standing.jitter);
                 tracing::error!(hub = %self.hub, kinds = %names(kinds),
-                    "the state differs from the hub's even after a whole state: it is served and not vouched for; this is \
-                     a bug, or something between the two changes what they say");
+                    "the state differs from the hub's even after a whole state: it is served and not vouched for, and another \
+                     hub is asked; this is a bug, or something between the two changes what they say");
                 self.standing.tell(self.updates, |link| link.mismatch = Some(names(kinds))).await?;
             }
         }

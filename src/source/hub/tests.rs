@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
+use super::session::COMPARE_EVERY;
 use super::transport::{Link, NotDialled};
 use super::*;
 use crate::feed::digests::Digests;
@@ -208,11 +209,6 @@ impl World {
         let (door, streams) = mpsc::channel(1);
         self.net.up.lock().expect("a test").insert(hub, door);
         self.doors.insert(hub, streams);
-    }
-
-    fn down(&mut self, hub: SocketAddr) {
-        self.net.up.lock().expect("a test").remove(&hub);
-        self.doors.remove(&hub);
     }
 
     /// The next stream, and the hub that it is to.
@@ -573,36 +569,63 @@ async fn a_hub_that_is_behind_takes_nobody_back() {
     assert!(next == first && next != second);
 }
 
+/// One hub tells what does not lead to what it says it has, whole state or not: the other one is asked.
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_wrong_is_left_for_another_which_is_asked_for_everything() {
+    let mut world = World::new(2);
+    let (wrong_hub, mut stream) = world.in_sync().await;
+    let began = Instant::now();
+    for (version, name) in [(11, "c"), (12, "d")] {
+        tokio::time::advance(COMPARE_EVERY).await;
+        stream.batch("u", at(1, version), vec![add(name)], wrong()).await;
+        if version == 11 {
+            // A whole state mends it, until the next change.
+            assert!(stream.subscription().await.whole);
+            stream.welcome("u", 1, Plan::Whole).await;
+            stream.whole("u", at(1, version), &["a", "b"]).await;
+            world.until("mended", |world| world.names() == ["a", "b"]).await;
+            world.settle().await;
+        }
+    }
+    world.until("alarm", |world| world.metric("outlast_hub_digest_alarm") == 1.0).await;
+    let (other, mut stream) = world.stream().await;
+    assert!(other != wrong_hub && (Instant::now() - began).as_secs() <= 13, "{:?}", began.elapsed());
+    assert_eq!(world.metric("outlast_hub_left_total{reason=\"wrong\"}"), 1.0);
+    assert!(stream.subscription().await.whole, "what is held is known to be wrong");
+    stream.welcome("u", 1, Plan::Whole).await;
+    stream.whole("u", at(1, 12), &["a", "b", "c", "d"]).await;
+    world.until("no alarm", |world| world.metric("outlast_hub_digest_alarm") == 0.0).await;
+    assert_eq!(world.names(), ["a", "b", "c", "d"]);
+}
+
 /// Its digests are of another state than ours: what another hub has said of ours counts, until that changes.
 #[tokio::test(start_paused = true)]
 async fn a_hub_that_is_behind_vouches_for_what_another_one_has_confirmed() {
-    for (name, changes, is_live) in
-        [("nothing changed since", false, true), ("a change, and no word of it", true, false)]
+    for (name, changes, vouches) in
+        [("nothing has changed since", false, true), ("a change, and no word of it", true, false)]
     {
         let mut world = World::new(2);
-        let (first, stream) = world.in_sync().await;
-        world.down(first);
+        let (_, stream) = world.in_sync().await;
         if changes {
             // So soon after the comparison before, it is not compared.
             stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
             world.until("changed", |world| world.names() == ["a", "b", "c"]).await;
         }
         drop(stream);
+        tokio::time::advance(Duration::from_secs(10)).await;
         let (_, mut stream) = world.stream().await;
         let _ = stream.subscription().await;
         stream.welcome("u", 1, Plan::Whole).await;
         stream.whole("u", at(1, 8), &["old"]).await;
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(25) {
-            let nonce = stream.ping().await;
-            stream.beat(nonce, State::Live, 0, at(1, 9), of(&["old"])).await;
-        }
-        assert_eq!(matches!(world.state(), DataState::Live), is_live, "{name}: {:?}", world.state());
-        // It catches up, and says what ours has to be.
+        // Behind, and then where we are.
         let ours: &[&str] = if changes { &["a", "b", "c"] } else { &["a", "b"] };
-        let nonce = stream.ping().await;
-        stream.beat(nonce, State::Live, 0, at(1, 11), of(ours)).await;
-        world.until(name, |world| matches!(world.state(), DataState::Live)).await;
+        for (version, names, vouches) in [(9, &["old"][..], vouches), (11, ours, true)] {
+            let nonce = stream.ping().await;
+            tokio::time::advance(Duration::from_secs(1)).await;
+            stream.beat(nonce, State::Live, 0, at(1, version), of(names)).await;
+            world.settle().await;
+            assert_eq!(world.store.age().as_secs() == 1, vouches, "{name}, version {version}");
+        }
     }
 }
 

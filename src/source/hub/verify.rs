@@ -1,4 +1,7 @@
-//! What a wrong digest leads to: one whole state, and if that is no help an alarm. Pure: takes `now`.
+//! What a wrong digest leads to: one whole state, and if that is no help, or not for long, an alarm. Pure: takes `now`.
+//!
+//! Invariant: a hub that goes on telling what is wrong is asked for a whole state ever more rarely, however often one
+//! mends what is held.
 
 use std::time::Duration;
 
@@ -17,16 +20,23 @@ const MAX_WAIT: Duration = Duration::from_secs(3600);
 /// By what part of it a wait varies: what is wrong at one follower may be wrong at all of them.
 const WAIT_SPREAD: f64 = 0.2;
 
+/// Within what time a hub is left that has been alarmed about for the first time: all its followers hear the same of it.
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+
 /// What is known of the state's digests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verify {
     /// Nothing is wrong.
-    #[default]
-    Trusted,
+    Trusted {
+        /// When it last ceased to be, if it ever was.
+        mended: Option<Mended>,
+    },
     /// They differed, and a whole state was asked for.
     Asked {
         /// The wait after the alarm before, if there was one.
         waited: Option<Duration>,
+        /// Whether nobody was wrong: what is held came between two states of the hub.
+        expected: bool,
     },
     /// They differed after that, too.
     Alarmed {
@@ -35,6 +45,28 @@ pub(super) enum Verify {
         /// How long that was from the alarm, before it was varied.
         waited: Duration,
     },
+}
+
+/// What was wrong is not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mended {
+    /// Since when.
+    since: Instant,
+    /// The wait after the alarm before, if there was one.
+    waited: Option<Duration>,
+}
+
+impl Mended {
+    /// Whether it was no help, if something is wrong again now.
+    fn is_relapse(&self, now: Instant) -> bool {
+        now < self.since + self.waited.unwrap_or(FIRST_WAIT)
+    }
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self::Trusted { mended: None }
+    }
 }
 
 /// What to do.
@@ -55,36 +87,74 @@ pub(super) enum Verdict {
 }
 
 impl Verify {
-    /// Takes the outcome of a comparison.
-    pub(super) fn compared(&mut self, comparison: Comparison, now: Instant, jitter: &Jitter) -> Verdict {
+    /// Takes the outcome of a comparison; `expected` where nobody was wrong if they differ.
+    pub(super) fn compared(
+        &mut self,
+        comparison: Comparison,
+        expected: bool,
+        now: Instant,
+        jitter: &Jitter,
+    ) -> Verdict {
         match (comparison, *self) {
             (Comparison::Unsettled, _) => Verdict::Unsettled,
-            (Comparison::Same, Self::Trusted) => Verdict::Fine,
-            (Comparison::Same, Self::Asked { .. } | Self::Alarmed { .. }) => {
-                *self = Self::Trusted;
+            (Comparison::Same, Self::Trusted { .. }) => Verdict::Fine,
+            (Comparison::Same, Self::Asked { waited, expected }) => {
+                let mended = (!expected || waited.is_some()).then_some(Mended { since: now, waited });
+                *self = Self::Trusted { mended };
                 Verdict::Healed
             }
-            (Comparison::Differs { kinds }, Self::Trusted) => {
-                *self = Self::Asked { waited: None };
-                Verdict::AskWhole(kinds)
+            (Comparison::Same, Self::Alarmed { waited, .. }) => {
+                *self = Self::Trusted { mended: Some(Mended { since: now, waited: Some(waited) }) };
+                Verdict::Healed
             }
-            (Comparison::Differs { kinds }, Self::Asked { waited }) => {
-                // Invariant: never a loop.
-                let waited = waited.map_or(FIRST_WAIT, |waited| waited.saturating_mul(2).min(MAX_WAIT));
-                *self = Self::Alarmed { next: now + jitter.spread(waited, WAIT_SPREAD), waited };
+            (Comparison::Differs { kinds }, Self::Trusted { mended }) => match mended {
+                Some(mended) if !expected && mended.is_relapse(now) => {
+                    self.alarm(mended.waited, now, jitter);
+                    Verdict::Alarm(kinds)
+                }
+                _ => {
+                    *self = Self::Asked { waited: None, expected };
+                    Verdict::AskWhole(kinds)
+                }
+            },
+            (Comparison::Differs { kinds }, Self::Asked { waited, .. }) => {
+                self.alarm(waited, now, jitter);
                 Verdict::Alarm(kinds)
             }
             (Comparison::Differs { kinds }, Self::Alarmed { next, waited }) if next <= now => {
-                *self = Self::Asked { waited: Some(waited) };
+                *self = Self::Asked { waited: Some(waited), expected: false };
                 Verdict::AskWhole(kinds)
             }
             (Comparison::Differs { .. }, Self::Alarmed { .. }) => Verdict::Wrong,
         }
     }
 
+    /// No whole state has helped.
+    fn alarm(&mut self, waited: Option<Duration>, now: Instant, jitter: &Jitter) {
+        let waited = waited.map_or(FIRST_WAIT, |waited| waited.saturating_mul(2).min(MAX_WAIT));
+        *self = Self::Alarmed { next: now + jitter.spread(waited, WAIT_SPREAD), waited };
+    }
+
+    /// Another hub is asked, or the same one anew: what is known to be wrong is not to be gone on from.
+    pub(super) fn begin(&mut self) {
+        if let Self::Alarmed { waited, .. } = *self {
+            *self = Self::Asked { waited: Some(waited), expected: false };
+        }
+    }
+
+    /// When a hub that is alarmed about is left for another one: soon, and where that did not help either, not before the
+    /// next whole state is due.
+    pub(super) fn leaves_at(self, now: Instant, jitter: &Jitter) -> Option<Instant> {
+        match self {
+            Self::Alarmed { waited, .. } if waited == FIRST_WAIT => Some(now + jitter.full(LEAVE_WITHIN)),
+            Self::Alarmed { next, .. } => Some(next),
+            Self::Trusted { .. } | Self::Asked { .. } => None,
+        }
+    }
+
     /// Whether the state may be proved.
     pub(super) fn is_trusted(self) -> bool {
-        self == Self::Trusted
+        matches!(self, Self::Trusted { .. })
     }
 
     /// Whether a whole state is wanted, whatever the position says.
@@ -123,7 +193,23 @@ mod tests {
                     (0, DIFFERS, Verdict::AskWhole(KINDS)),
                     (1, SAME, Verdict::Healed),
                     (2, SAME, Verdict::Fine),
-                    (3, DIFFERS, Verdict::AskWhole(KINDS)),
+                    (62, DIFFERS, Verdict::AskWhole(KINDS)),
+                ],
+            },
+            Case {
+                name: "a whole state helps, and never for long",
+                steps: &[
+                    (0, DIFFERS, Verdict::AskWhole(KINDS)),
+                    (1, SAME, Verdict::Healed),
+                    (2, DIFFERS, Verdict::Alarm(KINDS)),
+                    (3, DIFFERS, Verdict::Wrong),
+                    (75, DIFFERS, Verdict::AskWhole(KINDS)),
+                    (76, SAME, Verdict::Healed),
+                    (135, DIFFERS, Verdict::Alarm(KINDS)),
+                    (230, DIFFERS, Verdict::Wrong),
+                    (280, DIFFERS, Verdict::AskWhole(KINDS)),
+                    (281, SAME, Verdict::Healed),
+                    (402, DIFFERS, Verdict::AskWhole(KINDS)),
                 ],
             },
             Case {
@@ -153,7 +239,7 @@ mod tests {
         for Case { name, steps } in cases {
             let (mut verify, start, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
             for (at, comparison, want) in steps {
-                let got = verify.compared(*comparison, start + Duration::from_secs(*at), &jitter);
+                let got = verify.compared(*comparison, false, start + Duration::from_secs(*at), &jitter);
                 assert_eq!(got, *want, "{name} at {at}");
                 let trusted = matches!(want, Verdict::Fine | Verdict::Healed);
                 assert!(verify.is_trusted() == trusted || *want == Verdict::Unsettled, "{name} at {at}");
@@ -163,13 +249,45 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_was_wrong_about_is_asked_for_as_often_as_it_happens() {
+        let (mut verify, now, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
+        for _ in 0..5 {
+            let differs = Comparison::Differs { kinds: Kinds::CORE };
+            assert!(matches!(verify.compared(differs, true, now, &jitter), Verdict::AskWhole(_)));
+            assert_eq!(verify.compared(Comparison::Same, false, now, &jitter), Verdict::Healed);
+        }
+    }
+
+    #[test]
+    fn a_hub_that_is_wrong_is_left_soon_and_later_ones_as_patiently_as_they_are_asked() {
+        let (mut verify, mut now, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
+        let differs = Comparison::Differs { kinds: Kinds::CORE };
+        let mut stays = Vec::new();
+        assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
+        for _ in 0..4 {
+            // At the next hub a whole state mends it, and what comes then is wrong again.
+            assert_eq!(verify.leaves_at(now, &jitter), None);
+            let _ = verify.compared(Comparison::Same, false, now, &jitter);
+            assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::Alarm(_)));
+            let left = verify.leaves_at(now, &jitter).expect("it is left");
+            stays.push((left - now).as_secs());
+            now = left;
+            verify.begin();
+            assert!(verify.wants_whole());
+        }
+        let most = [10, 144, 288, 576];
+        assert!(stays.iter().zip(most).all(|(stay, most)| *stay <= most), "{stays:?}");
+        assert!(stays[1..].iter().zip([96, 192, 384]).all(|(stay, least)| *stay >= least), "{stays:?}");
+    }
+
+    #[test]
     fn waits_grow_to_an_hour_and_vary() {
         let (mut verify, mut now, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
         let differs = Comparison::Differs { kinds: Kinds::CORE };
         let mut waits = Vec::new();
         for _ in 0..9 {
-            assert!(matches!(verify.compared(differs, now, &jitter), Verdict::AskWhole(_)));
-            assert!(matches!(verify.compared(differs, now, &jitter), Verdict::Alarm(_)));
+            assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
+            assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::Alarm(_)));
             let Verify::Alarmed { next, waited } = verify else { panic!("{verify:?}") };
             waits.push(waited.as_secs());
             let varied = (next - now).as_secs_f64() / waited.as_secs_f64();
