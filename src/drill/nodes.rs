@@ -96,9 +96,7 @@ pub(super) fn restart_all(play: &Play<'_>) -> anyhow::Result<Played> {
     for hub in &mut fleet.hubs {
         hub.end(Signal::KILL)?;
     }
-    for node in 0..fleet.nodes.len() {
-        fleet.restart(node)?;
-    }
+    fleet.restart_all()?;
     fleet.pass(BETWEEN);
     fleet.heal();
     for hub in &mut fleet.hubs {

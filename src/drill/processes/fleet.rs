@@ -4,6 +4,7 @@
 //! processes.
 
 use std::net::IpAddr;
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -241,6 +242,25 @@ impl Fleet {
         done()?;
         self.load.new_life(node);
         one.start()
+    }
+
+    /// Kills all nodes, and then starts all of them at once.
+    ///
+    /// # Errors
+    /// One does not end, or does not answer again.
+    pub fn restart_all(&mut self) -> anyhow::Result<()> {
+        for node in &mut self.nodes {
+            node.end(rustix::process::Signal::KILL)?;
+        }
+        (0..self.nodes.len()).for_each(|node| self.load.new_life(node));
+        std::thread::scope(|scope| {
+            let starts: Vec<_> = self.nodes.iter_mut().map(|node| scope.spawn(|| node.start())).collect();
+            let started = |start: ScopedJoinHandle<'_, anyhow::Result<()>>| match start.join() {
+                Ok(started) => started,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            starts.into_iter().try_for_each(started)
+        })
     }
 
     /// Lets so much time pass; less where the promise is to be broken, and was.
