@@ -12,8 +12,6 @@
 
 #[path = "churn/allocator.rs"]
 mod allocator;
-#[path = "churn/day.rs"]
-mod day;
 #[path = "churn/node.rs"]
 mod node;
 mod support;
@@ -22,6 +20,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use outlast::drill::day::{CHANGES, Day};
 use outlast::feed::digests::Digests;
 use outlast::feed::entry::Entry;
 use outlast::feed::frame::{Batch, Frame, Packet};
@@ -30,16 +29,12 @@ use outlast::ops::heap::SETTINGS;
 use outlast::testkit::cluster::Cluster;
 use prost::Message;
 
-use day::Day;
 use support::cluster::table;
 use support::memory::megabytes;
 use support::{Figures, grouped, snapshot};
 
 #[global_allocator]
 static ALLOCATOR: allocator::Chosen = allocator::Chosen;
-
-/// Changes of a day: ten a second.
-const CHANGES: u64 = 86_400 * 10;
 
 /// Changes between two snapshots, a minute's.
 const CHANGES_A_SNAPSHOT: u64 = 600;
@@ -98,7 +93,7 @@ fn sizes(quick: bool) -> (Cluster, u64) {
 
 /// Sends a day's changes, as a hub would; returns how many there were.
 fn send(cluster: Cluster, changes: u64, mut to: impl Write) -> std::io::Result<u64> {
-    let (mut day, mut sent) = (Day::of(cluster), 0);
+    let (mut day, mut sent) = (Day::of(cluster, 1), 0);
     while sent < changes {
         for change in day.next() {
             let entries = vec![Entry::from(change)];

@@ -59,6 +59,7 @@ fn serve(config: HubConfig, at: &ControlAt, page: &StatusAt, notify: Notify) -> 
         .build()
         .context("starting the runtime that serves followers")?;
     let control = Control::start(Standing::Equal).context("starting the runtime for everything else")?;
+    metrics.tell_tasks_of(&[("data", data.handle()), ("control", control.handle())]);
     let ended = data.block_on(async {
         // Before anything is served, so that no signal is missed.
         let signals = listen_for_signals().context("listening for signals")?;

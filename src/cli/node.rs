@@ -174,6 +174,7 @@ fn serve(
         .build()
         .context("starting the runtime that answers")?;
     let control = Control::start(Standing::GivesWay).context("starting the runtime for everything else")?;
+    environment.metrics.tell_tasks_of(&[("data", data.handle()), ("control", control.handle())]);
     let ended = data.block_on(async {
         // Before anything answers, so that no signal is missed.
         let signals = listen_for_signals().context("listening for signals")?;

@@ -89,6 +89,8 @@ fn flap(n: u32) -> Value {
 pub struct Churn {
     /// Whether to end.
     stop: Arc<AtomicBool>,
+    /// Whether nothing is to change for now.
+    rests: Arc<AtomicBool>,
     /// The thread.
     thread: Option<JoinHandle<()>>,
 }
@@ -99,22 +101,27 @@ impl Churn {
     /// # Errors
     /// No thread can be started.
     pub fn start(etcd: &Etcd, every: Duration, seed: u64) -> io::Result<Self> {
-        let (stop, etcd) = (Arc::new(AtomicBool::new(false)), etcd.clone());
+        let (stop, rests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (etcd, stopped, resting) = (etcd.clone(), stop.clone(), rests.clone());
         let mut changes = Changes::of(&etcd, seed);
-        let stopped = stop.clone();
         let run = move || {
-            let mut next = Instant::now();
-            for number in 0_u32.. {
-                if stopped.load(Ordering::Relaxed) {
-                    return;
+            let (mut next, mut number) = (Instant::now(), 0);
+            while !stopped.load(Ordering::Relaxed) {
+                if !resting.load(Ordering::Relaxed) {
+                    change(&etcd, &mut changes, number);
+                    number = number.wrapping_add(1);
                 }
-                change(&etcd, &mut changes, number);
                 next += every;
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
         };
         let thread = std::thread::Builder::new().name("outlast-churn".to_owned()).spawn(run)?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, rests, thread: Some(thread) })
+    }
+
+    /// Changes nothing for now, or goes on.
+    pub fn rest(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Relaxed);
     }
 
     /// Changes nothing more.

@@ -8,8 +8,8 @@
 //!
 //! Reading order: this page, [`catalogue`] (what there is), [`play`] (how several are played), [`report`] (what is said of
 //! them). [`standin`] is the API server of all of them, [`ask`] asks and judges, [`churn`] changes the cluster meanwhile.
-//! Drills that are played with [`processes`] are in `control_plane`, `hubs`, `nodes` and `addresses`; [`memory`] has hubs without
-//! sockets, for drills that are about hours.
+//! Drills that are played with [`processes`] are in `control_plane`, `hubs`, `nodes`, `addresses` and `soak`, which has a whole
+//! [`day`] pass; [`memory`] has hubs without sockets, for drills that are about hours.
 //!
 //! Invariants:
 //!
@@ -26,6 +26,7 @@ pub mod catalogue;
 pub mod churn;
 pub mod cluster;
 mod control_plane;
+pub mod day;
 pub mod files;
 mod hubs;
 pub mod live;
@@ -35,6 +36,7 @@ pub mod play;
 pub mod processes;
 pub mod report;
 mod simulated;
+mod soak;
 pub mod standin;
 mod storm;
 #[cfg(test)]
@@ -46,6 +48,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use self::report::Figures;
+use self::report::growth::Growth;
 pub use self::without::{NoProtection, Without};
 
 /// An outage with a promise.
@@ -60,6 +63,9 @@ pub struct Drill {
     pub load: &'static str,
     /// How it is played.
     pub how: How,
+    /// How many minutes it lasts where nothing else is said, for one whose length is the user's to choose. It is not one of
+    /// [`all`](catalogue::ALL), which end within ten minutes.
+    pub minutes: Option<u64>,
     /// Whether it is about the control plane: then no answer may fail and none may be wrong.
     pub control_plane: bool,
     /// Protections without which it breaks its promise; at least one.
@@ -69,6 +75,9 @@ pub struct Drill {
     /// Plays it. An error is for what keeps it from being played, not for what it shows.
     pub play: fn(&Play<'_>) -> anyhow::Result<Played>,
 }
+
+/// How many minutes a drill may last whose length is the user's to choose.
+pub const MINUTES: RangeInclusive<u64> = 2..=120;
 
 /// How a drill is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +147,8 @@ pub struct Play<'a> {
     pub program: &'a Path,
     /// Whether it is the short form: less load, for a shorter time, with the same promise.
     pub short: bool,
+    /// How many minutes it lasts, if it was said: within [`MINUTES`], for drills that have a length of their own.
+    pub minutes: Option<u64>,
     /// Protections that are off. In this process they are off already; [`Without::switches`] is for those that are
     /// started.
     pub without: &'a [Without],
@@ -168,6 +179,10 @@ pub enum Played {
 pub struct Observed {
     /// What was counted and measured.
     pub figures: Figures,
+    /// What there is to know of how it was played: a sentence each.
+    pub notes: Vec<String>,
+    /// What processes had and have; what of it is beyond its bounds breaks the promise.
+    pub growth: Vec<Growth>,
     /// What else was promised and not kept: a sentence each.
     pub broken: Vec<String>,
     /// The first answers that were wrong or missing, for people.

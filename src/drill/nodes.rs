@@ -9,6 +9,7 @@ use super::ask::load::Manner;
 use super::control_plane::observed;
 use super::files;
 use super::processes::fleet::{Fleet, Shape};
+use super::processes::setup;
 use super::processes::upstream::Upstream;
 use super::{Play, Played, Without};
 use crate::snapshot::disk::{Disk as _, RealDisk};
@@ -116,7 +117,7 @@ pub(super) fn corrupt(play: &Play<'_>) -> anyhow::Result<Played> {
     for hub in &mut fleet.hubs {
         hub.end(Signal::KILL)?;
     }
-    let folder = play.folder.join(format!("snapshots-{}", fleet.nodes[0].name()));
+    let folder = setup::snapshots(play.folder, fleet.nodes[0].name());
     let damage = || {
         let entries = RealDisk.list(&folder).context("listing snapshots")?;
         let mut names: Vec<_> =

@@ -26,6 +26,8 @@ pub struct Setting<'a> {
     pub program: &'a Path,
     /// Whether in their short form.
     pub short: bool,
+    /// See [`Play::minutes`].
+    pub minutes: Option<u64>,
     /// Protections that are off; in this process [`switches::set`](crate::ops::switches::set) has to have been called.
     pub without: &'a [Without],
     /// What chance depends on.
@@ -70,6 +72,7 @@ fn one(drill: &Drill, setting: &Setting<'_>) -> Report {
         folder: &folder,
         program: setting.program,
         short: setting.short,
+        minutes: setting.minutes,
         without: setting.without,
         seed: setting.seed,
         say: &say,
@@ -136,7 +139,17 @@ mod tests {
     /// Drills of this folder are played one by one.
     fn within<'a>(folder: &'a Path, say: &'a (dyn Fn(&str) + Sync)) -> Setting<'a> {
         let program = Path::new("/nowhere/outlast");
-        Setting { folder, program, short: false, without: &[], seed: 1, at_once: 1, fail_fast: false, say }
+        Setting {
+            folder,
+            program,
+            short: false,
+            minutes: None,
+            without: &[],
+            seed: 1,
+            at_once: 1,
+            fail_fast: false,
+            say,
+        }
     }
 
     /// What is played, in a folder of its own; and the lines that were said, in any order.

@@ -14,6 +14,7 @@ pub(crate) fn drill(name: &'static str, play: fn(&Play<'_>) -> anyhow::Result<Pl
         promise: "answers go on",
         load: "3 nodes, 100 questions a second each",
         how: How::Processes,
+        minutes: None,
         control_plane: true,
         without: &[Without::Limit],
         bounds: Bounds {

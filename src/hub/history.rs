@@ -57,6 +57,8 @@ pub struct History {
     appended: u64,
     /// The most that `bytes` may be.
     limit: usize,
+    /// The most packets that there may be.
+    max_packets: usize,
 }
 
 /// What a packet takes beyond its bytes.
@@ -126,7 +128,13 @@ impl History {
     /// A log that begins with a state, and keeps so many bytes.
     pub fn new(base: u64, first: Mark, limit: usize) -> Self {
         let (packets, marks) = (VecDeque::new(), VecDeque::from([(base, first)]));
-        Self { base, packets, marks, cluster_from: base, bytes: MARK_BYTES, appended: 0, limit }
+        let (bytes, max_packets) = (MARK_BYTES, MAX_PACKETS);
+        Self { base, packets, marks, cluster_from: base, bytes, appended: 0, limit, max_packets }
+    }
+
+    /// The same without any limit, for drills: it grows with every change.
+    pub(super) fn unbounded(self) -> Self {
+        Self { limit: usize::MAX, max_packets: usize::MAX, ..self }
     }
 
     /// The newest boundary.
@@ -207,7 +215,7 @@ impl History {
 
     /// Drops the oldest changes, whole ones, until the rest is within the limits.
     fn trim(&mut self) {
-        while self.marks.len() > 1 && (self.bytes > self.limit || self.packets.len() > MAX_PACKETS) {
+        while self.marks.len() > 1 && (self.bytes > self.limit || self.packets.len() > self.max_packets) {
             self.marks.pop_front();
             self.bytes -= MARK_BYTES;
             let next = self.marks.front().map_or(self.base, |(seq, _)| *seq);
@@ -555,6 +563,14 @@ mod tests {
         history.append(vec![packet(500); 10], mark(1, 40));
         assert_eq!((history.head(), history.len(), history.bytes()), (13, 0, MARK_BYTES));
         assert_eq!(history.resume(&follower(1, 40), Kinds::CORE), Resumed::From(13));
+    }
+
+    #[test]
+    fn a_drill_may_have_it_grow() {
+        let mut history = History::new(0, mark(1, 1), 0).unbounded();
+        let count = MAX_PACKETS + 1;
+        (0..count).for_each(|n| history.append(vec![packet(1)], mark(1, 2 + n as u64)));
+        assert_eq!((history.len(), history.reaches(0)), (count, true));
     }
 
     #[test]

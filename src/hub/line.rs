@@ -15,6 +15,7 @@ use crate::feed::digests::Digests;
 use crate::feed::frame::{Packet, Subscription};
 use crate::feed::position::Position;
 use crate::feed::view::View;
+use crate::ops::switches::{self, Protection};
 
 /// All who ask for a whole state within this time share one, and one that nobody reads is kept for as long.
 pub const SHARE_WHOLE: Duration = Duration::from_secs(1);
@@ -88,7 +89,9 @@ impl Line {
     pub(super) fn begin(&self, state: State, since: Option<(Vec<Packet>, State)>) {
         let mut inner = self.lock();
         let base = inner.history.as_ref().map_or(0, History::head) + 1;
-        inner.history = Some(History::new(base, state.mark(self.view), self.limit));
+        let history = History::new(base, state.mark(self.view), self.limit);
+        inner.history =
+            Some(if switches::is_off(Protection::Limits) { history.unbounded() } else { history });
         inner.now = Arc::new(state);
         if let Some((packets, state)) = since {
             inner.go_on(packets, state, self.view);

@@ -17,14 +17,14 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
-use tokio::runtime::{Handle, RuntimeMetrics};
+use tokio::runtime::Handle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::catalogue::{self, BUCKETS_BYTES, BUCKETS_DEFAULT, BUCKETS_TIME, Family, Kind};
 use super::dns_metrics::Queries;
 use super::exposition::{Exposition, FamilyType};
-use super::process;
+use super::process::{self, Runtimes};
 use super::shards::{Pool, Shard};
 use super::tally::{Tallies, Tally};
 
@@ -66,7 +66,7 @@ pub struct Metrics {
     /// Gauges that are replaced as a whole, by name.
     replaced: Mutex<BTreeMap<&'static str, Replaced>>,
     /// Whose tasks are counted.
-    runtimes: Mutex<Vec<RuntimeMetrics>>,
+    runtimes: Mutex<Runtimes>,
     /// Places of threads that count in cells of their own.
     pub(super) pool: Arc<Pool>,
     /// Counters of other families that such threads add to.
@@ -171,7 +171,12 @@ impl Metrics {
 
     /// Counts the tasks of these runtimes in `go_goroutines`, and of no others.
     pub fn watch_runtimes(&self, runtimes: &[Handle]) {
-        *lock(&self.runtimes) = runtimes.iter().map(Handle::metrics).collect();
+        lock(&self.runtimes).together = runtimes.iter().map(Handle::metrics).collect();
+    }
+
+    /// Tells of the tasks of these runtimes in `outlast_runtime_tasks`, each by its name.
+    pub fn tell_tasks_of(&self, runtimes: &[(&'static str, &Handle)]) {
+        lock(&self.runtimes).each = runtimes.iter().map(|(name, handle)| (*name, handle.metrics())).collect();
     }
 
     /// Counts the samples of histograms into their buckets, which frees their memory.
@@ -392,6 +397,28 @@ mod tests {
         let before: usize = lines(&metrics, "go_goroutines")[2]["go_goroutines ".len()..].parse().unwrap();
         let _tasks: Vec<_> = (0..3).map(|_| tokio::spawn(std::future::pending::<()>())).collect();
         assert_eq!(lines(&metrics, "go_goroutines")[2], format!("go_goroutines {}", before + 3));
+    }
+
+    #[tokio::test]
+    async fn tasks_of_each_runtime_are_told() {
+        let metrics = Metrics::new();
+        assert_eq!(lines(&metrics, "outlast_runtime_tasks"), [""; 0]);
+        let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        metrics.tell_tasks_of(&[("data", &Handle::current()), ("control", other.handle())]);
+        let task = tokio::spawn(std::future::pending::<()>());
+        let now = |data| {
+            [
+                "# HELP outlast_runtime_tasks Tasks of a runtime that have not ended.".to_owned(),
+                "# TYPE outlast_runtime_tasks gauge".to_owned(),
+                format!("outlast_runtime_tasks{{runtime=\"data\"}} {data}"),
+                "outlast_runtime_tasks{runtime=\"control\"} 0".to_owned(),
+            ]
+        };
+        assert_eq!(lines(&metrics, "outlast_runtime_tasks"), now(1));
+        task.abort();
+        task.await.unwrap_err();
+        assert_eq!(lines(&metrics, "outlast_runtime_tasks"), now(0));
+        other.shutdown_background();
     }
 
     #[test]

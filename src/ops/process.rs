@@ -1,4 +1,5 @@
-//! `process_*` and `go_goroutines`: what dashboards made for Go programs ask of every process.
+//! `process_*` and `go_goroutines`: what dashboards made for Go programs ask of every process; and how many tasks each
+//! runtime of ours has.
 //!
 //! Read at the time of a scrape, from `/proc`. CPU seconds have fractions, as in the Go client: whole seconds
 //! would make `rate()` over a node's server, which needs little CPU, jump between 0 and too much.
@@ -8,10 +9,29 @@ use tokio::runtime::RuntimeMetrics;
 
 use super::exposition::{Exposition, FamilyType};
 
-/// Appends the process's figures now and the number of alive tasks of `runtimes`.
-pub(super) fn render(text: &mut String, runtimes: &[RuntimeMetrics]) {
-    let tasks: usize = runtimes.iter().map(RuntimeMetrics::num_alive_tasks).sum();
+/// Whose tasks are counted.
+#[derive(Default)]
+pub(super) struct Runtimes {
+    /// Those that `go_goroutines` counts together.
+    pub(super) together: Vec<RuntimeMetrics>,
+    /// Those that `outlast_runtime_tasks` tells of, by name.
+    pub(super) each: Vec<(&'static str, RuntimeMetrics)>,
+}
+
+/// How many tasks a runtime has.
+const RUNTIME_TASKS: &str = "outlast_runtime_tasks";
+
+/// Appends the process's figures now and the numbers of alive tasks of its runtimes.
+pub(super) fn render(text: &mut String, runtimes: &Runtimes) {
+    let tasks: usize = runtimes.together.iter().map(RuntimeMetrics::num_alive_tasks).sum();
     render_figures(text, &collect(), tasks);
+    let mut out = Exposition::append_to(text);
+    if !runtimes.each.is_empty() {
+        out.family(RUNTIME_TASKS, FamilyType::Gauge, "Tasks of a runtime that have not ended.");
+    }
+    for (name, runtime) in &runtimes.each {
+        out.sample(RUNTIME_TASKS, &[("runtime", name)], runtime.num_alive_tasks());
+    }
 }
 
 /// Appends these figures; one that the system does not tell is left out.

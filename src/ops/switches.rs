@@ -58,11 +58,13 @@ pub enum Protection {
     Floor,
     /// Packet rules and addresses that somebody takes away are put back.
     Repair,
+    /// What grows with every change is cut: the changes that a hub remembers, the generations of snapshots.
+    Limits,
 }
 
 impl Protection {
     /// Each of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Backoff,
         Self::Jitter,
         Self::Check,
@@ -71,6 +73,7 @@ impl Protection {
         Self::Digests,
         Self::Floor,
         Self::Repair,
+        Self::Limits,
     ];
 
     /// Its name.
@@ -84,6 +87,7 @@ impl Protection {
             Self::Digests => "digests",
             Self::Floor => "floor",
             Self::Repair => "repair",
+            Self::Limits => "limits",
         }
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::disk::{Disk, DiskError};
 use super::names::Name;
+use crate::ops::switches::{self, Protection};
 
 /// How many generations are kept: the one in use, one to fall back to, and one more to look at afterwards.
 pub const KEEP_GENERATIONS: usize = 3;
@@ -97,6 +98,9 @@ impl Folder {
 
     /// Removes the generations and rejected files beyond those that are kept.
     pub(super) fn prune(&self) -> Vec<DiskError> {
+        if switches::is_off(Protection::Limits) {
+            return Vec::new();
+        }
         let names = match self.names() {
             Ok(names) => names,
             Err(error) => return vec![error],

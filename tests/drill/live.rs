@@ -20,6 +20,7 @@ fn fleet(folder: &Path) -> (Fleet, Vec<String>) {
         folder,
         program: Path::new(env!("CARGO_BIN_EXE_outlast")),
         short: true,
+        minutes: None,
         without: &[],
         seed: 1,
         say: &|_| {},

@@ -26,8 +26,9 @@ fn the_table_is_what_the_command_prints_of_all_drills() {
     let [head, drills @ ..] = &rows[..] else { panic!("a table") };
     let column = |name: &str| head.iter().position(|cell| *cell == name).unwrap();
     let names: Vec<_> = drills.iter().map(|row| row[0]).collect();
-    assert_eq!(names, DRILLS.iter().map(|drill| drill.name).collect::<Vec<_>>());
-    for (row, drill) in drills.iter().zip(DRILLS) {
+    let of_all = || DRILLS.iter().filter(|drill| drill.minutes.is_none());
+    assert_eq!(names, of_all().map(|drill| drill.name).collect::<Vec<_>>());
+    for (row, drill) in drills.iter().zip(of_all()) {
         let [failed, wrong]: [u64; 2] = ["failed", "wrong"].map(|name| row[column(name)].parse().unwrap());
         assert!(failed <= drill.bounds.failed && wrong <= drill.bounds.wrong, "{row:?}");
         assert_eq!(row[column("verdict")], "kept", "{row:?}");

@@ -23,6 +23,12 @@ fn the_list_is_the_catalogue() {
         out.lines().filter(|line| !line.starts_with(' ')).filter_map(|line| line.split_whitespace().next());
     let want = if names.is_empty() { vec!["This"] } else { names };
     assert_eq!((code, first.collect::<Vec<_>>()), (0, want), "{out}");
+    for drill in DRILLS {
+        let told =
+            drill.minutes.map(|minutes| format!("(processes, {minutes} minutes or --minutes, not in all)"));
+        let is_told = |told: &String| out.contains(&format!("{} {told}\n", drill.about));
+        assert!(told.iter().all(is_told), "{out}");
+    }
 }
 
 #[test]
@@ -38,6 +44,17 @@ fn what_cannot_be_meant_is_said_before_anything_starts() {
         ("a list of some", vec!["--list", "offline"], "cannot be used with"),
         ("two forms", vec!["all", "--json", "--markdown"], "cannot be used with"),
         ("a seed that is no number", vec!["all", "--seed", "x"], "invalid value 'x'"),
+        (
+            "minutes of nothing long",
+            vec!["offline", "--minutes", "5"],
+            "--minutes is for drills whose length",
+        ),
+        ("minutes of all", vec!["all", "--minutes", "5"], "--minutes is for drills whose length"),
+        ("too few minutes", vec!["soak", "--minutes", "1"], "write a whole number from 2 to 120"),
+        ("too many minutes", vec!["soak", "--minutes", "121"], "write a whole number from 2 to 120"),
+        ("no number of minutes", vec!["soak", "--minutes", "5m"], "write a whole number from 2 to 120"),
+        ("short, and so long", vec!["soak", "--short", "--minutes", "5"], "cannot be used with"),
+        ("minutes of a list", vec!["--list", "--minutes", "5"], "cannot be used with"),
         ("an unknown protection", vec!["all", "--without", "luck"], "there is no protection called \"luck\""),
         ("the stand-in as a drill", vec!["--short", "standin", "--kubeconfig", "x"], "'--kubeconfig'"),
     ] {
@@ -50,6 +67,7 @@ fn what_cannot_be_meant_is_said_before_anything_starts() {
 #[test]
 fn help_does_not_tell_how_protections_are_switched_off() {
     let (code, out, _) = drill(&["--help"]);
-    assert!(code == 0 && out.contains("--fail-fast") && out.contains("standin"), "{out}");
+    let told = ["--fail-fast", "standin", "--minutes", "a soak is none of all"];
+    assert!(code == 0 && told.iter().all(|word| out.contains(word)), "{out}");
     assert!(!out.contains("--without"), "{out}");
 }

@@ -12,7 +12,7 @@ mod standin;
 use std::process::ExitCode;
 
 use crate::drill::catalogue::{ALL, DRILLS};
-use crate::drill::{Drill, Without};
+use crate::drill::{Drill, MINUTES, Without};
 
 /// Arguments of `outlast drill`.
 #[derive(clap::Args)]
@@ -23,6 +23,7 @@ use crate::drill::{Drill, Without};
     after_help = "Examples:
   outlast drill --list                           which drills there are, and what each promises
   outlast drill offline --json                   one of them
+  outlast drill soak --minutes 30                a day of a large cluster's changes in half an hour
   outlast drill standin --kubeconfig kubeconfig  a made-up cluster's API server
   outlast drill --live --dns 10.0.0.5:53 --name web.shop.svc.cluster.local --hub-metrics 10.1.0.7:9153
 
@@ -36,14 +37,14 @@ Exit status: 0 if no promise was broken, 1 if one was, 2 for wrong usage. A dril
 skipped, and said to be."
 )]
 pub(super) struct Args {
-    /// Which drills, or all
+    /// Which drills, or all; a soak is none of all
     #[arg(value_name = "DRILL", required_unless_present_any = ["list", "live"])]
     names: Vec<String>,
     /// Say which drills there are
-    #[arg(long, conflicts_with_all = ["names", "short", "fail_fast", "seed", "without", "markdown"])]
+    #[arg(long, conflicts_with_all = ["names", "short", "minutes", "fail_fast", "seed", "without", "markdown"])]
     list: bool,
     /// Watch an outage of a real cluster
-    #[arg(long, conflicts_with_all = ["names", "list", "short", "fail_fast", "without", "markdown"], requires_all = ["dns", "name"])]
+    #[arg(long, conflicts_with_all = ["names", "list", "short", "minutes", "fail_fast", "without", "markdown"], requires_all = ["dns", "name"])]
     live: bool,
     /// What is watched.
     #[command(flatten)]
@@ -57,6 +58,9 @@ pub(super) struct Args {
     /// Less load for a shorter time, with the same promises
     #[arg(long)]
     short: bool,
+    /// How many minutes a soak lasts, 2 to 120
+    #[arg(long, value_name = "NUMBER", conflicts_with = "short", value_parser = minutes)]
+    minutes: Option<u64>,
     /// Begin no other drill once a promise was broken
     #[arg(long)]
     fail_fast: bool,
@@ -90,7 +94,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         run::list(DRILLS, args.json);
         return Ok(ExitCode::SUCCESS);
     }
-    match chosen(DRILLS, &args.names, &args.without) {
+    match chosen(DRILLS, &args.names, &args.without, args.minutes) {
         Ok(drills) => run::play(&drills, &args),
         Err(error) => Ok(super::wrong(&error)),
     }
@@ -100,7 +104,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// A sentence on what cannot be meant.
-fn chosen<'a>(drills: &'a [Drill], names: &[String], without: &[Without]) -> Result<Vec<&'a Drill>, String> {
+fn chosen<'a>(
+    drills: &'a [Drill],
+    names: &[String],
+    without: &[Without],
+    minutes: Option<u64>,
+) -> Result<Vec<&'a Drill>, String> {
     if drills.is_empty() {
         return Err("this build has no drills".to_owned());
     }
@@ -110,8 +119,13 @@ fn chosen<'a>(drills: &'a [Drill], names: &[String], without: &[Without]) -> Res
             "there is no drill called {unknown:?}: outlast drill --list says which there are"
         ));
     }
-    let is_meant = |drill: &&Drill| names.iter().any(|name| name == ALL || name == drill.name);
+    let is_of_all = |drill: &Drill| drill.minutes.is_none();
+    let is_meant =
+        |drill: &&Drill| names.iter().any(|name| name == drill.name || (name == ALL && is_of_all(drill)));
     let chosen: Vec<_> = drills.iter().filter(is_meant).collect();
+    if minutes.is_some() && chosen.iter().all(|drill| is_of_all(drill)) {
+        return Err("--minutes is for drills whose length may be chosen: outlast drill --list".to_owned());
+    }
     for protection in without {
         // It would go well, and look as if the protection were good for nothing.
         if let Some(other) = chosen.iter().find(|drill| !drill.without.contains(protection)) {
@@ -119,6 +133,12 @@ fn chosen<'a>(drills: &'a [Drill], names: &[String], without: &[Without]) -> Res
         }
     }
     Ok(chosen)
+}
+
+/// How many minutes a drill may last.
+fn minutes(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| MINUTES.contains(number));
+    number.ok_or_else(|| format!("write a whole number from {} to {}", MINUTES.start(), MINUTES.end()))
 }
 
 #[cfg(test)]
@@ -154,13 +174,50 @@ mod tests {
             ),
         ] {
             let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
-            let chosen = chosen(&drills, &names, &without);
+            let chosen = chosen(&drills, &names, &without, None);
             let chosen = chosen.map(|drills| drills.iter().map(|drill| drill.name).collect::<Vec<_>>());
             assert_eq!(chosen, want.map_err(str::to_owned), "{name}");
         }
         assert_eq!(
-            chosen(&[], &["all".to_owned()], &[]).map(|_| ()),
+            chosen(&[], &["all".to_owned()], &[], None).map(|_| ()),
             Err("this build has no drills".to_owned())
         );
+    }
+
+    #[test]
+    fn one_whose_length_may_be_chosen_is_none_of_all() {
+        let soak = Drill { minutes: Some(10), ..drill("soak", kept) };
+        let drills = [drill("offline", kept), soak];
+        let misplaced = "--minutes is for drills whose length may be chosen: outlast drill --list";
+        for (name, names, minutes, want) in [
+            ("all", vec!["all"], None, Ok(vec!["offline"])),
+            ("all, and it", vec!["soak", "all"], None, Ok(vec!["offline", "soak"])),
+            ("it alone", vec!["soak"], None, Ok(vec!["soak"])),
+            ("so long", vec!["soak"], Some(30), Ok(vec!["soak"])),
+            ("so long with others", vec!["all", "soak"], Some(30), Ok(vec!["offline", "soak"])),
+            ("others alone", vec!["all"], Some(30), Err(misplaced)),
+        ] {
+            let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
+            let chosen = chosen(&drills, &names, &[], minutes);
+            let chosen = chosen.map(|drills| drills.iter().map(|drill| drill.name).collect::<Vec<_>>());
+            assert_eq!(chosen, want.map_err(str::to_owned), "{name}");
+        }
+    }
+
+    #[test]
+    fn minutes_are_whole_and_within_bounds() {
+        let wrong = || Err("write a whole number from 2 to 120".to_owned());
+        for (text, want) in [
+            ("2", Ok(2)),
+            ("120", Ok(120)),
+            ("1", wrong()),
+            ("121", wrong()),
+            ("-5", wrong()),
+            ("5m", wrong()),
+            ("", wrong()),
+            ("99999999999999999999", wrong()),
+        ] {
+            assert_eq!(minutes(text), want, "{text}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Args;
 use crate::cli::say;
+use crate::drill::catalogue::ALL;
 use crate::drill::play::{self, Setting};
 use crate::drill::report::Report;
 use crate::drill::{Drill, Without, files};
@@ -25,8 +26,10 @@ pub(super) fn list(drills: &[Drill], as_json: bool) {
         say("This build has no drills.");
     }
     let width = drills.iter().map(|drill| drill.name.len()).max().unwrap_or_default();
-    for Drill { name, about, promise, load, how, .. } in drills {
-        say(format_args!("{name:<width$}  {about} ({})", how.as_str()));
+    for Drill { name, about, promise, load, how, minutes, .. } in drills {
+        let minutes =
+            minutes.map(|m| format!(", {m} minutes or --minutes, not in {ALL}")).unwrap_or_default();
+        say(format_args!("{name:<width$}  {about} ({}{minutes})", how.as_str()));
         say(format_args!("{:width$}  promise: {promise}", ""));
         say(format_args!("{:width$}  load: {load}", ""));
     }
@@ -34,11 +37,12 @@ pub(super) fn list(drills: &[Drill], as_json: bool) {
 
 /// A drill of the catalogue for scripts.
 fn value(drill: &Drill) -> Value {
-    let Drill { name, about, promise, load, how, control_plane, without, .. } = drill;
+    let Drill { name, about, promise, load, how, minutes, control_plane, without, .. } = drill;
     let without: Vec<_> = without.iter().map(|without| without.as_str()).collect();
     json!({
         "drill": name,
         "how": how.as_str(),
+        "minutes": minutes,
         "about": about,
         "promise": promise,
         "load": load,
@@ -60,6 +64,7 @@ pub(super) fn play(drills: &[&Drill], args: &Args) -> anyhow::Result<ExitCode> {
         folder: &folder,
         program: &program,
         short: args.short,
+        minutes: args.minutes,
         without: &args.without,
         seed: args.seed,
         at_once: AT_ONCE,

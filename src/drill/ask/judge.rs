@@ -62,11 +62,17 @@ pub struct Rules {
     pub never_back: bool,
     /// Whether what vanishes in a restore is promised to go on.
     pub keeps: Keeps,
+    /// For how long what was true is remembered at least, `None` for always: longer than [`fresh`](Self::fresh), and than
+    /// any answer says that it is old. The stand-in's own history is forgotten as it is read then.
+    pub remembers: Option<Duration>,
 }
+
+/// How often is forgotten what need not be remembered: looking for it takes a while.
+const FORGETS_EVERY: Duration = Duration::from_secs(10);
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { fresh: FRESH, never_back: true, keeps: Keeps::Nothing }
+        Self { fresh: FRESH, never_back: true, keeps: Keeps::Nothing, remembers: None }
     }
 }
 
@@ -160,6 +166,8 @@ pub struct Judge {
     rules: Rules,
     /// The earliest moment that the last reply of a node's life to a question can be of.
     last: HashMap<(usize, Question), (u32, Option<Instant>)>,
+    /// When something was forgotten last.
+    forgot: Instant,
 }
 
 /// A moment that a reply may be of, and what was to be said then; `None` where nobody knows.
@@ -168,12 +176,23 @@ type Candidate = (Option<Instant>, Option<Said>);
 impl Judge {
     /// Begins with what the stand-in has now.
     pub fn begin(etcd: &Etcd, rules: Rules) -> Self {
-        Self { lives: Lives::begin(etcd), rules, last: HashMap::new() }
+        Self { lives: Lives::begin(etcd), rules, last: HashMap::new(), forgot: Instant::now() }
     }
 
     /// Reads what was written since. Before a reply is judged: what it says may be of the last moment.
     pub fn read(&mut self, etcd: &Etcd) {
         self.lives.read(etcd);
+        let Some(remembers) = self.rules.remembers else { return };
+        self.lives.forget_read(etcd);
+        let now = Instant::now();
+        if let Some(before) = now.checked_sub(remembers)
+            && now.saturating_duration_since(self.forgot) >= FORGETS_EVERY
+        {
+            self.forgot = now;
+            self.lives.forget(before);
+            // Nothing earlier is known any more that a node could go back to.
+            self.last.retain(|_, (_, at)| *at > Some(before));
+        }
     }
 
     /// What is right besides, from now on.

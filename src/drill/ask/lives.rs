@@ -1,6 +1,7 @@
 //! What each service was from when on, read from the history of a stand-in.
 //!
-//! Invariant: moments of a service follow each other without a gap; the first one is what was there when reading began.
+//! Invariant: moments of a service follow each other without a gap; the first one is what was there when reading began, or
+//! at the moment before which all is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -33,6 +34,26 @@ struct Life {
     slices: BTreeMap<String, Vec<Endpoint>>,
     /// The oldest first, at least one.
     moments: Vec<Moment>,
+}
+
+impl Moment {
+    /// Addresses of the service and its endpoints.
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.seen.iter().flat_map(|seen| seen.addresses())
+    }
+}
+
+impl Life {
+    /// Whether the service has or had this address, as far as is known.
+    fn has_had(&self, ip: IpAddr) -> bool {
+        self.moments.iter().any(|moment| moment.addresses().any(|other| other == ip))
+    }
+
+    /// Whether nothing is left of it, and was not at this moment either: as if it had never been.
+    fn is_over(&self, since: Instant) -> bool {
+        let was_nothing = |moment: &Moment| moment.seen.is_none() && moment.at <= Some(since);
+        self.service.is_none() && self.slices.is_empty() && self.moments.iter().all(was_nothing)
+    }
 }
 
 /// Everything that was true.
@@ -74,6 +95,29 @@ impl Lives {
             self.apply(write);
         }
         self.read = read;
+    }
+
+    /// Forgets what was read before; it is at hand as long as the stand-in has it, else never again.
+    pub(super) fn forget_read(&self, etcd: &Etcd) {
+        etcd.forget_read(self.read);
+    }
+
+    /// Forgets what was over before this moment: what was true then is the first that is known of each service.
+    pub(super) fn forget(&mut self, before: Instant) {
+        let Self { services, holders, .. } = self;
+        services.retain(|key, life| {
+            let since = life.moments.iter().rposition(|moment| moment.at <= Some(before)).unwrap_or_default();
+            for moment in life.moments.drain(..since).collect::<Vec<_>>() {
+                for ip in moment.addresses().filter(|ip| !life.has_had(*ip)) {
+                    let Some(keys) = holders.get_mut(&ip) else { continue };
+                    keys.remove(key);
+                    if keys.is_empty() {
+                        holders.remove(&ip);
+                    }
+                }
+            }
+            !life.is_over(before)
+        });
     }
 
     /// What a service was, the oldest first; nothing if it never was.
@@ -206,8 +250,8 @@ impl Lives {
             Arc::new(Seen { service: service.clone(), endpoints })
         });
         if let Some(seen) = &seen {
-            for ip in seen.service.ips.iter().chain(seen.endpoints.iter().map(|endpoint| &endpoint.ip)) {
-                self.holders.entry(*ip).or_default().insert(key.to_owned());
+            for ip in seen.addresses() {
+                self.holders.entry(ip).or_default().insert(key.to_owned());
             }
         }
         let moment = Moment { at, by_restore, seen };

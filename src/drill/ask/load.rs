@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::judge::{Judge, Reply, Rules};
 use super::message::{Message, Question};
+use super::questions;
 use super::tally::Tally;
 use crate::drill::standin::etcd::Etcd;
 
@@ -67,10 +68,19 @@ struct Shared {
     stop: AtomicBool,
     /// How often each node was started anew.
     lives: Vec<AtomicU32>,
+    /// What is asked, in turn.
+    questions: Mutex<Arc<[Question]>>,
     /// Replies that nobody could take.
     lost: AtomicU64,
     /// Who judges, and what came of it.
     court: Mutex<(Judge, Tally)>,
+}
+
+impl Shared {
+    /// What is asked now.
+    fn questions(&self) -> Arc<[Question]> {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Questions that are asked until it is dropped.
@@ -92,22 +102,15 @@ impl Load {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             lives: nodes.iter().map(|_| AtomicU32::new(0)).collect(),
+            questions: Mutex::new(questions.into()),
             lost: AtomicU64::new(0),
             court: Mutex::new(court),
         });
         let (replies, judged) = sync_channel(WAITING);
         let mut load = Self { shared: shared.clone(), threads: Vec::new() };
-        let questions: Arc<[Question]> = questions.into();
         for (node, address) in nodes.into_iter().enumerate() {
-            let asker = Asker {
-                node,
-                address,
-                questions: questions.clone(),
-                every,
-                manner,
-                replies: replies.clone(),
-                shared: shared.clone(),
-            };
+            let asker =
+                Asker { node, address, every, manner, replies: replies.clone(), shared: shared.clone() };
             load.threads.push(thread("asks", move || asker.run())?);
         }
         let etcd = etcd.clone();
@@ -120,6 +123,12 @@ impl Load {
         if let Some(life) = self.shared.lives.get(node) {
             life.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Asks about the services that there are now, of which `seed` chooses.
+    pub fn choose_anew(&self, seed: u64) {
+        let questions = questions::of(self.lock().0.lives(), seed);
+        *self.shared.questions.lock().unwrap_or_else(PoisonError::into_inner) = questions.into();
     }
 
     /// What is right from now on.
@@ -198,8 +207,6 @@ struct Asker {
     node: usize,
     /// Where it is.
     address: SocketAddr,
-    /// What is asked.
-    questions: Arc<[Question]>,
     /// How often.
     every: Duration,
     /// How.
@@ -214,10 +221,11 @@ impl Asker {
     fn run(self) {
         let mut next = Instant::now();
         // Nodes are not asked the same at the same time.
-        let mut number = self.node * self.questions.len() / self.shared.lives.len().max(1);
+        let mut number = self.node * self.shared.questions().len() / self.shared.lives.len().max(1);
         while !self.shared.stop.load(Ordering::Relaxed) {
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
-            let Some(question) = self.questions.get(number % self.questions.len().max(1)) else { return };
+            let questions = self.shared.questions();
+            let Some(question) = questions.get(number % questions.len().max(1)) else { return };
             let sent = Instant::now();
             let outcome = self.ask(question, number);
             let came = Instant::now();
@@ -234,12 +242,17 @@ impl Asker {
 
     fn ask(&self, question: &Question, number: usize) -> Result<Message, String> {
         let (id, words) = (number as u16, |error: io::Error| error.to_string());
+        let over_tcp = || tcp(self.address, question, id, STRICT).map_err(|e| format!("over TCP: {e}"));
         match self.manner {
             Manner::Strict { tcp_every } => {
                 if number.checked_rem(tcp_every as usize) == Some(0) {
-                    return tcp(self.address, question, id, STRICT).map_err(|e| format!("over TCP: {e}"));
+                    return over_tcp();
                 }
-                ask(self.address, question, id, STRICT).map_err(words)
+                match ask(self.address, question, id, STRICT) {
+                    // RFC 1035 §4.2.1: what does not go into a datagram is asked for over TCP.
+                    Ok(message) if message.truncated => over_tcp(),
+                    other => other.map_err(words),
+                }
             }
             Manner::Stub => {
                 let deadline = Instant::now() + STUB.0;

@@ -203,6 +203,13 @@ pub(super) struct Seen {
     pub(super) endpoints: Vec<Endpoint>,
 }
 
+impl Seen {
+    /// Its addresses, and those of its endpoints.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.service.ips.iter().copied().chain(self.endpoints.iter().map(|endpoint| endpoint.ip))
+    }
+}
+
 /// What an answer says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {

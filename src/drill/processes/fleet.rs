@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
+use super::footprint::Footprint;
 use super::hub::Hub;
 use super::node::{Node, Setting};
 use super::{Process, setup};
@@ -21,7 +22,7 @@ use crate::drill::ask::message::Question;
 use crate::drill::ask::questions;
 use crate::drill::ask::tally::Tally;
 use crate::drill::churn::{self, Churn};
-use crate::drill::cluster::Cluster;
+use crate::drill::cluster::{Cluster, Impossible};
 use crate::drill::report::Figures;
 use crate::drill::standin::faults::Network;
 use crate::drill::standin::{Config, Standin, seed};
@@ -48,6 +49,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The largest memory of a process at the end, in parts of a hundred of that at the beginning.
 const MEMORY_PERCENT: u64 = 150;
 
+/// How often processes are looked at for what they have, and how long between: what comes and goes is not in each look.
+const LOOKS: usize = 8;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
 /// What is started.
 #[derive(Clone, Debug)]
 pub struct Shape {
@@ -67,6 +72,8 @@ pub struct Shape {
     pub days: u32,
     /// An address that a node puts on the machine, to be asked at: then it is the only one. It takes a network of its own.
     pub own: Option<IpAddr>,
+    /// Bytes of changes that hubs keep; `None` for as many as they usually do.
+    pub history_bytes: Option<usize>,
 }
 
 impl Shape {
@@ -81,7 +88,16 @@ impl Shape {
             rules: Rules::default(),
             days: 365,
             own: None,
+            history_bytes: None,
         }
+    }
+
+    /// The cluster that is served.
+    ///
+    /// # Errors
+    /// There can be none of that size.
+    pub fn cluster(&self, seed: u64) -> Result<Cluster, Impossible> {
+        Cluster::sized(self.services, self.services * 10).seed(seed).possible()
     }
 }
 
@@ -120,7 +136,8 @@ impl Fleet {
     /// # Errors
     /// Something cannot be started.
     pub fn start(play: &Play<'_>, shape: Shape) -> anyhow::Result<Self> {
-        let Shape { services, manner, lines, plugins, outside, rules, days, own } = shape;
+        let cluster = shape.cluster(play.seed)?;
+        let Shape { services: _, manner, lines, plugins, outside, rules, days, own, history_bytes } = shape;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("outlast-standin")
@@ -130,14 +147,16 @@ impl Fleet {
         let config = Config { fresh_namespaces: false, ..Config::default() };
         let standin = runtime.block_on(Standin::start(config)).context("starting the API server")?;
         let etcd = standin.etcd();
-        let cluster = Cluster::sized(services, services * 10).seed(play.seed).possible()?;
         seed::cluster(etcd, cluster, |_| ())?;
         churn::prepare(etcd)?;
         etcd.clear_history();
         setup::certificates(play.program, play.folder, days)?;
         let switches = Without::switches(play.without);
-        let mut hubs =
-            if play.is_without(Without::Hubs) { Vec::new() } else { setup::hubs(play, &standin, &switches)? };
+        let mut hubs = if play.is_without(Without::Hubs) {
+            Vec::new()
+        } else {
+            setup::hubs(play, &standin, &switches, history_bytes)?
+        };
         for hub in &mut hubs {
             hub.start()?;
         }
@@ -344,7 +363,34 @@ impl Fleet {
         self.broken.extend(broken);
     }
 
+    /// Has the cluster stay as it is for now, or change on.
+    pub fn rest(&self, rests: bool) {
+        self.churn.rest(rests);
+    }
+
     // --- what was seen ---
+
+    /// What each process has, by name: the least of some looks.
+    ///
+    /// # Errors
+    /// One cannot be looked at.
+    pub fn footprints(&mut self) -> anyhow::Result<Vec<(String, Footprint)>> {
+        let mut least = self.look_at_footprints()?;
+        for _ in 1..LOOKS {
+            std::thread::sleep(BETWEEN_LOOKS);
+            for ((_, least), (_, now)) in least.iter_mut().zip(self.look_at_footprints()?) {
+                *least = least.least(now);
+            }
+        }
+        Ok(least)
+    }
+
+    /// What each process has now, by name, always in the same order.
+    fn look_at_footprints(&mut self) -> anyhow::Result<Vec<(String, Footprint)>> {
+        let nodes = self.nodes.iter_mut().filter_map(|node| node.footprint().transpose());
+        let hubs = self.hubs.iter_mut().filter_map(|hub| hub.footprint().transpose());
+        nodes.chain(hubs).collect()
+    }
 
     /// Ends everything, and says what was seen.
     ///
@@ -383,7 +429,7 @@ impl Fleet {
         drop((nodes, hubs, standin));
         // Its connections are not waited for.
         runtime.shutdown_background();
-        Ok(Observed { figures, broken, first_wrong })
+        Ok(Observed { figures, broken, first_wrong, ..Observed::default() })
     }
 
     /// Lists, watches and other requests that the API server has seen since the beginning of the fault, of hubs and nodes.

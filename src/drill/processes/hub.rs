@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rustix::process::Signal;
 
+use super::footprint::Footprint;
 use super::{Process, run, scrape};
 use crate::ops::switches::Switches;
 
@@ -103,6 +104,15 @@ impl Hub {
     /// The sum of all its series of a name, or of one with its labels; `None` if it does not answer.
     pub fn metric(&self, series: &str) -> Option<f64> {
         scrape::scrape(self.metrics).ok().map(|text| scrape::sum(&text, series))
+    }
+
+    /// What its process has, by its name; `None` where there is no process.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn footprint(&self) -> anyhow::Result<Option<(String, Footprint)>> {
+        let Some(process) = &self.process else { return Ok(None) };
+        process.footprint(self.metrics, &self.folder).map(Some)
     }
 
     /// The process while there is one.

@@ -5,11 +5,13 @@
 //! * [`node`] and [`hub`]: what each is started with.
 //! * [`network`]: a network of their own for some of them.
 //! * [`upstream`]: what nodes ask for names outside.
+//! * [`footprint`]: what a process has of its machine.
 //! * `setup`: what a fleet begins with; `ports`: ports that nobody has; `scrape`: metrics.
 //!
 //! Invariants: a process that is dropped is killed, and nothing of this process's environment configures it.
 
 pub mod fleet;
+pub mod footprint;
 pub mod hub;
 pub mod network;
 pub mod node;
@@ -19,6 +21,7 @@ pub(in crate::drill) mod setup;
 pub mod upstream;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -27,6 +30,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
+use self::footprint::Footprint;
 use crate::ops::switches::Switches;
 use crate::snapshot::disk::RealDisk;
 
@@ -166,6 +170,16 @@ impl Process {
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Its name and what it has; its metrics are there, and its snapshots in a folder of its own in this one.
+    fn footprint(&self, metrics: SocketAddr, folder: &Path) -> anyhow::Result<(String, Footprint)> {
+        let words = || format!("looking at what {} has", self.name);
+        let footprint = Footprint::of(self.child.id()).with_context(words)?;
+        let text = scrape::scrape(metrics).with_context(words)?;
+        let tasks = scrape::sum(&text, "outlast_runtime_tasks") as u64;
+        let snapshots = footprint::bytes_in(&setup::snapshots(folder, &self.name));
+        Ok((self.name.clone(), Footprint { tasks, snapshots, ..footprint }))
     }
 
     /// Bytes of memory that it has; `None` if it has ended.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rustix::process::Signal;
 
-use super::{PATIENCE, Process, ports, scrape, until};
+use super::footprint::Footprint;
+use super::{PATIENCE, Process, ports, scrape, setup, until};
 use crate::drill::files;
 use crate::ops::switches::Switches;
 
@@ -69,7 +70,7 @@ impl Node {
         let Setting { program, folder, name, lines, plugins, own, snapshot, switches } = setting;
         let dns = own.map_or_else(ports::free, |address| Ok((address, DNS).into()))?;
         let metrics = ports::free()?;
-        let kept = folder.join(format!("snapshots-{name}"));
+        let kept = setup::snapshots(folder, &name);
         let snapshot = if snapshot {
             format!("snapshot {}\nsnapshot_interval 1s\n", kept.display())
         } else {
@@ -143,6 +144,15 @@ impl Node {
     /// Where its metrics are.
     pub const fn metrics(&self) -> SocketAddr {
         self.metrics
+    }
+
+    /// What its process has, by its name; `None` where there is no process.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn footprint(&self) -> anyhow::Result<Option<(String, Footprint)>> {
+        let Some(process) = &self.process else { return Ok(None) };
+        process.footprint(self.metrics, &self.folder).map(Some)
     }
 
     /// The process while there is one.

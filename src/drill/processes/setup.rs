@@ -19,8 +19,14 @@ pub(in crate::drill) const NODE: &str = "node";
 /// How many hubs there are.
 const HUBS: usize = 2;
 
-/// Hubs that follow the API server, each with a kubeconfig of its own.
-pub(super) fn hubs(play: &Play<'_>, standin: &Standin, switches: &Switches) -> anyhow::Result<Vec<Hub>> {
+/// Hubs that follow the API server, each with a kubeconfig of its own; they keep so many bytes of changes, or as many as they
+/// usually do.
+pub(super) fn hubs(
+    play: &Play<'_>,
+    standin: &Standin,
+    switches: &Switches,
+    history_bytes: Option<usize>,
+) -> anyhow::Result<Vec<Hub>> {
     let count = if play.is_without(Without::SecondHub) { 1 } else { HUBS };
     let addresses = (0..count).map(|_| ports::free()).collect::<anyhow::Result<Vec<_>>>()?;
     let kubeconfig = kubeconfig(play.folder, standin, USER)?;
@@ -40,8 +46,9 @@ pub(super) fn hubs(play: &Play<'_>, standin: &Standin, switches: &Switches) -> a
         if !siblings.is_empty() {
             arguments.push(("--sibling", siblings.join(",")));
         }
+        arguments.extend(history_bytes.map(|bytes| ("--history-bytes", bytes.to_string())));
         if !play.is_without(Without::Snapshot) {
-            arguments.push(("--snapshot", file(&format!("snapshots-{name}"))));
+            arguments.push(("--snapshot", snapshots(play.folder, &name).display().to_string()));
             arguments.push(("--snapshot-interval", "1s".to_owned()));
         }
         if play.is_without(Without::Guard) {
@@ -55,6 +62,11 @@ pub(super) fn hubs(play: &Play<'_>, standin: &Standin, switches: &Switches) -> a
         hubs.push(Hub::new((play.program, play.folder), &name, addresses, arguments, switches.clone()));
     }
     Ok(hubs)
+}
+
+/// Where a process has its snapshots.
+pub(in crate::drill) fn snapshots(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("snapshots-{name}"))
 }
 
 /// Lines of a node's `kubernetes` block: whom it follows, and what it goes without.

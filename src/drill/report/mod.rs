@@ -1,9 +1,11 @@
 //! What is said of drills that were played: for people, for scripts, and for a page.
 //!
 //! * here: figures, the verdict, the report of one drill and the exit status of all.
+//! * [`growth`]: what became of what processes have, for drills that compare it.
 //! * `verdict`: whether figures are within their bounds.
 //! * `table`: tables of text and Markdown.
 
+pub mod growth;
 mod table;
 mod verdict;
 
@@ -13,6 +15,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use self::growth::Growth;
 use super::{Drill, How, Observed, Without};
 
 /// Wrong and missing answers that a report quotes.
@@ -108,6 +111,10 @@ pub struct Report {
     pub without: Vec<Without>,
     /// What was seen; `None` where nothing was.
     pub figures: Option<Figures>,
+    /// What there is to know of how it was played: a sentence each.
+    pub notes: Vec<String>,
+    /// What processes had and have, where that is compared.
+    pub growth: Vec<Growth>,
     /// Whether the promise was kept.
     pub verdict: Verdict,
     /// The first answers that were wrong or missing, for people.
@@ -128,6 +135,8 @@ impl Report {
             seed,
             without: without.to_vec(),
             figures: None,
+            notes: Vec::new(),
+            growth: Vec::new(),
             verdict: Verdict::Kept,
             first_wrong: Vec::new(),
             folder: None,
@@ -141,12 +150,13 @@ impl Report {
         observed: Observed,
         took: Duration,
     ) -> Self {
-        let Observed { mut figures, broken, mut first_wrong } = observed;
+        let Observed { mut figures, notes, growth, mut broken, mut first_wrong } = observed;
+        broken.extend(growth.iter().flat_map(Growth::broken));
         figures.took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         first_wrong.truncate(QUOTED);
         let verdict = verdict::of(&drill.bounds, &figures, broken);
         let new = Self::new(drill, play.short, play.seed, play.without);
-        Self { figures: Some(figures), verdict, first_wrong, ..new }
+        Self { figures: Some(figures), notes, growth, verdict, first_wrong, ..new }
     }
 
     /// Of a drill of which there are no figures.
@@ -172,9 +182,14 @@ impl Report {
         format!("{}: {}{}{colon}{reasons}", self.drill, self.verdict.as_str(), took.unwrap_or_default())
     }
 
-    /// For people: a table, then what there is to say of promises that were not kept, then how many were.
+    /// For people: a table, what processes have where that was compared, then what there is to say of promises that were
+    /// not kept, then how many were.
     pub fn text(all: &[Self]) -> String {
         let mut text = table::text(all);
+        for report in all.iter().filter(|report| !report.growth.is_empty()) {
+            text.push_str(&format!("\n{}\n", report.told()));
+            text.push_str(&table::growth_text(&report.growth));
+        }
         for report in all.iter().filter(|report| report.verdict != Verdict::Kept) {
             text.push_str(&format!("\n{} ({})\n", report.drill, report.verdict.as_str()));
             if report.is_broken() {
@@ -195,9 +210,19 @@ impl Report {
         text
     }
 
-    /// For a page: a table in Markdown.
+    /// For a page: tables in Markdown.
     pub fn markdown(all: &[Self]) -> String {
-        table::markdown(all)
+        let mut text = table::markdown(all);
+        for report in all.iter().filter(|report| !report.growth.is_empty()) {
+            text.push_str(&format!("\n{}:\n\n", report.told()));
+            text.push_str(&table::growth_markdown(&report.growth));
+        }
+        text
+    }
+
+    /// How it was played, in a line.
+    fn told(&self) -> String {
+        format!("{}: {}", self.drill, self.notes.join("; "))
     }
 
     /// For scripts.
@@ -221,6 +246,8 @@ impl Report {
             "verdict": self.verdict.as_str(),
             "reasons": self.verdict.reasons(),
             "figures": self.figures,
+            "notes": self.notes,
+            "growth": self.growth,
             "first_wrong": self.first_wrong,
             "folder": self.folder,
         })

@@ -1,5 +1,6 @@
 //! Tables of reports.
 
+use super::growth::{self, Growth};
 use super::{Figures, Report};
 
 /// Columns: their heads, and whether they are of numbers.
@@ -24,11 +25,8 @@ const COLUMNS: [(&str, bool); 15] = [
 /// In place of a figure that there is not.
 const NONE: &str = "-";
 
-/// A row: a cell for each column.
-type Row = [String; COLUMNS.len()];
-
 /// What stands in the row of a report.
-fn row(report: &Report) -> Row {
+fn row(report: &Report) -> [String; COLUMNS.len()] {
     let figure = |of: fn(&Figures) -> String| report.figures.as_ref().map_or_else(|| NONE.to_owned(), of);
     let time = |time: Option<u64>| time.map_or_else(|| NONE.to_owned(), seconds);
     [
@@ -52,14 +50,24 @@ fn row(report: &Report) -> Row {
 
 /// For a terminal: columns that stand below each other.
 pub(super) fn text(all: &[Report]) -> String {
-    let heads = COLUMNS.map(|(head, _)| head.to_owned());
-    let rows: Vec<Row> = [heads].into_iter().chain(all.iter().map(row)).collect();
+    aligned(&COLUMNS, all.iter().map(row))
+}
+
+/// For a terminal: what processes had at first and have at last.
+pub(super) fn growth_text(growth: &[Growth]) -> String {
+    aligned(&growth::COLUMNS, growth.iter().map(Growth::row))
+}
+
+/// Rows below their heads, columns below each other.
+fn aligned<const N: usize>(columns: &[(&str, bool); N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let heads = columns.map(|(head, _)| head.to_owned());
+    let rows: Vec<_> = [heads].into_iter().chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
-    let widths: Vec<_> = (0..COLUMNS.len()).map(width).collect();
+    let widths: Vec<_> = (0..N).map(width).collect();
     let mut text = String::new();
     for row in &rows {
-        let cells = row.iter().zip(&widths).zip(COLUMNS).map(|((cell, width), (_, is_number))| {
-            if is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        let cells = row.iter().zip(&widths).zip(columns).map(|((cell, width), (_, is_number))| {
+            if *is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
         });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
@@ -69,10 +77,20 @@ pub(super) fn text(all: &[Report]) -> String {
 
 /// For a page, in Markdown.
 pub(super) fn markdown(all: &[Report]) -> String {
+    piped(&COLUMNS, all.iter().map(row))
+}
+
+/// For a page: what processes had at first and have at last.
+pub(super) fn growth_markdown(growth: &[Growth]) -> String {
+    piped(&growth::COLUMNS, growth.iter().map(Growth::row))
+}
+
+/// Rows below their heads in Markdown.
+fn piped<const N: usize>(columns: &[(&str, bool); N], rows: impl Iterator<Item = [String; N]>) -> String {
     let line = |cells: &[&str]| format!("| {} |\n", cells.join(" | "));
-    let mut text = line(&COLUMNS.map(|(head, _)| head));
-    text.push_str(&line(&COLUMNS.map(|(_, is_number)| if is_number { "--:" } else { "---" })));
-    for row in all.iter().map(row) {
+    let mut text = line(&columns.map(|(head, _)| head));
+    text.push_str(&line(&columns.map(|(_, is_number)| if is_number { "--:" } else { "---" })));
+    for row in rows {
         text.push_str(&line(&row.each_ref().map(String::as_str)));
     }
     text

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::drill::processes::footprint::Footprint;
 use crate::drill::test_support::{drill, figures, kept};
 use crate::drill::{Drill, Play};
 use crate::ops::switches::Protection;
@@ -11,6 +12,7 @@ fn play() -> Play<'static> {
         folder: Path::new("/nowhere"),
         program: Path::new("/nowhere/outlast"),
         short: true,
+        minutes: None,
         without: &[Without::Limit, Without::Switched(Protection::Audit)],
         seed: 7,
         say: &|_| {},
@@ -20,7 +22,7 @@ fn play() -> Play<'static> {
 /// A report on a drill that saw this.
 fn observed(name: &'static str, figures: Figures, first_wrong: usize) -> Report {
     let first_wrong = (1..=first_wrong).map(|n| format!("answer {n}")).collect();
-    let observed = Observed { figures, broken: Vec::new(), first_wrong };
+    let observed = Observed { figures, first_wrong, ..Observed::default() };
     Report::observed(&drill(name, kept), &play(), observed, Duration::from_millis(83_050))
 }
 
@@ -89,6 +91,8 @@ fn scripts_read_everything() {
             "detect_ms": 30_250, "recover_ms": 12_000, "lists": 6, "watches": 12, "small": 20,
             "counted_ms": 57_000, "took_ms": 83_050,
         },
+        "notes": [],
+        "growth": [],
         "first_wrong": [],
         "folder": null,
     });
@@ -125,4 +129,48 @@ fn only_a_broken_promise_is_a_failure() {
     ] {
         assert_eq!(Report::exit(&all), want, "{name}");
     }
+}
+
+#[test]
+fn what_processes_have_at_first_and_at_last_is_a_table_of_its_own() {
+    let of = |rss_mib: u64| Footprint {
+        rss: rss_mib << 20,
+        private: 20 << 20,
+        descriptors: 30,
+        threads: 9,
+        tasks: 25,
+        snapshots: 3 << 20,
+    };
+    let grown = |process: &str, last| Growth { process: process.to_owned(), first: of(40), last: of(last) };
+    let observed = Observed {
+        figures: figures(),
+        notes: vec!["10 of 10 changes".to_owned(), "no more".to_owned()],
+        growth: vec![grown("node-0", 41), grown("hub-0", 60)],
+        ..Observed::default()
+    };
+    let report = Report::observed(&drill("soak", kept), &play(), observed, Duration::from_millis(83_050));
+    let text = Report::text(std::slice::from_ref(&report));
+    let want = "
+soak: 10 of 10 changes; no more
+process        RSS, MiB   private, MiB  descriptors  threads     tasks  snapshots, MiB
+node-0   40.00 -> 41.00  20.00 -> 20.00     30 -> 30   9 -> 9  25 -> 25    3.00 -> 3.00
+hub-0    40.00 -> 60.00  20.00 -> 20.00     30 -> 30   9 -> 9  25 -> 25    3.00 -> 3.00
+
+soak (broken)
+  promise: answers go on
+  hub-0 has 60.00 MiB of memory, at first 40.00, promised 58.00
+";
+    assert!(text.contains(want), "{text}");
+    let page = Report::markdown(std::slice::from_ref(&report));
+    let want = "
+soak: 10 of 10 changes; no more:
+
+| process | RSS, MiB | private, MiB | descriptors | threads | tasks | snapshots, MiB |
+| --- | --: | --: | --: | --: | --: | --: |
+| node-0 | 40.00 -> 41.00 | 20.00 -> 20.00 | 30 -> 30 | 9 -> 9 | 25 -> 25 | 3.00 -> 3.00 |
+";
+    assert!(page.contains(want), "{page}");
+    let json = Report::json(&[report]);
+    assert_eq!(json["drills"][0]["growth"][1]["last"]["rss"], 60 << 20);
+    assert_eq!(json["drills"][0]["notes"][1], "no more");
 }

@@ -44,7 +44,7 @@ pub(in crate::drill) fn herd(play: &Play<'_>) -> anyhow::Result<Played> {
     Ok(Played::Observed(Box::new(Observed {
         figures,
         broken: too_many(last).into_iter().collect(),
-        first_wrong: Vec::new(),
+        ..Observed::default()
     })))
 }
 

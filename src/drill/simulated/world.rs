@@ -455,7 +455,12 @@ impl<'a> World<'a> {
             took_ms: 0,
         };
         let first_wrong = self.tally.quoted().to_vec();
-        Played::Observed(Box::new(Observed { figures, broken: self.broken, first_wrong }))
+        Played::Observed(Box::new(Observed {
+            figures,
+            broken: self.broken,
+            first_wrong,
+            ..Observed::default()
+        }))
     }
 
     /// Lists, watches and other requests that the API server has seen since the beginning of the fault.

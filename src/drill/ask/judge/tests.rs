@@ -155,6 +155,33 @@ async fn what_vanishes_in_a_restore_goes_on_where_that_is_promised() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_true_long_ago_is_forgotten_where_nobody_needs_it() {
+    let (standin, mut judge) = world(Rules { remembers: Some(s(90)), ..Rules::default() }).await;
+    assert!(standin.etcd().history().is_empty(), "what was read is not kept twice");
+    let word_of = |judge: &mut Judge, reply: Reply| word(&judge.judge(&reply).verdict);
+    let reverse = |ago, n: u8| Reply {
+        question: Question::new(format!("{n}.0.96.10.in-addr.arpa."), Type::Ptr),
+        ..reply(ago, None, "")
+    };
+    // 150 s ago and before; what was so at that moment is known.
+    assert_eq!(word_of(&mut judge, reply(200, Some(1), "")), "wrong");
+    assert_eq!(word_of(&mut judge, reverse(0, 1)), "unknown");
+    assert_eq!(word_of(&mut judge, reply(100, Some(3), "")), "right");
+    assert_eq!(word_of(&mut judge, reply(10, None, "")), "right");
+    assert_eq!(word_of(&mut judge, reverse(0, 3)), "right");
+    // A service that is over is as one that never was, and another one of that name is a new one.
+    advance(s(100)).await;
+    judge.read(standin.etcd());
+    assert_eq!(word_of(&mut judge, reverse(0, 3)), "unknown");
+    assert_eq!(word_of(&mut judge, reply(0, None, "")), "right");
+    standin.etcd().put(Kind::Service, &service(4)).unwrap();
+    advance(s(50)).await;
+    judge.read(standin.etcd());
+    assert_eq!(word_of(&mut judge, reply(0, Some(4), "")), "right");
+    assert_eq!(word_of(&mut judge, reply(0, None, "")), "failed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_no_answer_has_failed() {
     let (_standin, mut judge) = world(Rules::default()).await;
     let with = |change: fn(&mut Message)| {

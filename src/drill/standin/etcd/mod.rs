@@ -239,6 +239,16 @@ impl Etcd {
         self.lock().history.clear();
     }
 
+    /// Forgets the first `read` of all writes that there ever were, as far as they are still there: whoever asks has
+    /// read them.
+    pub fn forget_read(&self, read: u64) {
+        let mut state = self.lock();
+        let forgotten = state.written - state.history.len() as u64;
+        let count = usize::try_from(read.saturating_sub(forgotten)).unwrap_or(usize::MAX);
+        let count = count.min(state.history.len());
+        state.history.drain(..count);
+    }
+
     // --- for the API server ---
 
     /// The object with this key as of `revision`.

@@ -3,24 +3,32 @@
 //! Pods are replaced one by one and slice by slice, become unready and ready again, services come and go, ports
 //! change, deployments grow and shrink back.
 
+pub mod rows;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use outlast::testkit::cluster::Cluster;
-use outlast::zone::change::Change;
-use outlast::zone::object::{EndpointSlice, Key, Kind, Object, Port, Service, Shape};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use crate::support::change::{Row, rows, with_rows};
+use self::rows::{Row, rows, with_rows};
+use super::cluster::Cluster;
+use crate::zone::change::Change;
+use crate::zone::object::{EndpointSlice, Key, Kind, Object, Port, Service, Shape};
+
+/// Changes of a day of a cluster of 5,000 nodes, ten a second: of 100,000 endpoints each is replaced five times.
+pub const CHANGES: u64 = 86_400 * 10;
 
 /// By how many endpoints a deployment grows at a time.
 const GROWTH: usize = 5;
+
+/// How many ports there are, from 1 on.
+const PORTS: u32 = u16::MAX as u32;
 
 /// The letters of generated names.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A cluster that changes.
-pub(crate) struct Day {
+pub struct Day {
     /// Every slice that has endpoints.
     slices: Vec<EndpointSlice>,
     /// Services that have a slice, by the same place in the list; those of dual-stack services stand there twice.
@@ -30,8 +38,8 @@ pub(crate) struct Day {
 }
 
 impl Day {
-    /// The morning of this cluster.
-    pub(crate) fn of(cluster: Cluster) -> Self {
+    /// The morning of this cluster; `seed` chooses what happens.
+    pub fn of(cluster: Cluster, seed: u64) -> Self {
         let (mut slices, mut services, mut last) = (Vec::new(), Vec::new(), None);
         for object in cluster.stream() {
             match object {
@@ -44,11 +52,11 @@ impl Day {
             }
         }
         assert_eq!(slices.len(), services.len(), "slices come after their service");
-        Self { slices, services, rng: SmallRng::seed_from_u64(1) }
+        Self { slices, services, rng: SmallRng::seed_from_u64(seed) }
     }
 
     /// What happens next: changes that belong together, one after the other.
-    pub(crate) fn next(&mut self) -> Vec<Change> {
+    pub fn next(&mut self) -> Vec<Change> {
         let at = self.rng.random_range(0..self.slices.len());
         match self.rng.random_range(0..100) {
             0..60 => self.replace_pod(at),
@@ -108,9 +116,10 @@ impl Day {
 
     /// The port of a service and its pods is another one.
     fn change_port(&mut self, at: usize) -> Vec<Change> {
-        // Any but the one that it is: a change that changes nothing makes no generation.
-        let by = self.rng.random_range(1..u16::MAX);
-        let moved = |p: &Port| Port { number: p.number.map(|n| n.wrapping_add(by)), ..p.clone() };
+        // Any but the one that it is, and never 0: a change that changes nothing makes no generation.
+        let by = self.rng.random_range(1..PORTS);
+        let another = |n: u16| ((u32::from(n) + by - 1) % PORTS + 1) as u16;
+        let moved = |p: &Port| Port { number: p.number.map(another), ..p.clone() };
         let other = |ports: &[Port]| ports.iter().map(moved).collect();
         self.services[at].ports = other(&self.services[at].ports);
         self.slices[at].ports = other(&self.slices[at].ports);
@@ -152,4 +161,62 @@ fn upsert(slice: EndpointSlice) -> Change {
 
 fn key(kind: Kind, namespace: &str, name: &str) -> Key {
     Key { kind, namespace: namespace.into(), name: name.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::zone::object::Kind;
+
+    /// How many objects of each kind there are, and how many endpoints.
+    fn size(objects: &BTreeMap<Key, Object>) -> (usize, usize, usize) {
+        let of = |kind: Kind| objects.keys().filter(|key| key.kind == kind).count();
+        let endpoints = |object: &Object| match object {
+            Object::EndpointSlice(slice) => slice.endpoints.len(),
+            _ => 0,
+        };
+        (of(Kind::Service), of(Kind::EndpointSlice), objects.values().map(endpoints).sum())
+    }
+
+    #[test]
+    fn a_cluster_stays_as_large_as_it_is_and_becomes_another_one() {
+        let cluster = Cluster::sized(40, 400);
+        let morning: BTreeMap<_, _> = cluster.stream().map(|object| (object.key(), object)).collect();
+        let (mut day, mut now) = (Day::of(cluster, 1), morning.clone());
+        for number in 0..2_000 {
+            for change in day.next() {
+                match change {
+                    Change::Upsert(object) => drop(now.insert(object.key(), object)),
+                    Change::Delete(key) => assert!(now.remove(&key).is_some(), "{number}: {key}"),
+                }
+            }
+            assert_eq!(size(&now), size(&morning), "{number}");
+        }
+        let same = now.iter().filter(|(key, object)| morning.get(key) == Some(object)).count();
+        assert!(same < morning.len() / 4, "{same} of {} objects are as they were", morning.len());
+    }
+
+    #[test]
+    fn a_seed_makes_the_same_day_again() {
+        let changes = |seed| {
+            let mut day = Day::of(Cluster::sized(40, 400), seed);
+            (0..100).flat_map(|_| day.next()).collect::<Vec<_>>()
+        };
+        assert_eq!(changes(1), changes(1));
+        assert_ne!(changes(1), changes(2));
+    }
+
+    #[test]
+    fn ports_are_others_and_none_is_0() {
+        let mut day = Day::of(Cluster::sized(40, 400), 1);
+        for at in (0..day.slices.len()).cycle().take(1_000) {
+            let before = day.slices[at].ports.clone();
+            day.change_port(at);
+            for (before, now) in before.iter().zip(&day.slices[at].ports) {
+                assert!(before.number != now.number && now.number != Some(0), "{before:?} {now:?}");
+            }
+        }
+    }
 }

@@ -1,0 +1,181 @@
+//! A soak: a day of a large cluster's changes in minutes, and what becomes of everybody's memory, descriptors, tasks and
+//! snapshots.
+//!
+//! Every change of the [`day`](super::day) happens, only sooner after the one before; where the machine is too slow for that, it
+//! is told how many did. What is compared is the cluster at rest: after a first stretch of changes, which fills what is
+//! bounded, and after all of them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ask::judge::{FRESH, Rules};
+use super::ask::load::Manner;
+use super::day::{CHANGES, Day};
+use super::processes::fleet::{Fleet, Shape};
+use super::processes::footprint::Footprint;
+use super::report::growth::Growth;
+use super::standin::bulk::Printer;
+use super::standin::etcd::Etcd;
+use super::{Observed, Play, Played};
+use crate::ops::niceness;
+use crate::zone::change::Change;
+
+/// How many minutes the day lasts if nothing else is said.
+pub(super) const MINUTES: u64 = 10;
+
+/// One question in so many is asked over TCP: connections come and go.
+const TCP_EVERY: u32 = 10;
+
+/// After so many changes the connections to the API server end: every ten minutes of the day. What follows it begins watches
+/// anew about as often as a real server ends them.
+const BETWEEN_CUTS: u64 = CHANGES / 144;
+
+/// For how long what was true is remembered: longer than it may be answered, so that a soak of any length takes no more.
+const REMEMBERS: Duration = FRESH.saturating_add(Duration::from_secs(30));
+
+/// Nothing changes for so long before anything is measured: what is free is given back by then, and written what is due.
+const REST: Duration = Duration::from_secs(5);
+
+/// Between two looks at how far it is.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Between two lines that say so; nodes are asked about other services from then on, for those before may have gone.
+const STEP: Duration = Duration::from_secs(5);
+
+/// The part of the time by which the day may be late, before the rest of it is left out.
+const LATE: u32 = 10;
+
+/// How large it is.
+struct Size {
+    /// Services of the cluster.
+    services: usize,
+    /// Changes of the first stretch.
+    first: u64,
+    /// Changes after that.
+    changes: u64,
+    /// Within which time.
+    within: Duration,
+    /// See [`Shape::history_bytes`].
+    history_bytes: Option<usize>,
+}
+
+impl Size {
+    fn of(play: &Play<'_>) -> Self {
+        if play.short {
+            let (within, history_bytes) = (Duration::from_secs(16), Some(64 << 10));
+            return Self { services: 200, first: 2_000, changes: 8_000, within, history_bytes };
+        }
+        let within =
+            Duration::from_secs(60) * u32::try_from(play.minutes.unwrap_or(MINUTES)).unwrap_or(u32::MAX);
+        Self { services: 10_000, first: CHANGES / 10, changes: CHANGES, within, history_bytes: None }
+    }
+
+    /// How long so many changes take.
+    fn time(&self, changes: u64) -> Duration {
+        self.within.mul_f64(changes as f64 / self.changes as f64)
+    }
+}
+
+/// A day passes.
+pub(super) fn soak(play: &Play<'_>) -> anyhow::Result<Played> {
+    let size = Size::of(play);
+    let shape = Shape {
+        services: size.services,
+        manner: Manner::Strict { tcp_every: TCP_EVERY },
+        rules: Rules { remembers: Some(REMEMBERS), ..Rules::default() },
+        history_bytes: size.history_bytes,
+        ..Shape::usual()
+    };
+    let mut day = Day::of(shape.cluster(play.seed)?, play.seed);
+    let mut fleet = Fleet::start(play, shape)?;
+    // That is done here, and by less.
+    fleet.compares_memory = false;
+    pass(&fleet, &mut day, &size, size.first, play);
+    let (first, own_first) = at_rest(&mut fleet)?;
+    fleet.begin();
+    let began = Instant::now();
+    let made = pass(&fleet, &mut day, &size, size.changes, play);
+    let took = began.elapsed();
+    fleet.end();
+    let (last, own_last) = at_rest(&mut fleet)?;
+    fleet.until_fresh();
+    fleet.check_no_stale();
+    fleet.check_live();
+    let notes = vec![
+        format!(
+            "{made} of a day's {CHANGES} changes in {:.0} s, after the first {}",
+            took.as_secs_f64(),
+            size.first
+        ),
+        format!(
+            "the API server and clients have {} MiB, at first {}",
+            own_last.rss >> 20,
+            own_first.rss >> 20
+        ),
+    ];
+    let both = first.into_iter().zip(last);
+    let growth = both.map(|((process, first), (_, last))| Growth { process, first, last }).collect();
+    Ok(Played::Observed(Box::new(Observed { notes, growth, ..fleet.observe()? })))
+}
+
+/// What processes have by name, and this one, once nothing has changed for a while.
+fn at_rest(fleet: &mut Fleet) -> anyhow::Result<(Vec<(String, Footprint)>, Footprint)> {
+    fleet.rest(true);
+    fleet.pass(REST);
+    let footprints = (fleet.footprints()?, Footprint::of(std::process::id())?);
+    fleet.rest(false);
+    Ok(footprints)
+}
+
+/// Lets the next changes of the day happen; how many there were.
+fn pass(fleet: &Fleet, day: &mut Day, size: &Size, changes: u64, play: &Play<'_>) -> u64 {
+    let (made, etcd) = (AtomicU64::new(0), fleet.standin.etcd());
+    std::thread::scope(|scope| {
+        let happening = scope.spawn(|| happen(day, etcd, changes, size.time(changes), &made));
+        let (mut cuts, mut said) = (0, Instant::now());
+        while !happening.is_finished() {
+            std::thread::sleep(LOOK);
+            let so_far = made.load(Ordering::Relaxed);
+            if so_far / BETWEEN_CUTS > cuts {
+                cuts = so_far / BETWEEN_CUTS;
+                fleet.standin.faults().cut_connections();
+            }
+            if said.elapsed() >= STEP {
+                said = Instant::now();
+                fleet.load().choose_anew(play.seed.wrapping_add(so_far));
+                (play.say)(&format!("{so_far} of {changes} changes"));
+            }
+        }
+    });
+    made.into_inner()
+}
+
+/// Makes changes at an even pace, and counts them; those that are too late for their time are left out.
+fn happen(day: &mut Day, etcd: &Etcd, changes: u64, within: Duration, made: &AtomicU64) {
+    // Who asks and who answers comes first.
+    niceness::give_way();
+    let (began, mut count) = (Instant::now(), 0);
+    while count < changes && began.elapsed() < within + within / LATE {
+        for change in day.next() {
+            write(etcd, change);
+            count += 1;
+        }
+        made.store(count, Ordering::Relaxed);
+        let due = within.mul_f64(count as f64 / changes as f64);
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+    }
+}
+
+/// Has the API server say so, in full size.
+fn write(etcd: &Etcd, change: Change) {
+    match change {
+        Change::Upsert(object) => {
+            let mut printer = Printer::of_changes();
+            etcd.put_raw(object.kind(), printer.print((&object).into()))
+                .expect("an object of our own making");
+        }
+        Change::Delete(key) => drop(etcd.delete(key.kind, &key.namespace, &key.name)),
+    }
+}
