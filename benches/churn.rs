@@ -95,7 +95,7 @@ fn sizes(quick: bool) -> (Cluster, u64) {
 fn send(cluster: Cluster, changes: u64, mut to: impl Write) -> std::io::Result<u64> {
     let (mut day, mut sent) = (Day::of(cluster, 1), 0);
     while sent < changes {
-        for change in day.next() {
+        for change in day.go_on() {
             let entries = vec![Entry::from(change)];
             let (cluster_uid, position) = ("bench".to_owned(), None);
             let batch = Batch { cluster_uid, position, digests: Digests::default(), entries, holds: None };

@@ -158,7 +158,7 @@ fn happen(day: &mut Day, etcd: &Etcd, changes: u64, within: Duration, made: &Ato
     niceness::give_way();
     let (began, mut count) = (Instant::now(), 0);
     while count < changes && began.elapsed() < within + within / LATE {
-        for change in day.next() {
+        for change in day.go_on() {
             write(etcd, change);
             count += 1;
         }

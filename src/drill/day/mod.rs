@@ -56,7 +56,7 @@ impl Day {
     }
 
     /// What happens next: changes that belong together, one after the other.
-    pub fn next(&mut self) -> Vec<Change> {
+    pub fn go_on(&mut self) -> Vec<Change> {
         let at = self.rng.random_range(0..self.slices.len());
         match self.rng.random_range(0..100) {
             0..60 => self.replace_pod(at),
@@ -186,7 +186,7 @@ mod tests {
         let morning: BTreeMap<_, _> = cluster.stream().map(|object| (object.key(), object)).collect();
         let (mut day, mut now) = (Day::of(cluster, 1), morning.clone());
         for number in 0..2_000 {
-            for change in day.next() {
+            for change in day.go_on() {
                 match change {
                     Change::Upsert(object) => drop(now.insert(object.key(), object)),
                     Change::Delete(key) => assert!(now.remove(&key).is_some(), "{number}: {key}"),
@@ -202,7 +202,7 @@ mod tests {
     fn a_seed_makes_the_same_day_again() {
         let changes = |seed| {
             let mut day = Day::of(Cluster::sized(40, 400), seed);
-            (0..100).flat_map(|_| day.next()).collect::<Vec<_>>()
+            (0..100).flat_map(|_| day.go_on()).collect::<Vec<_>>()
         };
         assert_eq!(changes(1), changes(1));
         assert_ne!(changes(1), changes(2));
