@@ -28,9 +28,9 @@ pub(super) const MINUTES: u64 = 10;
 /// One question in so many is asked over TCP: connections come and go.
 const TCP_EVERY: u32 = 10;
 
-/// After so many changes the connections to the API server end: every ten minutes of the day. What follows it begins watches
-/// anew about as often as a real server ends them.
-const BETWEEN_CUTS: u64 = CHANGES / 144;
+/// How often the connections to the API server end: every ten minutes of the day. What follows it begins watches anew about
+/// as often as a real server ends them.
+const CUTS: u64 = 144;
 
 /// For how long what was true is remembered: longer than it may be answered, so that a soak of any length takes no more.
 const REMEMBERS: Duration = FRESH.saturating_add(Duration::from_secs(30));
@@ -57,6 +57,8 @@ struct Size {
     changes: u64,
     /// Within which time.
     within: Duration,
+    /// After so many changes connections to the API server end.
+    between_cuts: u64,
     /// See [`Shape::history_bytes`].
     history_bytes: Option<usize>,
 }
@@ -64,12 +66,25 @@ struct Size {
 impl Size {
     fn of(play: &Play<'_>) -> Self {
         if play.short {
-            let (within, history_bytes) = (Duration::from_secs(16), Some(64 << 10));
-            return Self { services: 200, first: 2_000, changes: 8_000, within, history_bytes };
+            return Self {
+                services: 200,
+                first: 1_000,
+                changes: 4_000,
+                within: Duration::from_secs(16),
+                between_cuts: 700,
+                history_bytes: Some(64 << 10),
+            };
         }
         let within =
             Duration::from_secs(60) * u32::try_from(play.minutes.unwrap_or(MINUTES)).unwrap_or(u32::MAX);
-        Self { services: 10_000, first: CHANGES / 10, changes: CHANGES, within, history_bytes: None }
+        Self {
+            services: 10_000,
+            first: CHANGES / 10,
+            changes: CHANGES,
+            within,
+            between_cuts: CHANGES / CUTS,
+            history_bytes: None,
+        }
     }
 
     /// How long so many changes take.
@@ -138,8 +153,8 @@ fn pass(fleet: &Fleet, day: &mut Day, size: &Size, changes: u64, play: &Play<'_>
         while !happening.is_finished() {
             std::thread::sleep(LOOK);
             let so_far = made.load(Ordering::Relaxed);
-            if so_far / BETWEEN_CUTS > cuts {
-                cuts = so_far / BETWEEN_CUTS;
+            if so_far / size.between_cuts > cuts {
+                cuts = so_far / size.between_cuts;
                 fleet.standin.faults().cut_connections();
             }
             if said.elapsed() >= STEP {

@@ -34,7 +34,7 @@ pub enum ListKind {
     Cached,
     /// As of one version.
     Exact,
-    /// `limit=1`, whatever its version: a look at how far the server is.
+    /// `limit=1` or one object by its name, whatever its version: a look at how far the server is.
     Small,
     /// A page after the first.
     Continue,

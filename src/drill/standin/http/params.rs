@@ -81,6 +81,11 @@ struct Field {
 }
 
 impl Selected {
+    /// Whether only one object is wanted, which is named.
+    fn is_by_name(&self) -> bool {
+        self.fields.iter().any(|field| field.equal && field.path == "metadata.name")
+    }
+
     /// Whether nothing is asked of objects but their place.
     pub(super) fn is_everything(&self) -> bool {
         self.labels.is_none() && self.fields.is_empty()
@@ -240,7 +245,7 @@ impl Params {
             Verb::Watch => (self.initial_events == Some(true)).then_some(ListKind::Streaming),
             Verb::Get | Verb::Other => None,
             Verb::List if !self.continue_token.is_empty() => Some(ListKind::Continue),
-            Verb::List if self.limit == 1 => Some(ListKind::Small),
+            Verb::List if self.limit == 1 || self.selected.is_by_name() => Some(ListKind::Small),
             Verb::List => Some(match self.version {
                 Version::Unset => ListKind::Consistent,
                 Version::At(_) if exact => ListKind::Exact,
