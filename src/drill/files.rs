@@ -58,7 +58,10 @@ pub(in crate::drill) fn make(folder: &Path) -> io::Result<()> {
 }
 
 /// Removes a folder of a drill with all that is in it.
-pub(in crate::drill) fn remove(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// Something of it stays.
+pub fn remove(folder: &Path) -> io::Result<()> {
     std::fs::remove_dir_all(folder)
 }
 

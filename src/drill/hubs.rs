@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use rustix::process::Signal;
 
 use super::ask::load::Manner;
 use super::control_plane::observed;
 use super::processes::fleet::{Fleet, Shape};
+use super::processes::hub::Hub;
 use super::{Play, Played, Without};
 
 /// How long hubs are away: a second longer than it may take until every node says that its answers are old.
@@ -28,9 +30,13 @@ const ENDED_DAYS: i64 = 3;
 pub(super) fn hub_lost(play: &Play<'_>) -> anyhow::Result<Played> {
     let mut fleet = Fleet::start(play, Shape::usual())?;
     fleet.begin();
-    if let Some(hub) = fleet.hubs.first_mut() {
-        hub.end(Signal::KILL)?;
-    }
+    // Which one nodes follow is the hash of names and ports.
+    let is_followed = |hub: &Hub| {
+        let series = format!("outlast_hub_connected{{hub=\"{}\"}}", hub.address);
+        fleet.nodes.iter().any(|node| node.metric(&series) == Some(1.0))
+    };
+    let followed = fleet.hubs.iter().position(is_followed).context("a hub that a node follows")?;
+    fleet.hubs[followed].end(Signal::KILL)?;
     fleet.end();
     fleet.pass(AWAY);
     fleet.until_fresh();
@@ -89,6 +95,7 @@ pub(super) fn clock(play: &Play<'_>) -> anyhow::Result<Played> {
         fleet.pass(AWAY);
         fleet.until_fresh();
         fleet.check_live();
+        fleet.check_ages();
     }
     observed(fleet)
 }

@@ -135,7 +135,7 @@ pub enum Asked {
         /// Most other requests.
         small: u64,
     },
-    /// So many requests of any kind a minute; a part of a minute counts as a whole one.
+    /// So many requests of any kind a minute, and 30 at once.
     EachMinute(u64),
 }
 

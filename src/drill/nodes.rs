@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::Signal;
 
 use super::ask::load::Manner;
+use super::ask::tally::Measured;
 use super::control_plane::observed;
 use super::files;
 use super::processes::fleet::{Fleet, Shape};
@@ -45,19 +45,12 @@ pub(super) fn restart(play: &Play<'_>) -> anyhow::Result<Played> {
         fleet.restart(0)?;
         fleet.pass(BETWEEN);
     }
-    fleet.cut();
-    for hub in &mut fleet.hubs {
-        hub.end(Signal::KILL)?;
-    }
+    fleet.lose_everybody()?;
     for _ in 0..KILLS {
         fleet.restart(0)?;
         fleet.pass(BETWEEN);
     }
-    fleet.heal();
-    for hub in &mut fleet.hubs {
-        hub.start()?;
-    }
-    fleet.end();
+    fleet.bring_back()?;
     fleet.until_fresh();
     observed(fleet)
 }
@@ -93,17 +86,10 @@ pub(super) fn restart_all(play: &Play<'_>) -> anyhow::Result<Played> {
     let mut fleet = Fleet::start(play, Shape { services, manner: Manner::Stub, ..Shape::usual() })?;
     fleet.compares_memory = false;
     fleet.begin();
-    fleet.cut();
-    for hub in &mut fleet.hubs {
-        hub.end(Signal::KILL)?;
-    }
+    fleet.lose_everybody()?;
     fleet.restart_all()?;
     fleet.pass(BETWEEN);
-    fleet.heal();
-    for hub in &mut fleet.hubs {
-        hub.start()?;
-    }
-    fleet.end();
+    fleet.bring_back()?;
     fleet.until_fresh();
     observed(fleet)
 }
@@ -113,10 +99,7 @@ pub(super) fn corrupt(play: &Play<'_>) -> anyhow::Result<Played> {
     let mut fleet = Fleet::start(play, Shape { manner: Manner::Stub, ..Shape::usual() })?;
     fleet.compares_memory = false;
     fleet.begin();
-    fleet.cut();
-    for hub in &mut fleet.hubs {
-        hub.end(Signal::KILL)?;
-    }
+    fleet.lose_everybody()?;
     let folder = setup::snapshots(play.folder, fleet.nodes[0].name());
     let damage = || {
         let entries = RealDisk.list(&folder).context("listing snapshots")?;
@@ -136,11 +119,7 @@ pub(super) fn corrupt(play: &Play<'_>) -> anyhow::Result<Played> {
     fleet.pass(BETWEEN);
     let rejected = fleet.nodes[0].metric("outlast_snapshot_rejected_total");
     fleet.check(rejected == Some(1.0), || format!("{rejected:?} snapshots were put aside, one is damaged"));
-    fleet.heal();
-    for hub in &mut fleet.hubs {
-        hub.start()?;
-    }
-    fleet.end();
+    fleet.bring_back()?;
     fleet.until_fresh();
     observed(fleet)
 }
@@ -154,9 +133,11 @@ pub(super) fn upstream(play: &Play<'_>) -> anyhow::Result<Played> {
     let mut fleet = Fleet::start(play, shape)?;
     fleet.pass(BETWEEN * 5);
     fleet.begin();
+    fleet.load().measure(Measured::Outside);
     upstream.set_silent(true);
     fleet.pass(SILENCE);
     upstream.set_silent(false);
+    fleet.load().measured();
     fleet.end();
     fleet.pass(BETWEEN * 5);
     observed(fleet)

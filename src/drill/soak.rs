@@ -44,6 +44,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Between two lines that say so; nodes are asked about other services from then on, for those before may have gone.
 const STEP: Duration = Duration::from_secs(5);
 
+/// How many of a hundred changes have to have happened: what a machine is too slow for shows nothing.
+const MADE_PERCENT: u64 = 95;
+
 /// The part of the time by which the day may be late, before the rest of it is left out.
 const LATE: u32 = 10;
 
@@ -112,6 +115,8 @@ pub(super) fn soak(play: &Play<'_>) -> anyhow::Result<Played> {
     fleet.begin();
     let began = Instant::now();
     let made = pass(&fleet, &mut day, &size, size.changes, play);
+    let least = size.changes * MADE_PERCENT / 100;
+    fleet.check(made >= least, || format!("{made} of {} changes happened, promised {least}", size.changes));
     let took = began.elapsed();
     fleet.end();
     let (last, own_last) = at_rest(&mut fleet)?;

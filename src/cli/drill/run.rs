@@ -1,9 +1,12 @@
 //! Plays drills and prints what is known of them.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Args;
 use crate::cli::say;
@@ -51,6 +54,40 @@ fn value(drill: &Drill) -> Value {
     })
 }
 
+/// Exit status of who is interrupted, as shells have it.
+const INTERRUPTED: i32 = 130;
+
+/// Between two tries to remove a folder in which somebody may still write, and how many there are.
+const CLEARING: (Duration, u32) = (Duration::from_millis(100), 30);
+
+/// Has SIGINT and SIGTERM end this process without its files, which may have been in memory: keys and tokens, too. What was
+/// started ends by itself once this process has.
+fn clear_when_interrupted(folder: PathBuf) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut int, mut term) = {
+        let _within = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let wait = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = int.recv() => {}
+                _ = term.recv() => {}
+            }
+        });
+        eprintln!("interrupted: removing {}", folder.display());
+        for _ in 0..CLEARING.1 {
+            if files::remove(&folder).is_ok() {
+                break;
+            }
+            std::thread::sleep(CLEARING.0);
+        }
+        std::process::exit(INTERRUPTED);
+    };
+    std::thread::Builder::new().name("outlast-clears".to_owned()).spawn(wait)?;
+    Ok(())
+}
+
 /// Plays drills, and prints what became of them.
 ///
 /// # Errors
@@ -60,6 +97,7 @@ pub(super) fn play(drills: &[&Drill], args: &Args) -> anyhow::Result<ExitCode> {
     // What is played in simulated time is played here.
     switches::set(&Without::switches(&args.without));
     let folder = files::scratch().context("making a folder for drills")?;
+    clear_when_interrupted(folder.clone())?;
     let setting = Setting {
         folder: &folder,
         program: &program,

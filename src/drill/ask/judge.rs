@@ -60,6 +60,11 @@ pub struct Rules {
     pub fresh: Duration,
     /// Whether nodes are promised never to go back.
     pub never_back: bool,
+    /// When all data had been proved, within what may be [fresh](Self::fresh) then: from then on none is older than that, and
+    /// none says that it is.
+    pub proved: Option<Instant>,
+    /// Whether nodes can know how old their data is: not those that find another time than they left.
+    pub has_right_clocks: bool,
     /// Whether what vanishes in a restore is promised to go on.
     pub keeps: Keeps,
     /// For how long what was true is remembered at least, `None` for always: longer than [`fresh`](Self::fresh), and than
@@ -72,7 +77,14 @@ const FORGETS_EVERY: Duration = Duration::from_secs(10);
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { fresh: FRESH, never_back: true, keeps: Keeps::Nothing, remembers: None }
+        Self {
+            fresh: FRESH,
+            never_back: true,
+            keeps: Keeps::Nothing,
+            remembers: None,
+            proved: None,
+            has_right_clocks: true,
+        }
     }
 }
 
@@ -158,6 +170,11 @@ fn longest(text: &str) -> Option<Duration> {
     number.is_empty().then(|| Duration::from_secs(seconds + smallest))
 }
 
+/// Whether these errors of a reply say that its data is old; held records are not.
+pub fn says_old(errors: &[ExtendedError]) -> bool {
+    Freshness::of(errors).old.is_some()
+}
+
 /// Judges replies by the history of a stand-in.
 pub struct Judge {
     /// What was true.
@@ -214,7 +231,11 @@ impl Judge {
             Err(why) => return failed(why.clone()),
         };
         let freshness = Freshness::of(&message.errors);
+        let too_old = freshness.old.flatten().filter(|age| self.is_too_old(*age, reply.came));
         let verdict = match Said::by(message, &reply.question.name) {
+            Some(_) if too_old.is_some() => {
+                Verdict::Wrong(format!("says that it is older than any data{}", told(&message.errors)))
+            }
             _ if message.truncated => Verdict::Failed("the reply was cut".to_owned()),
             None => Verdict::Failed(format!("rcode {}{}", message.rcode, told(&message.errors))),
             Some(said) => self.verdict(reply, &said, freshness),
@@ -258,7 +279,10 @@ impl Judge {
             return Some(vec![(None, Some(Said::Records([format!("A {}", OUTSIDE.1)].into())))]);
         }
         let from = match freshness {
-            Freshness { held: true, .. } | Freshness { old: Some(None), .. } => None,
+            Freshness { held: true, .. } => None,
+            Freshness { old: Some(None), .. } => {
+                self.rules.proved.and_then(|proved| proved.checked_sub(self.rules.fresh))
+            }
             Freshness { old: Some(Some(age)), .. } => reply.sent.checked_sub(age + SLACK),
             Freshness { old: None, .. } => reply.sent.checked_sub(self.rules.fresh),
         };
@@ -288,6 +312,14 @@ impl Judge {
                 Some(times.into_iter().map(|at| (at, Some(said(at)))).collect())
             }
         }
+    }
+
+    /// Whether no data can be of that age.
+    fn is_too_old(&self, age: Duration, came: Instant) -> bool {
+        let Some(proved) = self.rules.proved.filter(|_| self.rules.has_right_clocks) else { return false };
+        // What was cut off of an age is at most a twenty-fourth of it.
+        let since = came.saturating_duration_since(proved).mul_f64(1.05);
+        age > since + self.rules.fresh + SLACK
     }
 
     /// When a moment begins for those who ask: `None` if never, within it `None` for always.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::judge::{Judge, Reply, Rules};
 use super::message::{Message, Question};
 use super::questions;
-use super::tally::Tally;
+use super::tally::{Measured, Tally};
 use crate::drill::standin::etcd::Etcd;
 
 /// How long a strict question waits for its reply.
@@ -139,6 +139,16 @@ impl Load {
     /// What is known so far.
     pub fn look<T>(&self, at: impl FnOnce(&Tally) -> T) -> T {
         at(&self.lock().1)
+    }
+
+    /// How long these take is measured from now on, and nothing of what was before.
+    pub fn measure(&self, what: Measured) {
+        self.lock().1.measure(what);
+    }
+
+    /// Nothing more is measured.
+    pub fn measured(&self) {
+        self.lock().1.measured();
     }
 
     /// Replies that nobody could judge, because so many came.

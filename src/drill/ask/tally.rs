@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::judge::{Judgement, Reply, Verdict};
+use super::judge::{Judgement, OUTSIDE, Reply, Verdict};
+use super::message::Question;
 
 /// Buckets of a histogram for each power of ten: a figure is at most 4 % too high.
 const BUCKETS: usize = 64;
@@ -20,6 +21,27 @@ const MAX_TIMES: usize = 1 << 20;
 
 /// The end of asking: who says in so much time before it that its data is old has not recovered.
 const AT_THE_END: Duration = Duration::from_secs(2);
+
+/// Which answers it is measured of how long they take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measured {
+    /// All.
+    All,
+    /// Those on names outside the cluster.
+    Outside,
+    /// No more of them.
+    Nothing,
+}
+
+impl Measured {
+    fn has(self, question: &Question) -> bool {
+        match self {
+            Self::All => true,
+            Self::Outside => question.name.ends_with(OUTSIDE.0),
+            Self::Nothing => false,
+        }
+    }
+}
 
 /// How long answers took.
 struct Histogram {
@@ -81,6 +103,8 @@ pub struct Tally {
     unknown: u64,
     /// How long answers took.
     times: Histogram,
+    /// Which are measured.
+    measured: Measured,
     /// By node.
     nodes: Vec<Node>,
     /// The first that were wrong or missing.
@@ -100,6 +124,7 @@ impl Tally {
             stale: 0,
             unknown: 0,
             times: Histogram::new(),
+            measured: Measured::All,
             nodes: (0..nodes).map(node).collect(),
             quoted: Vec::new(),
             began,
@@ -139,8 +164,20 @@ impl Tally {
         if !matches!(judgement.verdict, Verdict::Failed(_)) {
             node.gap = node.gap.max(reply.came.saturating_duration_since(waiting));
             node.waiting = None;
-            self.times.add(reply.came.saturating_duration_since(reply.sent));
+            if self.measured.has(&reply.question) {
+                self.times.add(reply.came.saturating_duration_since(reply.sent));
+            }
         }
+    }
+
+    /// How long these take is measured from now on, and nothing of what was before.
+    pub fn measure(&mut self, what: Measured) {
+        (self.times, self.measured) = (Histogram::new(), what);
+    }
+
+    /// Nothing more is measured.
+    pub fn measured(&mut self) {
+        self.measured = Measured::Nothing;
     }
 
     /// Questions that were asked.

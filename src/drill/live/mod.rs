@@ -9,7 +9,7 @@
 mod cut;
 mod nodes;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use self::cut::{Cut, Sample};
 use self::nodes::Node;
+use super::ask::judge::says_old;
 use super::ask::load;
 use super::ask::message::{Message, Question, Type};
 use super::processes::scrape;
@@ -49,8 +50,11 @@ const QUOTED: usize = 10;
 /// Answers to one question that are remembered: names that change all the time have more, and are not judged then.
 const MAX_ANSWERS: usize = 64;
 
-/// Stale Answer and Stale NXDOMAIN Answer, RFC 8914.
-const STALE: [u16; 2] = [3, 19];
+/// How long after the last that hubs have learned nodes may answer it for the first time.
+const LAG: Duration = Duration::from_secs(10);
+
+/// Rounds without an answer that says that it is old, until a node has recovered.
+const FRESH_ROUNDS: u32 = 5;
 
 /// What is watched.
 #[derive(Clone, Debug)]
@@ -115,6 +119,7 @@ pub fn observe(config: &Config, say: &dyn Fn(&str)) -> Seen {
         samples: vec![Vec::new(); config.hubs.len()],
         nodes: config.nodes.iter().copied().map(Node::new).collect(),
         old: vec![None; config.dns.len()],
+        fresh: vec![0; config.dns.len()],
         cut: None,
         number: 0,
     };
@@ -158,14 +163,16 @@ struct Watching<'a> {
     phase: Phase,
     /// What was seen.
     seen: Seen,
-    /// What was answered until the cut was real, by name.
-    known: HashMap<&'a str, BTreeSet<String>>,
+    /// What was answered until the cut was real, by name, and when it was first.
+    known: HashMap<&'a str, BTreeMap<String, Instant>>,
     /// What hubs have said, by hub, the oldest first.
     samples: Vec<Vec<Sample>>,
     /// What nodes have said of themselves.
     nodes: Vec<Node>,
     /// By node: when it first and last said since the cut that its answers are old.
     old: Vec<Option<(Instant, Instant)>>,
+    /// By node: rounds since it last said so.
+    fresh: Vec<u32>,
     /// When the cut began.
     cut: Option<Instant>,
     /// Questions so far, for their ids.
@@ -177,6 +184,7 @@ impl<'a> Watching<'a> {
     fn round(&mut self) {
         let config = self.config;
         for (node, server) in config.dns.iter().enumerate() {
+            self.fresh[node] = self.fresh[node].saturating_add(1);
             for name in &config.names {
                 self.number = self.number.wrapping_add(1);
                 self.seen.queries += 1;
@@ -201,9 +209,10 @@ impl<'a> Watching<'a> {
         if message.truncated || ![0, 3].contains(&message.rcode) {
             return self.failed(node, name, &format!("rcode {}", message.rcode));
         }
-        if message.errors.iter().any(|error| STALE.contains(&error.code)) {
-            let now = Instant::now();
+        let now = Instant::now();
+        if says_old(&message.errors) {
             self.seen.stale += 1;
+            self.fresh[node] = 0;
             let first = self.old[node].map_or(now, |(first, _)| first);
             self.old[node] = Some((first, now));
         }
@@ -213,18 +222,55 @@ impl<'a> Watching<'a> {
         let answer = format!("rcode {}: {rows}", message.rcode);
         let known = self.known.entry(name).or_default();
         match self.phase {
-            Phase::Before | Phase::Waiting if known.len() < MAX_ANSWERS => drop(known.insert(answer)),
-            Phase::Cut(_) if known.len() < MAX_ANSWERS && !known.contains(&answer) => {
-                self.seen.wrong += 1;
-                if self.seen.broken.len() < QUOTED {
-                    let server = self.config.dns[node];
-                    self.broken(&format!(
-                        "{server}, {name}: says {answer}, which nobody had said before the cut"
-                    ));
-                }
+            Phase::Before | Phase::Waiting if known.len() < MAX_ANSWERS => {
+                known.entry(answer).or_insert(now);
+            }
+            Phase::Cut(_) if known.len() < MAX_ANSWERS && !known.contains_key(&answer) => {
+                let server = self.config.dns[node].to_string();
+                self.wrong(&server, name, &answer);
             }
             // What has changed meanwhile is known again.
             _ => {}
+        }
+    }
+
+    fn wrong(&mut self, who: &str, name: &str, answer: &str) {
+        self.seen.wrong += 1;
+        if self.seen.broken.len() < QUOTED {
+            self.broken(&format!("{who}, {name}: says {answer}, which nobody had said before the cut"));
+        }
+    }
+
+    /// The cut is real since then, which was not known at that time: what was said meanwhile counts for it.
+    fn begin_cut(&mut self, since: Instant) {
+        for old in &mut self.old {
+            *old = old.filter(|(_, last)| *last >= since).map(|(first, last)| (first.max(since), last));
+        }
+        let later = |at: &Instant| *at > since + LAG;
+        let mut wrong = Vec::new();
+        for (name, answers) in &mut self.known {
+            // A name that changes all the time is not judged.
+            if answers.len() < MAX_ANSWERS {
+                wrong.extend(
+                    answers.iter().filter(|(_, at)| later(at)).map(|(answer, _)| (*name, answer.clone())),
+                );
+                answers.retain(|_, at| !later(at));
+            }
+        }
+        for (name, answer) in wrong {
+            self.wrong("a node", name, &answer);
+        }
+        self.seen.verified = !self.config.hubs.is_empty();
+        (self.phase, self.cut) = (Phase::Cut(since), Some(since));
+    }
+
+    /// Tells of names that nobody has answered with an address: they may be misspelled, and show little.
+    fn tell_of_missing(&self) {
+        for name in &self.config.names {
+            let answers = self.known.get(name.as_str());
+            if !answers.is_some_and(|answers| answers.keys().any(|answer| answer.contains("A "))) {
+                (self.say)(&format!("no node has an address for {name}: is that the name that is meant?"));
+            }
         }
     }
 
@@ -278,14 +324,14 @@ impl<'a> Watching<'a> {
         let is_over = began.elapsed() >= BEFORE + self.config.lasts;
         match self.phase {
             Phase::Before if began.elapsed() >= BEFORE => {
+                self.tell_of_missing();
                 (self.say)("waiting for the cut");
                 self.phase = Phase::Waiting;
             }
             Phase::Waiting => match self.is_cut() {
                 Ok(since) => {
                     (self.say)("cut: the API server is away from every hub");
-                    self.seen.verified = !self.config.hubs.is_empty();
-                    (self.phase, self.cut) = (Phase::Cut(since), Some(since));
+                    self.begin_cut(since);
                 }
                 Err(why) if is_over => {
                     self.broken(&format!("not cut: {why}"));
@@ -302,6 +348,9 @@ impl<'a> Watching<'a> {
                     self.seen.cut_s = Some(since.elapsed().as_secs());
                     self.hear(since);
                     if !ends {
+                        self.broken(
+                            "the time was over before the cut: nobody has seen whether nodes recover (--for)",
+                        );
                         return Going::Over;
                     }
                     (self.say)("after: the API server is back");
@@ -331,8 +380,7 @@ impl<'a> Watching<'a> {
 
     /// Whether no node has said for some rounds that its answers are old.
     fn are_fresh(&self) -> bool {
-        let is_fresh = |old: &Option<(Instant, Instant)>| old.is_none_or(|(_, last)| last.elapsed() > LOOK);
-        self.old.iter().all(is_fresh)
+        self.fresh.iter().all(|rounds| *rounds > FRESH_ROUNDS)
     }
 
     fn broken(&mut self, why: &str) {

@@ -15,7 +15,7 @@ use super::footprint::Footprint;
 use super::hub::Hub;
 use super::node::{Node, Setting};
 use super::{Process, setup};
-use crate::drill::ask::judge::Rules;
+use crate::drill::ask::judge::{FRESH, Rules};
 use crate::drill::ask::lives::Lives;
 use crate::drill::ask::load::{Load, Manner, Plan};
 use crate::drill::ask::message::Question;
@@ -215,7 +215,10 @@ impl Fleet {
     /// The fault begins: from now on requests are counted.
     pub fn begin(&mut self) {
         self.standin.requests().reset();
-        self.fault.0 = Some(Instant::now());
+        let now = Instant::now();
+        // All nodes are live.
+        self.load.rules(|rules| rules.proved = Some(now));
+        self.fault.0 = Some(now);
     }
 
     /// The fault has ended.
@@ -232,6 +235,26 @@ impl Fleet {
     /// It is reached again.
     pub fn heal(&self) {
         self.standin.faults().set_network(Network::Open);
+    }
+
+    /// Nobody is there any more whom nodes could follow, and nobody whom hubs could.
+    ///
+    /// # Errors
+    /// A hub does not end.
+    pub fn lose_everybody(&mut self) -> anyhow::Result<()> {
+        self.cut();
+        self.hubs.iter_mut().try_for_each(|hub| hub.end(rustix::process::Signal::KILL))
+    }
+
+    /// They are there again: the fault has ended.
+    ///
+    /// # Errors
+    /// A hub does not start.
+    pub fn bring_back(&mut self) -> anyhow::Result<()> {
+        self.heal();
+        self.hubs.iter_mut().try_for_each(Hub::start)?;
+        self.end();
+        Ok(())
     }
 
     /// Who asks, to tell it of new lives and other rules.
@@ -301,6 +324,8 @@ impl Fleet {
     /// Somebody does not end, or does not serve again.
     pub fn start_again_at(&mut self, clock_offset_s: i64) -> anyhow::Result<()> {
         let offset = clock_offset_s * 1000;
+        // A process cannot know that it was not away for so long.
+        self.load.rules(|rules| rules.has_right_clocks = false);
         for hub in &mut self.hubs {
             hub.end(rustix::process::Signal::KILL)?;
             hub.switches.clock_offset_ms = offset;
@@ -342,6 +367,15 @@ impl Fleet {
         let is_live = |node: &Node| node.metric("outlast_data_state{state=\"live\"}") == Some(1.0);
         let others: Vec<_> = self.nodes.iter().filter(|node| !is_live(node)).map(Node::name).collect();
         let broken = (!others.is_empty()).then(|| format!("{} have no live data", others.join(", ")));
+        self.broken.extend(broken);
+    }
+
+    /// Notes nodes that call their data older, or newer, than data is where all is well.
+    pub fn check_ages(&mut self) {
+        let is_right = |age: Option<f64>| age.is_some_and(|age| (0.0..FRESH.as_secs_f64()).contains(&age));
+        let ages = self.nodes.iter().map(|node| (node.name(), node.metric("outlast_data_age_seconds")));
+        let wrong: Vec<_> = ages.filter(|(_, age)| !is_right(*age)).collect();
+        let broken = (!wrong.is_empty()).then(|| format!("ages of data are {wrong:?} seconds"));
         self.broken.extend(broken);
     }
 

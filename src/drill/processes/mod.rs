@@ -46,8 +46,8 @@ const QUOTED: usize = 2_000;
 /// Bytes of a page of memory on every machine that this runs on.
 const PAGE: u64 = 4096;
 
-/// What this process's environment would tell those that it starts.
-const CONFIGURES: [&str; 2] = ["OUTLAST_", "KUBERNETES_SERVICE_"];
+/// What the variables begin with by which this process's environment would tell something to those that it starts.
+const CONFIGURES: [&str; 5] = ["OUTLAST_", "KUBERNETES_SERVICE_", "NODE_NAME", "NOTIFY_SOCKET", "WATCHDOG_"];
 
 /// A process; killed when it is dropped.
 pub struct Process {
@@ -73,13 +73,7 @@ impl Process {
     ) -> anyhow::Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let output = RealDisk.append(&log).with_context(|| format!("opening {}", log.display()))?;
-        let mut command = Command::new(program);
-        for (variable, _) in std::env::vars_os() {
-            let configures = |prefix: &&str| variable.as_encoded_bytes().starts_with(prefix.as_bytes());
-            if variable == "NODE_NAME" || CONFIGURES.iter().any(configures) {
-                command.env_remove(variable);
-            }
-        }
+        let mut command = command(program, folder);
         command.env("OUTLAST_CONTROL", folder.join(format!("{name}.sock")));
         // Several drills at once would be in each other's way at its usual place.
         for variable in ["OUTLAST_STATUS_ADDRESS", "OUTLAST_HUB_STATUS_ADDRESS"] {
@@ -88,8 +82,7 @@ impl Process {
         command.env("OUTLAST_OWNER", folder.join("owner"));
         command.env("NODE_NAME", name);
         command.envs(switches.variables(std::process::id()));
-        command.args(arguments).current_dir(folder).stdin(Stdio::null());
-        command.stdout(output.try_clone()?).stderr(output);
+        command.args(arguments).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("starting {name}"))?;
         Ok(Self { name: name.to_owned(), child, log })
     }
@@ -206,13 +199,26 @@ fn end(log: &str) -> &str {
     log.get(from..).unwrap_or_default()
 }
 
+/// The program in a folder, without what this process's environment would tell it.
+fn command(program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (variable, _) in std::env::vars_os() {
+        let configures = |prefix: &&str| variable.as_encoded_bytes().starts_with(prefix.as_bytes());
+        if CONFIGURES.iter().any(configures) {
+            command.env_remove(variable);
+        }
+    }
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
+
 /// Runs the program to its end.
 ///
 /// # Errors
 /// It fails; what it said is told.
 pub fn run(program: &Path, folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    let mut command = command(program, folder);
+    command.args(arguments);
     let words = || format!("outlast {}", arguments.join(" "));
     let output = command.output().with_context(words)?;
     let said = [&output.stdout[..], &output.stderr[..]].map(|bytes| String::from_utf8_lossy(bytes));

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::bail;
 
-/// Where they are looked for: above those of services, below 32768, from which on the system takes clients' ports
-/// (`net.ipv4.ip_local_port_range`).
+/// Where they are looked for: above those of services; below 30000, from which on Kubernetes has NodePorts, whose packets
+/// kube-proxy takes on loopback, too.
 const FIRST: u16 = 20_000;
 
 /// How many there are.
-const COUNT: u16 = 12_000;
+const COUNT: u16 = 10_000;
 
 /// Where this process began to look: elsewhere than others that drill at the same time.
 static BEGAN: LazyLock<u16> = LazyLock::new(|| rand::random::<u16>() % COUNT);

@@ -152,7 +152,7 @@ fn what_processes_have_at_first_and_at_last_is_a_table_of_its_own() {
     let text = Report::text(std::slice::from_ref(&report));
     let want = "
 soak: 10 of 10 changes; no more
-process        RSS, MiB   private, MiB  descriptors  threads     tasks  snapshots, MiB
+process        RSS, MiB    private, MiB  descriptors  threads     tasks  snapshots, MiB
 node-0   40.00 -> 41.00  20.00 -> 20.00     30 -> 30   9 -> 9  25 -> 25    3.00 -> 3.00
 hub-0    40.00 -> 60.00  20.00 -> 20.00     30 -> 30   9 -> 9  25 -> 25    3.00 -> 3.00
 

@@ -306,7 +306,10 @@ impl<'a> World<'a> {
     /// The fault begins: from now on requests are counted.
     pub(super) fn begin(&mut self) {
         self.standin.requests().reset();
-        self.fault.0 = Some(Instant::now());
+        let now = Instant::now();
+        // All nodes are live.
+        self.judge.rules().proved = Some(now);
+        self.fault.0 = Some(now);
     }
 
     /// The fault has ended.

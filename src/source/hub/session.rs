@@ -353,6 +353,7 @@ impl<'a> Session<'a> {
                     Ended::Broken(kinds) => Some(Comparison::Differs { kinds }),
                 };
                 (self.mended, self.resumed) = (Kinds::NONE, passed_over);
+                self.standing.confirmed = self.standing.confirmed.minus(taken);
                 // Until then nobody knows how old it is.
                 self.pulse.soon(Instant::now());
                 self.compared(comparison, taken).await?;

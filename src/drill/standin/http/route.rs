@@ -77,9 +77,16 @@ pub(super) async fn answer(
         server.requests.add(asked);
         return std::future::pending().await;
     }
+    // A client that does not wait for it has asked all the same.
+    let is_late = matches!(fault, Some(Fault::Late(_)));
+    if is_late {
+        server.requests.add(asked.clone());
+    }
     let response = befallen(&server, &asks, verb, fault).await;
-    asked.status = response.status().as_u16();
-    server.requests.add(asked);
+    if !is_late {
+        asked.status = response.status().as_u16();
+        server.requests.add(asked);
+    }
     Ok(response)
 }
 
