@@ -28,9 +28,9 @@ pub(super) const MINUTES: u64 = 10;
 /// One question in so many is asked over TCP: connections come and go.
 const TCP_EVERY: u32 = 10;
 
-/// How often the connections to the API server end: every ten minutes of the day. What follows it begins watches anew about
-/// as often as a real server ends them.
-const CUTS: u64 = 144;
+/// After so much time the connections to the API server end. This is not quicker than it may be on a day: who follows it waits
+/// longer after each of several that come soon one after the other, while its history covers seconds of such a day.
+const BETWEEN_CUTS: Duration = Duration::from_secs(60);
 
 /// For how long what was true is remembered: longer than it may be answered, so that a soak of any length takes no more.
 const REMEMBERS: Duration = FRESH.saturating_add(Duration::from_secs(30));
@@ -60,8 +60,8 @@ struct Size {
     changes: u64,
     /// Within which time.
     within: Duration,
-    /// After so many changes connections to the API server end.
-    between_cuts: u64,
+    /// After so much time connections to the API server end.
+    between_cuts: Duration,
     /// See [`Shape::history_bytes`].
     history_bytes: Option<usize>,
 }
@@ -74,7 +74,7 @@ impl Size {
                 first: 1_000,
                 changes: 4_000,
                 within: Duration::from_secs(16),
-                between_cuts: 700,
+                between_cuts: Duration::from_secs(9),
                 history_bytes: Some(64 << 10),
             };
         }
@@ -85,7 +85,7 @@ impl Size {
             first: CHANGES / 10,
             changes: CHANGES,
             within,
-            between_cuts: CHANGES / CUTS,
+            between_cuts: BETWEEN_CUTS,
             history_bytes: None,
         }
     }
@@ -154,12 +154,12 @@ fn pass(fleet: &Fleet, day: &mut Day, size: &Size, changes: u64, play: &Play<'_>
     let (made, etcd) = (AtomicU64::new(0), fleet.standin.etcd());
     std::thread::scope(|scope| {
         let happening = scope.spawn(|| happen(day, etcd, changes, size.time(changes), &made));
-        let (mut cuts, mut said) = (0, Instant::now());
+        let (mut cut, mut said) = (Instant::now(), Instant::now());
         while !happening.is_finished() {
             std::thread::sleep(LOOK);
             let so_far = made.load(Ordering::Relaxed);
-            if so_far / size.between_cuts > cuts {
-                cuts = so_far / size.between_cuts;
+            if cut.elapsed() >= size.between_cuts {
+                cut = Instant::now();
                 fleet.standin.faults().cut_connections();
             }
             if said.elapsed() >= STEP {

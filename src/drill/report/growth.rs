@@ -11,8 +11,9 @@ const MEMORY: (u64, u64) = (125, 8 << 20);
 /// Most descriptors, threads and tasks at last beyond those at first: what any of them is doing just then.
 const MORE: u64 = 8;
 
-/// By how much snapshots may differ, in parts of a hundred, and in bytes: the cluster is as large as it was.
-const SNAPSHOTS: (u64, u64) = (10, 16 << 10);
+/// By how much snapshots may differ, in parts of a hundred, and in bytes: the cluster is as large as it was, but what was made
+/// up in order has names and addresses by chance in the end, which are compressed less.
+const SNAPSHOTS: (u64, u64) = (25, 16 << 10);
 
 /// A process at first and at last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -127,8 +128,8 @@ mod tests {
                     "node-0 has 34 tasks, at first 25, promised 33",
                 ],
             ),
-            ("snapshots a tenth larger", snapshots(33 * MIB / 10), vec![]),
-            ("a tenth smaller", snapshots(27 * MIB / 10), vec![]),
+            ("snapshots a quarter larger", snapshots(15 * MIB / 4), vec![]),
+            ("a quarter smaller", snapshots(9 * MIB / 4), vec![]),
             (
                 "a generation too many",
                 snapshots(4 * MIB),
