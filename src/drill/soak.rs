@@ -121,7 +121,6 @@ pub(super) fn soak(play: &Play<'_>) -> anyhow::Result<Played> {
     fleet.end();
     let (last, own_last) = at_rest(&mut fleet)?;
     fleet.until_fresh();
-    fleet.check_no_stale();
     fleet.check_live();
     let notes = vec![
         format!(
