@@ -47,8 +47,9 @@ const STEP: Duration = Duration::from_secs(5);
 /// How many of a hundred changes have to have happened: what a machine is too slow for shows nothing.
 const MADE_PERCENT: u64 = 95;
 
-/// The part of the time by which the day may be late, before the rest of it is left out.
-const LATE: u32 = 10;
+/// How many tenths of its time a day may take, before the rest of it is left out; and one that is played in the short form, by
+/// programs that may not be optimised.
+const TENTHS: (u32, u32) = (11, 40);
 
 /// How large it is.
 struct Size {
@@ -60,6 +61,8 @@ struct Size {
     changes: u64,
     /// Within which time.
     within: Duration,
+    /// How many tenths of that it may take at most.
+    tenths: u32,
     /// After so much time connections to the API server end.
     between_cuts: Duration,
     /// See [`Shape::history_bytes`].
@@ -74,6 +77,7 @@ impl Size {
                 first: 1_000,
                 changes: 4_000,
                 within: Duration::from_secs(16),
+                tenths: TENTHS.1,
                 between_cuts: Duration::from_secs(9),
                 history_bytes: Some(64 << 10),
             };
@@ -85,14 +89,16 @@ impl Size {
             first: CHANGES / 10,
             changes: CHANGES,
             within,
+            tenths: TENTHS.0,
             between_cuts: BETWEEN_CUTS,
             history_bytes: None,
         }
     }
 
-    /// How long so many changes take.
-    fn time(&self, changes: u64) -> Duration {
-        self.within.mul_f64(changes as f64 / self.changes as f64)
+    /// How long so many changes take, and how long they may take at most.
+    fn times(&self, changes: u64) -> (Duration, Duration) {
+        let time = self.within.mul_f64(changes as f64 / self.changes as f64);
+        (time, time * self.tenths / 10)
     }
 }
 
@@ -152,7 +158,7 @@ fn at_rest(fleet: &mut Fleet) -> anyhow::Result<(Vec<(String, Footprint)>, Footp
 fn pass(fleet: &Fleet, day: &mut Day, size: &Size, changes: u64, play: &Play<'_>) -> u64 {
     let (made, etcd) = (AtomicU64::new(0), fleet.standin.etcd());
     std::thread::scope(|scope| {
-        let happening = scope.spawn(|| happen(day, etcd, changes, size.time(changes), &made));
+        let happening = scope.spawn(|| happen(day, etcd, changes, size.times(changes), &made));
         let (mut cut, mut said) = (Instant::now(), Instant::now());
         while !happening.is_finished() {
             std::thread::sleep(LOOK);
@@ -172,11 +178,11 @@ fn pass(fleet: &Fleet, day: &mut Day, size: &Size, changes: u64, play: &Play<'_>
 }
 
 /// Makes changes at an even pace, and counts them; those that are too late for their time are left out.
-fn happen(day: &mut Day, etcd: &Etcd, changes: u64, within: Duration, made: &AtomicU64) {
+fn happen(day: &mut Day, etcd: &Etcd, changes: u64, (within, most): (Duration, Duration), made: &AtomicU64) {
     // Who asks and who answers comes first.
     niceness::give_way();
     let (began, mut count) = (Instant::now(), 0);
-    while count < changes && began.elapsed() < within + within / LATE {
+    while count < changes && began.elapsed() < most {
         for change in day.go_on() {
             write(etcd, change);
             count += 1;
