@@ -28,15 +28,18 @@ mod step;
 mod unwired;
 
 use self::play::play;
-use self::seeds::play_seeds;
+use self::seeds::{play_seeds, play_twice};
 use self::step::{Theme, script};
 
 /// How often a script that fails is made shorter: each try takes up to some seconds.
 const SHRINKING: u32 = 400;
 
+fn name(theme: Theme) -> String {
+    format!("following {theme:?}").to_lowercase()
+}
+
 fn play_theme(theme: Theme) {
-    let name = format!("following {theme:?}").to_lowercase();
-    play_seeds(&name, SHRINKING, || script(theme), play);
+    play_seeds(&name(theme), SHRINKING, || script(theme), play);
 }
 
 /// Scripts that are made from seeds.
@@ -61,6 +64,13 @@ mod random {
     #[test]
     fn restores() {
         play_theme(Theme::Restores);
+    }
+}
+
+#[test]
+fn a_seed_goes_the_same_way_each_time() {
+    for theme in Theme::ALL {
+        play_twice(&name(theme), || script(theme), play);
     }
 }
 

@@ -29,15 +29,22 @@ mod unwired;
 mod world;
 
 use self::play::play;
-use self::seeds::play_seeds;
-use self::step::{Theme, script};
+use self::seeds::{Traces, play_seeds, play_twice};
+use self::step::{Script, Theme, script};
 
 /// How often a script that fails is made shorter: each try takes up to some seconds.
 const SHRINKING: u32 = 300;
 
+fn name(theme: Theme) -> String {
+    format!("hubs {theme:?}").to_lowercase()
+}
+
+fn traces(script: &Script) -> Result<Traces, String> {
+    play(script).map(|played| played.traces)
+}
+
 fn play_theme(theme: Theme) {
-    let name = format!("hubs {theme:?}").to_lowercase();
-    play_seeds(&name, SHRINKING, || script(theme), |script| play(script).map(|played| played.traces));
+    play_seeds(&name(theme), SHRINKING, || script(theme), traces);
 }
 
 /// Scripts that are made from seeds.
@@ -67,6 +74,13 @@ mod random {
     #[test]
     fn losses() {
         play_theme(Theme::Losses);
+    }
+}
+
+#[test]
+fn a_seed_goes_the_same_way_each_time() {
+    for theme in Theme::ALL {
+        play_twice(&name(theme), || script(theme), traces);
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct Truth {
     /// By kind.
     kinds: [Past; Kind::ALL.len()],
     /// Writes of the history that were read.
-    read: usize,
+    read: u64,
 }
 
 /// The past of one kind.
@@ -83,8 +83,9 @@ struct Last {
 impl Truth {
     /// Reads what was written since the last time.
     pub(crate) fn read(&mut self, etcd: &Etcd) {
-        let history = etcd.history();
-        for write in &history[self.read..] {
+        let (writes, read) = etcd.history_since(self.read);
+        self.read = read;
+        for write in &writes {
             for kind in Kind::ALL {
                 let Past { moments, keys } = &mut self.kinds[kind.index()];
                 let mut objects = moments.last().map(|m| m.objects.clone()).unwrap_or_default();
@@ -101,7 +102,6 @@ impl Truth {
                 moments.push(Moment { at: write.at, objects });
             }
         }
-        self.read = history.len();
     }
 
     /// What a node whose data is said to be no older than `age` may answer for the address of a service; where it has
@@ -143,9 +143,9 @@ impl Truth {
         self.kinds[kind.index()].moments.last().map(|m| m.objects.clone()).unwrap_or_default()
     }
 
-    /// What there was of services, at every moment.
+    /// What there was of services, at every moment, the last one first.
     fn services(&self) -> impl Iterator<Item = &Objects> {
-        self.kinds[Kind::Service.index()].moments.iter().map(|moment| &moment.objects)
+        self.kinds[Kind::Service.index()].moments.iter().rev().map(|moment| &moment.objects)
     }
 }
 

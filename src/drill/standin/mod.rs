@@ -103,6 +103,9 @@ pub struct Config {
     pub watch_queue: usize,
     /// How many connections there may be; further ones are closed at once.
     pub max_connections: usize,
+    /// Whether they are within TLS. Without, there are neither keys nor certificates: for many short lives in memory
+    /// that are about something else.
+    pub tls: bool,
 }
 
 impl Default for Config {
@@ -119,6 +122,7 @@ impl Default for Config {
             watch_queue: 8_192,
             // A watch is a connection: 4 for each of some thousand nodes that need no hub.
             max_connections: 16_384,
+            tls: true,
         }
     }
 }
@@ -127,7 +131,7 @@ impl Default for Config {
 pub struct Standin {
     /// What it serves and how.
     server: Arc<Server>,
-    /// Its certificates.
+    /// The certificate of its authority; empty without TLS.
     ca_pem: String,
     /// Where it listens; `None` in memory.
     address: Option<SocketAddr>,
@@ -164,8 +168,8 @@ impl Standin {
         if config.fresh_namespaces {
             etcd.put_fresh_namespaces();
         }
-        let tls = Tls::new()?;
-        let ca_pem = tls.ca_pem.clone();
+        let tls = if config.tls { Some(Tls::new()?) } else { None };
+        let ca_pem = tls.as_ref().map(|tls| tls.ca_pem.clone()).unwrap_or_default();
         let jitter = Jitter::from_seed(config.seed);
         let server = Arc::new(Server::new(config, etcd, tls, jitter));
         let (connect, connections) = mpsc::channel(MEMORY_BACKLOG);
@@ -196,12 +200,13 @@ impl Standin {
         self.address
     }
 
-    /// `https://127.0.0.1:PORT`; in memory with the usual port.
+    /// `https://127.0.0.1:PORT`; in memory with the usual port, and `http` without TLS.
     pub fn url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.address.map_or(USUAL_PORT, |a| a.port()))
+        let scheme = if self.ca_pem.is_empty() { "http" } else { "https" };
+        format!("{scheme}://127.0.0.1:{}", self.address.map_or(USUAL_PORT, |a| a.port()))
     }
 
-    /// The certificate of the authority, in PEM.
+    /// The certificate of the authority, in PEM; empty without TLS.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
     }

@@ -40,8 +40,8 @@ pub(super) struct Server {
     pub(super) faults: Faults,
     /// Counts.
     pub(super) requests: Arc<Requests>,
-    /// Certificates.
-    tls: Tls,
+    /// Certificates, unless connections are plain.
+    tls: Option<Tls>,
     /// Times of bookmarks and timeouts.
     jitter: Jitter,
     /// `X-Kubernetes-Pf-Flowschema-Uid`, `X-Kubernetes-Pf-Prioritylevel-Uid`.
@@ -49,7 +49,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(config: Config, etcd: Etcd, tls: Tls, jitter: Jitter) -> Self {
+    pub(super) fn new(config: Config, etcd: Etcd, tls: Option<Tls>, jitter: Jitter) -> Self {
         let requests = Arc::new(Requests::default());
         let faults = Faults::new(etcd.clone(), requests.clone());
         let flow = [ids::uuid(), ids::uuid()];

@@ -122,11 +122,16 @@ async fn handshake_and_serve(stream: Resettable, reset: Arc<AtomicBool>, server:
         let _stream = stream;
         return std::future::pending().await;
     }
-    let stream = match timeout(HANDSHAKE_TIMEOUT, server.tls.acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
-        Err(_) => return tracing::debug!("TLS handshake: too slow"),
-    };
+    let Some(tls) = &server.tls else { return serve(stream, reset, server).await };
+    match timeout(HANDSHAKE_TIMEOUT, tls.acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => serve(stream, reset, server).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
+        Err(_) => tracing::debug!("TLS handshake: too slow"),
+    }
+}
+
+/// Serves requests until one side has had enough.
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, reset: Arc<AtomicBool>, server: Arc<Server>) {
     let service = service_fn(move |request| route::answer(server.clone(), request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
