@@ -285,7 +285,7 @@ fn insert(objects: &mut Objects, kind: Kind, object: &Stored) {
 }
 
 /// What a node serves, by kind.
-fn of_table(table: &Table) -> [Objects; Kind::ALL.len()] {
+pub(crate) fn of_table(table: &Table) -> [Objects; Kind::ALL.len()] {
     let mut all: [Objects; Kind::ALL.len()] = Default::default();
     for object in table.objects() {
         let (namespace, name) = object.parts();

@@ -6,12 +6,13 @@ use outlast::drill::memory::hub::MemoryHub;
 use outlast::drill::memory::wires::Flow;
 use outlast::drill::standin::etcd::Backup;
 use outlast::drill::standin::faults::{Fault, Refusal, Rule};
+use outlast::store::guard_config::DEFAULT_GUARD_HOLD;
 use outlast::store::state::DataState;
 use tokio::time::Instant;
 
 use super::asked::{SERVICES, ask};
 use super::node::{self, Counts, NODES};
-use super::past::Truth;
+use super::past::{Truth, of_table};
 use super::seeds::{Traces, in_paused_time};
 use super::step::{OBJECTS, Script, Step};
 use super::world::{HUBS, MUCH, Place, World, addresses, set};
@@ -225,6 +226,12 @@ impl Play {
         let is_patient = self.is_patient;
         let end = Instant::now() + self.recovery;
         self.pass_until(end, |play| !is_patient && play.is_well().is_ok()).await?;
+        if self.emptied && self.is_well().is_err() {
+            // Where lists were empty, what was deleted meanwhile is held with the rest, and not believed to be gone when
+            // that turns up again.
+            let hold = Instant::now() + DEFAULT_GUARD_HOLD;
+            self.pass_until(hold, |play| play.is_well().is_ok()).await?;
+        }
         self.pass(SETTLING.min(end - Instant::now())).await
     }
 
@@ -281,7 +288,8 @@ impl Play {
                 None => SERVICES[self.asked % SERVICES.len()].to_owned(),
             };
             let want = self.truth.answers(&service, age, NODES[number].headless_only);
-            self.traces.note(ask(&mut node.lanes, &service, &want).await?);
+            let asked = ask(&mut node.lanes, &service, &want).await;
+            self.traces.note(asked.map_err(|why| format!("{why}\nserved: {:?}", of_table(&generation.table)))?);
         }
         Ok(true)
     }

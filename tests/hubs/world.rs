@@ -34,6 +34,10 @@ pub(super) const PARTIES: usize = HUBS.len() + NODES.len();
 const LASTING: [(Kind, &str, &str); 2] =
     [(Kind::Service, "default", "kubernetes"), (Kind::EndpointSlice, "default", "kubernetes")];
 
+/// What else there is where lists are judged; the endpoint is that of the first of [`MUCH`].
+const LASTING_WHERE_JUDGED: [(Kind, &str, &str); 2] =
+    [(Kind::EndpointSlice, "default", "s0-1"), (Kind::Pod, "default", "lasting")];
+
 /// Services that are there for good where lists are judged: more than may be lost without a question.
 pub(super) const MUCH: [&str; 16] =
     ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15"];
@@ -129,6 +133,8 @@ impl World {
         if world.guard {
             // Services alone: where they are lost, nothing else is looked at.
             MUCH.into_iter().for_each(|name| world.put_service(name));
+            // One of each kind that is judged: nobody believes a list without any, true or not.
+            LASTING_WHERE_JUDGED.into_iter().for_each(|what| world.put_of(what, MUCH[0]));
         }
         world
     }
@@ -138,6 +144,14 @@ impl World {
         self.written += 1;
         let what = (Kind::Service, "default", name);
         self.standin.etcd().put(what.0, &object(what, self.written)).unwrap();
+    }
+
+    /// Makes an object of a service, whichever that would be otherwise.
+    fn put_of(&mut self, what: (Kind, &str, &str), service: &str) {
+        self.written += 1;
+        let mut object = object(what, self.written);
+        object["metadata"]["labels"] = json!({ "kubernetes.io/service-name": service });
+        self.standin.etcd().put(what.0, &object).unwrap();
     }
 
     /// Makes or changes an object; some services are headless.
