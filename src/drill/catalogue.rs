@@ -335,7 +335,7 @@ pub static DRILLS: &[Drill] = &[
     Drill {
         name: "soak",
         about: "a day's 864,000 changes of a cluster of 5,000 nodes (10,000 services with 100,000 endpoints), only quicker; connections to the API server end every minute",
-        promise: "every answer is right or says how old it is, and nothing is listed again; at last each process has at most 5/4 of its memory and 8 MiB, 8 descriptors, 8 threads and 8 tasks more than after the first tenth, and snapshots of the same size give or take a quarter",
+        promise: "every answer is right or says how old it is, and nothing is listed again; at last each process has at most 5/4 of its memory and 8 MiB, 8 descriptors, 8 threads and 8 tasks more than after the first half of another day, and snapshots of the same size give or take a quarter",
         load: "3 nodes, 100 questions a second each, one in ten over TCP, no second try within 1 s",
         minutes: Some(soak::MINUTES),
         control_plane: false,

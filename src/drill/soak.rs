@@ -32,6 +32,9 @@ const TCP_EVERY: u32 = 10;
 /// longer after each of several that come soon one after the other, while its history covers seconds of such a day.
 const BETWEEN_CUTS: Duration = Duration::from_secs(60);
 
+/// Changes that the API server remembers: a real one does so for minutes, and this day's minutes are short.
+const REMEMBERED: usize = 65_536;
+
 /// For how long what was true is remembered: longer than it may be answered, so that a soak of any length takes no more.
 const REMEMBERS: Duration = FRESH.saturating_add(Duration::from_secs(30));
 
@@ -86,7 +89,7 @@ impl Size {
             Duration::from_secs(60) * u32::try_from(play.minutes.unwrap_or(MINUTES)).unwrap_or(u32::MAX);
         Self {
             services: 10_000,
-            first: CHANGES / 10,
+            first: CHANGES / 2,
             changes: CHANGES,
             within,
             tenths: TENTHS.0,
@@ -109,6 +112,7 @@ pub(super) fn soak(play: &Play<'_>) -> anyhow::Result<Played> {
         services: size.services,
         manner: Manner::Strict { tcp_every: TCP_EVERY },
         rules: Rules { remembers: Some(REMEMBERS), ..Rules::default() },
+        remembered: Some(REMEMBERED),
         history_bytes: size.history_bytes,
         ..Shape::usual()
     };

@@ -289,7 +289,8 @@ impl Play {
             };
             let want = self.truth.answers(&service, age, NODES[number].headless_only);
             let asked = ask(&mut node.lanes, &service, &want).await;
-            self.traces.note(asked.map_err(|why| format!("{why}\nserved: {:?}", of_table(&generation.table)))?);
+            self.traces
+                .note(asked.map_err(|why| format!("{why}\nserved: {:?}", of_table(&generation.table)))?);
         }
         Ok(true)
     }

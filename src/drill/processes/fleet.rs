@@ -72,6 +72,8 @@ pub struct Shape {
     pub days: u32,
     /// An address that a node puts on the machine, to be asked at: then it is the only one. It takes a network of its own.
     pub own: Option<IpAddr>,
+    /// Changes that the API server remembers; `None` for as many as it usually does.
+    pub remembered: Option<usize>,
     /// Bytes of changes that hubs keep; `None` for as many as they usually do.
     pub history_bytes: Option<usize>,
 }
@@ -88,6 +90,7 @@ impl Shape {
             rules: Rules::default(),
             days: 365,
             own: None,
+            remembered: None,
             history_bytes: None,
         }
     }
@@ -137,14 +140,27 @@ impl Fleet {
     /// Something cannot be started.
     pub fn start(play: &Play<'_>, shape: Shape) -> anyhow::Result<Self> {
         let cluster = shape.cluster(play.seed)?;
-        let Shape { services: _, manner, lines, plugins, outside, rules, days, own, history_bytes } = shape;
+        let Shape {
+            services: _,
+            manner,
+            lines,
+            plugins,
+            outside,
+            rules,
+            days,
+            own,
+            remembered,
+            history_bytes,
+        } = shape;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("outlast-standin")
             .enable_all()
             .build()
             .context("starting the runtime of the API server")?;
-        let config = Config { fresh_namespaces: false, ..Config::default() };
+        let usual = Config::default();
+        let history = remembered.unwrap_or(usual.history);
+        let config = Config { fresh_namespaces: false, history, ..usual };
         let standin = runtime.block_on(Standin::start(config)).context("starting the API server")?;
         let etcd = standin.etcd();
         seed::cluster(etcd, cluster, |_| ())?;
