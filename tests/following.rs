@@ -28,7 +28,7 @@ mod step;
 mod unwired;
 
 use self::play::play;
-use self::seeds::{play_seeds, play_twice};
+use self::seeds::play_seeds;
 use self::step::{Theme, script};
 
 /// How often a script that fails is made shorter: each try takes up to some seconds.
@@ -64,13 +64,6 @@ mod random {
     #[test]
     fn restores() {
         play_theme(Theme::Restores);
-    }
-}
-
-#[test]
-fn a_seed_goes_the_same_way_each_time() {
-    for theme in Theme::ALL {
-        play_twice(&name(theme), || script(theme), play);
     }
 }
 

@@ -29,7 +29,7 @@ mod unwired;
 mod world;
 
 use self::play::play;
-use self::seeds::{Traces, play_seeds, play_twice};
+use self::seeds::{Traces, play_seeds};
 use self::step::{Script, Theme, script};
 
 /// How often a script that fails is made shorter: each try takes up to some seconds.
@@ -74,13 +74,6 @@ mod random {
     #[test]
     fn losses() {
         play_theme(Theme::Losses);
-    }
-}
-
-#[test]
-fn a_seed_goes_the_same_way_each_time() {
-    for theme in Theme::ALL {
-        play_twice(&name(theme), || script(theme), traces);
     }
 }
 

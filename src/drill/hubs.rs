@@ -14,6 +14,9 @@ use super::{Play, Played, Without};
 /// How long hubs are away: a second longer than it may take until every node says that its answers are old.
 const AWAY: Duration = Duration::from_secs(46);
 
+/// How long it leaves out changes before there are none any more.
+const LEAVES_OUT: Duration = Duration::from_secs(5);
+
 /// How long a hub is wrong: until what it has left out would be answered for longer than anything may be old.
 const WRONG: Duration = Duration::from_secs(60);
 
@@ -55,7 +58,11 @@ pub(super) fn hub_wrong(play: &Play<'_>) -> anyhow::Result<Played> {
         hub.start()?;
     }
     fleet.end();
+    fleet.pass(LEAVES_OUT);
+    // What was left out last is not made up for by what comes next.
+    fleet.rest(true);
     fleet.pass(WRONG);
+    fleet.rest(false);
     fleet.until_fresh();
     fleet.check_live();
     fleet.check_no_stale();

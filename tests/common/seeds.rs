@@ -28,9 +28,6 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 /// Seeds of each theme, unless somebody says otherwise.
 const COUNT: u64 = 16;
 
-/// Seeds of each theme that are played twice.
-const TWICE: u64 = 2;
-
 /// Failures that are told with their scripts; of the others the seeds are told.
 const TOLD: usize = 3;
 
@@ -152,26 +149,6 @@ pub(crate) fn play_range<S: Strategy>(
     let told: String = told.collect();
     let seeds: Vec<_> = failed.iter().map(|(seed, _)| seed).collect();
     panic!("{theme}: {} of {played} seeds failed: {seeds:?}\n\n{told}", failed.len());
-}
-
-/// Plays the first seeds of `theme` that are asked for twice: a play goes as the one before went.
-///
-/// # Panics
-/// With the first seed that fails, or that goes another way.
-pub(crate) fn play_twice<S: Strategy>(
-    theme: &str,
-    strategy: impl Fn() -> S,
-    play: impl Fn(&S::Value) -> Result<Traces, String>,
-) {
-    let Range { first, count, .. } = Range::of_environment();
-    for seed in first..first + count.min(TWICE) {
-        let script = tree(&strategy(), seed).current();
-        let [one, other] = [(); 2].map(|()| match whole(|| play(&script)) {
-            Ok(traces) => traces.value(),
-            Err(why) => panic!("{theme}: seed {seed}: {why}"),
-        });
-        assert_eq!(one, other, "{theme}: seed {seed} goes another way when it is played again: {script:#?}");
-    }
 }
 
 /// The shortest script that fails still, as Rust, and why; none if it does not fail again.

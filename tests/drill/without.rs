@@ -8,9 +8,16 @@ use outlast::drill::catalogue::DRILLS;
 
 use super::short::{play, turn};
 
-/// What reasons say that are of figures: what was answered, when, and what the API server was asked. A sentence besides, on
-/// what can be seen with the protection only, shows nothing about whoever judges.
-const OF_FIGURES: [&str; 3] = [", promised", "not every node said", "answers said"];
+/// What reasons say that are of figures: what was answered, when, what the API server was asked, how old data is said to be,
+/// and what is on a disk. Another sentence, on what can be seen with the protection only, shows nothing about whoever judges.
+const OF_FIGURES: [&str; 6] = [
+    ", promised",
+    "not every node said",
+    "answers said",
+    "nodes have asked",
+    "ages of data are",
+    ", at first",
+];
 
 /// Drills that are played at once, as the command does.
 const AT_ONCE: usize = 4;

@@ -202,11 +202,6 @@ pub(super) enum Theme {
     Restores,
 }
 
-impl Theme {
-    /// All of them.
-    pub(super) const ALL: [Self; 4] = [Self::Faults, Self::Restarts, Self::Disks, Self::Restores];
-}
-
 fn wrong() -> impl Strategy<Value = Step> {
     let which = prop_oneof![2 => Just(Which::All), 2 => Just(Which::Lists), 3 => Just(Which::Watches), 2 => Just(Which::Small)];
     let of = prop::option::of(prop::sample::select(&Kind::ALL[..]));

@@ -129,12 +129,6 @@ pub(super) enum Theme {
     Losses,
 }
 
-impl Theme {
-    /// All of them.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Faults, Self::Restarts, Self::Disks, Self::Restores, Self::Losses];
-}
-
 /// One step of a script about `theme`.
 fn step(theme: Theme) -> impl Strategy<Value = Step> {
     let (objects, hubs, nodes) = (|| 0..OBJECTS.len(), || 0..HUBS.len(), || 0..NODES.len());

@@ -65,7 +65,7 @@ impl Writer {
         let holds: Vec<_> = holds.into_iter().map(|hold| OpenHold::told(hold, now)).collect();
         if self.staged.is_empty() {
             self.told_holds_wait = None;
-            return self.has_holds(holds).await;
+            return self.has_holds(holds, |_| true).await;
         }
         // Invariant: what waits for what has been may say what becomes of a hold; nothing is let go before.
         self.holds.told_more(&holds);
@@ -80,18 +80,20 @@ impl Writer {
         if self.staged.is_empty()
             && let Some(holds) = self.told_holds_wait.take()
         {
-            return self.has_holds(holds).await;
+            // Invariant: a hold that nobody has told of is that of changes which have just come, and is told next.
+            let known = self.holds.ids();
+            return self.has_holds(holds, |id| known.contains(&id)).await;
         }
         Ok(())
     }
 
-    /// These are the holds that there are.
-    async fn has_holds(&mut self, holds: Vec<OpenHold>) -> Result<(), Broken> {
+    /// These are the holds that there are; of others those end that `may_end`.
+    async fn has_holds(&mut self, holds: Vec<OpenHold>, may_end: impl Fn(u32) -> bool) -> Result<(), Broken> {
         self.holds.told(holds);
         let mut ids: Vec<u32> = self.data.held.iter().map(|object| object.hold()).collect();
         ids.sort_unstable();
         ids.dedup();
-        ids.retain(|id| !self.holds.has(*id));
+        ids.retain(|id| !self.holds.has(*id) && may_end(*id));
         self.release(&ids).await?;
         self.data.holds = self.holds.shown();
         self.show();

@@ -441,6 +441,28 @@ async fn a_hold_does_not_end_before_what_waits_says_what_became_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_held_anew_is_not_let_go_with_what_waited() {
+    let (store, mut writer) = by_hand();
+    let version = |version| Update::Told { kind: Kind::Service, version };
+    let entries = [0, 1].map(|n| Listed::Object { object: service(n), trigger: None });
+    writer.take(Update::ListPart { kinds: SERVICES, entries: entries.into() }).await;
+    writer.take(Update::ListEnd { kinds: SERVICES }).await;
+    writer.take(version(10)).await;
+
+    // Another hub, which is behind, holds nothing, and then something; what it holds is told with what makes up for that.
+    writer.take(version(8)).await;
+    writer.take(Update::Holds(vec![])).await;
+    let held = Some(Held { served: service(1), hold: 7 });
+    let event = Event { change: Change::Delete(service(1).key()), trigger: None, held };
+    writer.take(Update::Changes(vec![event])).await;
+    writer.take(version(10)).await;
+    let hold = Hold { id: 7, why: "a list".into(), objects: 1, held_ms: 0, remaining_ms: 5000 };
+    writer.take(Update::Holds(vec![hold])).await;
+    let current = store.current();
+    assert_eq!((names(&store).len(), current.held.len(), current.holds.len()), (2, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn large_holds_begin_and_end_while_others_go_on() {
     let (store, mut writer, _commanded) = guarded_writer().await;
     let many = 2 * INLINE_WORK;
