@@ -160,7 +160,7 @@ pub static DRILLS: &[Drill] = &[
     Drill {
         name: "hub-wrong",
         about: "one of two hubs leaves out changes, and the other one is started anew, so that all nodes follow the wrong one",
-        promise: "every answer is right: what is left out is noticed, and the nodes leave that hub before an answer is old",
+        promise: "every answer is right: what is left out is noticed, and made up for before an answer is old",
         without: &[Without::Switched(Protection::Digests)],
         play: hubs::hub_wrong,
         ..CONTROL_PLANE
