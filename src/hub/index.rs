@@ -17,6 +17,7 @@ use crate::feed::entry::{Entry, Gathered, write_holds};
 use crate::feed::frame::Packet;
 use crate::feed::view::View;
 use crate::feed::wire;
+use crate::ops::blocking;
 use crate::ops::switches;
 use crate::store::Store;
 use crate::store::triggers::Triggers;
@@ -139,7 +140,7 @@ impl Index {
         let (mut recorders, metrics) = (std::mem::take(&mut self.recorders), self.metrics.clone());
         let begun = Instant::now();
         // Off the runtime: a change of everything is work.
-        let work = tokio::task::spawn_blocking(move || {
+        let work = blocking::spawn(move || {
             for recorder in &mut recorders {
                 recorder.advance(origin.as_ref(), &state, &triggers, &metrics);
             }

@@ -13,6 +13,7 @@ use crate::feed::entry::{Entry, Gathered};
 use crate::feed::frame::{Frame, Packet, WholeBegin, WholeEnd};
 use crate::feed::view::View;
 use crate::feed::wire;
+use crate::ops::blocking;
 use crate::zone::held;
 
 /// A whole state on its way.
@@ -57,7 +58,7 @@ impl Whole {
         let progress = watch::Sender::new(Progress::Making);
         let whole = Arc::new(Self { seq, packets: RwLock::default(), bytes: AtomicU64::new(0), progress });
         let making = Making(whole.clone());
-        tokio::task::spawn_blocking(move || making.make(&state, view, labels));
+        blocking::spawn(move || making.make(&state, view, labels));
         whole
     }
 

@@ -13,6 +13,7 @@
 pub mod admin;
 pub mod age;
 pub mod backoff;
+pub mod blocking;
 pub mod catalogue;
 pub mod clock;
 pub mod control;

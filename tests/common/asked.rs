@@ -15,8 +15,11 @@ pub(crate) const SERVICES: [&str; 4] = ["default/kubernetes", "a/x", "a/y", "b/x
 const SOURCE: &str = "10.0.0.1:5353";
 const LOCAL: &str = "127.0.0.1:53";
 
-/// Asks for the address of a service. Returns the reply, or says what is wrong with it.
-pub(crate) async fn ask(lanes: &mut Lanes, service: &str, want: &Answers) -> Result<Vec<u8>, String> {
+/// What was answered: the rcode and the addresses, sorted, as their order is a matter of chance.
+pub(crate) type Said = (u16, Vec<String>);
+
+/// Asks for the address of a service. Returns what the reply says, or what is wrong with it.
+pub(crate) async fn ask(lanes: &mut Lanes, service: &str, want: &Answers) -> Result<Said, String> {
     let (namespace, name) = service.split_once('/').unwrap();
     let question = Query::a(&format!("{name}.{namespace}.svc.cluster.local.")).id(1).edns(1232).bytes();
     let (source, local) = (SOURCE.parse().unwrap(), LOCAL.parse().unwrap());
@@ -25,7 +28,7 @@ pub(crate) async fn ask(lanes: &mut Lanes, service: &str, want: &Answers) -> Res
     if let Some(inline) = inline.filter(|inline| *inline != reply) {
         return Err(format!("the lane says to {service} {inline:02x?} and the general handler {reply:02x?}"));
     }
-    let answer = Answer::parse(reply.clone()).map_err(|error| error.to_string())?;
+    let answer = Answer::parse(reply).map_err(|error| error.to_string())?;
     let (rcode, lines) = (answer.rcode(), answer.answers());
     let addresses: BTreeSet<_> = lines.iter().filter_map(|line| line.rsplit(' ').next()).collect();
     let all_of = |these: &BTreeSet<String>| addresses.iter().all(|address| these.contains(*address));
@@ -36,5 +39,8 @@ pub(crate) async fn ask(lanes: &mut Lanes, service: &str, want: &Answers) -> Res
         (ResponseCode::NoError, Answers::Any) => true,
         _ => false,
     };
-    if is_right { Ok(reply) } else { Err(format!("{service} is answered with {rcode}, {lines:?}: {want:?}")) }
+    if !is_right {
+        return Err(format!("{service} is answered with {rcode}, {lines:?}: {want:?}"));
+    }
+    Ok((rcode.into(), addresses.into_iter().map(str::to_owned).collect()))
 }

@@ -20,6 +20,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
+use outlast::ops::blocking::Simulating;
 use outlast::testkit::node::Log;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -195,6 +196,7 @@ pub(crate) fn in_paused_time<T>(
     builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
     #[cfg(not(tokio_unstable))]
     let _ = seed;
+    let _simulating = Simulating::begin(seed);
     let logged = alone().is_some() || std::env::var_os("OUTLAST_SIM_LOG").is_some();
     let log = logged.then(Log::start);
     let result = builder.build().unwrap().block_on(all);

@@ -288,9 +288,8 @@ impl Play {
                 None => SERVICES[self.asked % SERVICES.len()].to_owned(),
             };
             let want = self.truth.answers(&service, age, NODES[number].headless_only);
-            let asked = ask(&mut node.lanes, &service, &want).await;
-            self.traces
-                .note(asked.map_err(|why| format!("{why}\nserved: {:?}", of_table(&generation.table)))?);
+            let served = |why| format!("{why}\nserved: {:?}", of_table(&generation.table));
+            self.traces.note(ask(&mut node.lanes, &service, &want).await.map_err(served)?);
         }
         Ok(true)
     }
@@ -346,9 +345,9 @@ impl Play {
         for (number, place) in self.world.places.iter_mut().enumerate() {
             place.stop().await;
             place.disk.cut_at_rest(number as u64);
-            for wires in place.wires.values() {
-                wires.set(Flow::Refused);
-                wires.cut();
+            for hub in addresses() {
+                place.wires[&hub].set(Flow::Refused);
+                place.wires[&hub].cut();
             }
         }
         (0..NODES.len()).for_each(|node| self.world.start(node));

@@ -243,8 +243,11 @@ impl World {
     pub(super) fn well(&mut self) {
         self.standin.faults().clear();
         (0..PARTIES).for_each(|party| self.disk(party).meets(Trouble::Well));
-        let wires = self.api.iter().chain(self.places.iter().flat_map(|place| place.wires.values()));
-        wires.for_each(|wires| wires.set(Flow::Open));
+        self.api.iter().for_each(|wires| wires.set(Flow::Open));
+        for place in &self.places {
+            // In the same order each time.
+            addresses().into_iter().for_each(|hub| place.wires[&hub].set(Flow::Open));
+        }
     }
 
     /// Hubs tell each other of restores.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ops::blocking;
+
 /// Most hubs that are remembered: many times as many replicas as anybody runs, and a list that is made up by a broken
 /// hub stays small.
 pub const MAX_HUBS: usize = 64;
@@ -93,7 +95,7 @@ impl Keeping {
     /// What was saved, if it can be had soon.
     pub(super) async fn load(&mut self) -> Option<Vec<SocketAddr>> {
         let memory = self.memory.clone()?;
-        let load = tokio::task::spawn_blocking(move || memory.load());
+        let load = blocking::spawn(move || memory.load());
         let Ok(loaded) = tokio::time::timeout(LOAD_LIMIT, load).await else {
             tracing::warn!(limit = ?LOAD_LIMIT, "the list of hubs is not read in time, going on without it");
             return None;
@@ -128,7 +130,7 @@ impl Keeping {
         self.saved = hubs.to_vec();
         let (list, busy) = (encode(hubs), self.busy.clone());
         // Nobody waits for it: a hub is followed whether or not its address outlives the process.
-        drop(tokio::task::spawn_blocking(move || {
+        drop(blocking::spawn(move || {
             if let Err(error) = memory.save(&list) {
                 tracing::warn!(%error, "the list of hubs cannot be saved");
             }

@@ -18,6 +18,7 @@ pub use self::load::Booted;
 use super::control::Place;
 use super::status::store::SnapshotStatus;
 use super::{Generation, guard};
+use crate::ops::blocking;
 use crate::ops::clock::WallClock;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
@@ -193,7 +194,7 @@ impl Keeper {
         let generation = generation.clone();
         tracing::debug!(why = why.as_str(), "writing snapshot");
         // Off the runtime: a slow disk holds up neither the source nor the administration.
-        self.writing = Some(tokio::task::spawn_blocking(move || {
+        self.writing = Some(blocking::spawn(move || {
             let result = folder.save(&header, generation.table.objects());
             (folder, result)
         }));

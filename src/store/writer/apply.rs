@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Broken, INLINE_WORK, Proof, Writer, away, guarded};
+use crate::ops::blocking;
 use crate::source::Event;
 use crate::store::guard::{Applied, Judged};
 use crate::store::latency::Cause;
@@ -101,7 +102,7 @@ impl Writer {
         guarded(|| self.listed(kinds, applied, held, &causes))?;
         if let Some(old) = old {
             // The last one to hold the old generation takes it apart, which is work, too.
-            drop(tokio::task::spawn_blocking(move || drop(old)));
+            drop(blocking::spawn(move || drop(old)));
         }
         Ok(())
     }

@@ -39,6 +39,7 @@ use super::state::{DataState, Limits};
 use super::triggers::Triggers;
 use super::{Generation, Proof, Store};
 use crate::feed::position::Position;
+use crate::ops::blocking;
 use crate::ops::catalogue;
 use crate::ops::clock::WallClock;
 use crate::ops::metrics::Metrics;
@@ -498,7 +499,7 @@ async fn away<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Broken> {
     if is_large {
-        return tokio::task::spawn_blocking(work).await.map_err(|_| Broken);
+        return blocking::spawn(work).await.map_err(|_| Broken);
     }
     guarded(work)
 }

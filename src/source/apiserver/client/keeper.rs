@@ -21,6 +21,7 @@ use super::super::fault::{Fault, said};
 use super::super::transport::Transport;
 use super::config::{self, Seen};
 use super::{connect, deadline};
+use crate::ops::blocking;
 
 /// How often the files are looked at, at most: a kubelet takes a minute to replace them, people do not wait
 /// longer than this before they look.
@@ -107,7 +108,7 @@ impl Keeper {
             }
             let job = state.job.get_or_insert_with(|| {
                 let (place, transport, usable) = (self.place.clone(), self.transport.clone(), usable.clone());
-                tokio::task::spawn_blocking(move || renew(&place, &transport, usable.as_deref()))
+                blocking::spawn(move || renew(&place, &transport, usable.as_deref()))
             });
             let ended = match usable {
                 Some(_) => tokio::time::timeout(LOOK_LIMIT, job).await.ok(),
