@@ -310,8 +310,15 @@ impl World {
     async fn recover(&mut self) -> Result<(), String> {
         let is_patient = self.is_patient;
         let end = Instant::now() + RECOVERY;
-        self.pass_until(end, |world| !is_patient && world.is_well().is_ok()).await?;
-        self.pass(SETTLING.min(end - Instant::now())).await
+        while Instant::now() < end {
+            self.pass_until(end, |world| !is_patient && world.is_well().is_ok()).await?;
+            // What is well may have yet to find out what is not.
+            self.pass(SETTLING.min(end - Instant::now())).await?;
+            if self.is_well().is_ok() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the node serves what is true, and says so.

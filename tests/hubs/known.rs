@@ -179,6 +179,16 @@ const KNOWN: &[Known] = &[
             &[Pass(12_836), Empty(6)],
         ],
     },
+    Known {
+        name: "a check is cut after it has told more than the watch has, and nodes go on at another hub",
+        short_history: false,
+        guard: false,
+        wholes: 1,
+        steps: &[
+            &[Freeze, Silence, Put(5), Pass(18_378), Put(2), Put(9), Api(1, Stalled), Thaw, Api(0, Stalled)],
+            &[Lag(2_636), Pass(84_136)],
+        ],
+    },
 ];
 
 /// How often each is played, with other jitter.

@@ -225,14 +225,22 @@ impl Play {
     async fn recover(&mut self) -> Result<(), String> {
         let is_patient = self.is_patient;
         let end = Instant::now() + self.recovery;
-        self.pass_until(end, |play| !is_patient && play.is_well().is_ok()).await?;
+        while Instant::now() < end {
+            self.pass_until(end, |play| !is_patient && play.is_well().is_ok()).await?;
+            // What is well may have yet to find out what is not.
+            self.pass(SETTLING.min(end - Instant::now())).await?;
+            if self.is_well().is_ok() {
+                return Ok(());
+            }
+        }
         if self.emptied && self.is_well().is_err() {
             // Where lists were empty, what was deleted meanwhile is held with the rest, and not believed to be gone when
             // that turns up again.
             let hold = Instant::now() + DEFAULT_GUARD_HOLD;
             self.pass_until(hold, |play| play.is_well().is_ok()).await?;
+            self.pass(SETTLING).await?;
         }
-        self.pass(SETTLING.min(end - Instant::now())).await
+        Ok(())
     }
 
     /// Lets every task go on that can, and looks at the nodes whenever there is something new.

@@ -185,8 +185,6 @@ impl Follower {
                 progress.verifying = progress.verifying.max(version);
                 if bookmark || progress.ahead.len() >= MAX_AHEAD {
                     self.release(progress, &mut events);
-                }
-                if bookmark {
                     self.gone_over(progress.verifying);
                 }
                 self.send(events, before).await?;
@@ -217,9 +215,10 @@ impl Follower {
                 if progress.expired > TOLERATED_CHECKS { Err(fault.into()) } else { Ok(Next::Wait) }
             }
             Finding::Failed(fault) => {
-                // What it has said is true, however little it was.
+                // What it has said is true, however little it was, and all that there was up to the last of it.
                 let (mut events, before) = (Vec::new(), self.seen.floor());
                 self.release(progress, &mut events);
+                self.gone_over(progress.verifying);
                 self.send(events, before).await?;
                 self.measure.fault(&fault);
                 self.failed_checks += 1;
