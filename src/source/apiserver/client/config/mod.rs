@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use futures_util::FutureExt as _;
 use kube::Config;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 
@@ -31,7 +32,7 @@ pub(in crate::source::apiserver) struct Loaded {
     pub(super) seen: Seen,
 }
 
-/// Reads the configuration. Has to run within a runtime, on a thread that may block.
+/// Reads the configuration. Has to run on a thread that may block.
 pub(in crate::source::apiserver) fn load(place: &Place) -> Result<Loaded, String> {
     let mut seen = Seen::default();
     let mut config = match place {
@@ -90,8 +91,11 @@ fn kubeconfig(file: &Path, context: Option<String>, seen: &mut Seen) -> Result<C
         seen.note(Path::new(path));
     }
     let options = KubeConfigOptions { context, ..Default::default() };
-    let made = tokio::runtime::Handle::current().block_on(Config::from_custom_kubeconfig(parsed, &options));
-    let config = made.map_err(|e| wrong(&e))?;
+    // Nothing in it waits, and a simulation may not.
+    let made = Config::from_custom_kubeconfig(parsed, &options).now_or_never();
+    let config = made
+        .ok_or_else(|| format!("kubeconfig {}: cannot be taken in at once", file.display()))?
+        .map_err(|e| wrong(&e))?;
     address(&config.cluster_url.to_string())
         .map_err(|why| format!("kubeconfig {}: {why}", file.display()))?;
     Ok(config)

@@ -13,12 +13,6 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
     folder
 }
 
-/// Loads on a thread that may block, as the keeper does.
-fn loaded(place: Place) -> Result<Loaded, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async { tokio::task::spawn_blocking(move || load(&place)).await.unwrap() })
-}
-
 /// A kubeconfig with this cluster and user, in YAML's flow style.
 fn kubeconfig_text(cluster: &str, user: &str) -> String {
     format!(
@@ -92,7 +86,7 @@ fn what_cannot_be_used_is_named() {
         ("a kubeconfig without its CA", kubeconfig("no-ca"), "/nowhere"),
     ];
     for (name, place, message) in cases {
-        let Err(why) = loaded(place) else { panic!("{name}") };
+        let Err(why) = load(&place) else { panic!("{name}") };
         assert!(why.contains(message), "{name}: {why}");
     }
 }
@@ -102,16 +96,16 @@ fn a_token_may_end_with_a_line_break() {
     let text = kubeconfig_text("server: 'https://a.test'", "tokenFile: token");
     let folder = folder(&[("kubeconfig", &text), ("token", "secret\n")]);
     let place = Place::Kubeconfig { file: folder.path().join("kubeconfig"), context: None };
-    let auth = loaded(place.clone()).unwrap().config.auth_info;
+    let auth = load(&place).unwrap().config.auth_info;
     assert!(auth.token.is_some() && auth.token_file.is_none());
     fs::write(folder.path().join("token"), "secret").unwrap();
-    let auth = loaded(place).unwrap().config.auth_info;
+    let auth = load(&place).unwrap().config.auth_info;
     assert!(auth.token.is_none() && auth.token_file.is_some(), "read anew by kube");
 }
 
 #[test]
 fn plain_http_needs_no_files() {
-    let loaded = loaded(Place::Endpoint { url: "http://127.0.0.1:8080".into(), tls: None }).unwrap();
+    let loaded = load(&Place::Endpoint { url: "http://127.0.0.1:8080".into(), tls: None }).unwrap();
     assert!(!loaded.config.default_retry);
     assert!(!loaded.seen.changed());
 }
@@ -134,7 +128,7 @@ fn files_that_change_are_noticed() {
             let [cert, key, ca] = tls.map(|name| folder.path().join(name));
             let place =
                 Place::Endpoint { url: "https://a.test".into(), tls: Some(TlsFiles { cert, key, ca }) };
-            let seen = loaded(place).unwrap().seen;
+            let seen = load(&place).unwrap().seen;
             assert!(!seen.changed());
             change(&folder.path().join(changed));
             assert!(seen.changed(), "{changed} {name}");
