@@ -7,6 +7,10 @@
 //! Invariant: within an epoch no kind is served at a version below one that it was served at. Its changes wait until
 //! the source has told as much again, and are then applied in one generation. Other kinds are not held up.
 //!
+//! What waited may lead somewhere else than to where the source is: changes from one state of a hub to the next say
+//! nothing of what came and went in between, and the table may be from there. Such a kind stays as it is until it is
+//! listed.
+//!
 //! Limits: of each object the last change is kept, so that no more waits than there are objects.
 
 use std::collections::HashMap;
@@ -18,11 +22,22 @@ use crate::zone::object::{Key, Kind, Kinds};
 #[derive(Debug, Default)]
 pub(super) struct Staged([Option<Behind>; Kind::ALL.len()]);
 
+/// Where a kind is, with a version that was told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// There: nothing has waited.
+    Settled,
+    /// Behind still.
+    Waits,
+    /// There again: this has waited.
+    CaughtUp(Vec<Event>),
+}
+
 /// A kind that is being told what the table has had before.
 #[derive(Debug)]
 struct Behind {
-    /// The version that has to be told before anything counts.
-    until: u64,
+    /// The version that has to be told before anything counts; `None` where only a list does.
+    until: Option<u64>,
     /// The last change of each object.
     events: HashMap<Key, Event>,
 }
@@ -33,7 +48,7 @@ impl Staged {
         let behind = |kind: Kind| {
             let (from, until) = (known.position.version(kind), known.told.version(kind));
             // A kind without a position is listed.
-            (from > 0 && from < until).then(|| Behind { until, events: HashMap::new() })
+            (from > 0 && from < until).then(|| Behind { until: Some(until), events: HashMap::new() })
         };
         Self(Kind::ALL.map(behind))
     }
@@ -56,27 +71,41 @@ impl Staged {
         let mut apply = Vec::new();
         for event in events {
             match &mut self.0[event.change.kind().index()] {
-                Some(behind) => drop(behind.events.insert(event.change.key(), event)),
+                Some(Behind { until: Some(_), events }) => drop(events.insert(event.change.key(), event)),
+                Some(Behind { until: None, .. }) => {}
                 None => apply.push(event),
             }
         }
         apply
     }
 
-    /// The source is at `version` of `kind`, and the table has been at `known`: below that, its changes wait from now
-    /// on. Returns those that have waited long enough.
-    pub(super) fn told(&mut self, kind: Kind, version: u64, known: u64) -> Vec<Event> {
+    /// The source is at `version` of `kind`, and the table has been at `known`: below that, its changes wait from now on.
+    pub(super) fn told(&mut self, kind: Kind, version: u64, known: u64) -> Told {
         let behind = &mut self.0[kind.index()];
         if behind.is_none() && version < known {
-            *behind = Some(Behind { until: known, events: HashMap::new() });
+            *behind = Some(Behind { until: Some(known), events: HashMap::new() });
         }
         self.reached(kind, version)
     }
 
-    /// Everything up to `version` of `kind` was told. Returns the changes that have waited long enough.
-    pub(super) fn reached(&mut self, kind: Kind, version: u64) -> Vec<Event> {
-        let caught_up = self.0[kind.index()].take_if(|behind| version >= behind.until);
-        caught_up.map(|behind| behind.events.into_values().collect()).unwrap_or_default()
+    /// Everything up to `version` of `kind` was told.
+    pub(super) fn reached(&mut self, kind: Kind, version: u64) -> Told {
+        let behind = &mut self.0[kind.index()];
+        if behind.is_none() {
+            return Told::Settled;
+        }
+        let caught_up = behind.take_if(|behind| behind.until.is_some_and(|until| version >= until));
+        caught_up.map_or(Told::Waits, |behind| Told::CaughtUp(behind.events.into_values().collect()))
+    }
+
+    /// What of this kind waited leads somewhere else: only a list says what it is.
+    pub(super) fn refuse(&mut self, kind: Kind) {
+        self.0[kind.index()] = Some(Behind { until: None, events: HashMap::new() });
+    }
+
+    /// Whether only a list says what this kind is.
+    pub(super) fn is_refused(&self, kind: Kind) -> bool {
+        self.0[kind.index()].as_ref().is_some_and(|behind| behind.until.is_none())
     }
 
     /// What these kinds are is said anew: nothing of them waits any more.
@@ -113,8 +142,9 @@ mod tests {
         assert_eq!(staged.kinds(), Kinds::NONE.with(Kind::Namespace), "what has no position is listed");
         let events = vec![namespace("a"), gone(Kind::Service, "s"), gone(Kind::Namespace, "a")];
         assert_eq!(staged.hold_back(events), [gone(Kind::Service, "s")]);
-        assert!(staged.told(Kind::Namespace, 8, 9).is_empty());
-        assert_eq!(staged.told(Kind::Namespace, 9, 9), [gone(Kind::Namespace, "a")], "the last one counts");
+        assert_eq!(staged.told(Kind::Namespace, 8, 9), Told::Waits);
+        let last = Told::CaughtUp(vec![gone(Kind::Namespace, "a")]);
+        assert_eq!(staged.told(Kind::Namespace, 9, 9), last, "the last one counts");
         assert_eq!(staged.kinds(), Kinds::NONE);
         assert_eq!(staged.hold_back(vec![namespace("b")]), [namespace("b")]);
     }
@@ -122,12 +152,13 @@ mod tests {
     #[test]
     fn a_source_that_says_that_it_is_behind_is_waited_for() {
         let mut staged = Staged::default();
-        assert!(staged.told(Kind::Namespace, 12, 10).is_empty());
+        assert_eq!(staged.told(Kind::Namespace, 12, 10), Told::Settled);
         assert_eq!(staged.kinds(), Kinds::NONE);
-        assert!(staged.told(Kind::Namespace, 8, 12).is_empty());
+        assert_eq!(staged.told(Kind::Namespace, 8, 12), Told::Waits);
         assert!(staged.hold_back(vec![namespace("a")]).is_empty());
-        assert!(staged.reached(Kind::Namespace, 11).is_empty());
-        assert_eq!(staged.reached(Kind::Namespace, 13), [namespace("a")], "gone over, and so told");
+        assert_eq!(staged.reached(Kind::Namespace, 11), Told::Waits);
+        let waited = Told::CaughtUp(vec![namespace("a")]);
+        assert_eq!(staged.reached(Kind::Namespace, 13), waited, "gone over, and so told");
     }
 
     #[test]
@@ -135,7 +166,20 @@ mod tests {
         let mut staged = Staged::resumed(&resume([5, 5, 5, 5], [9, 9, 9, 9]));
         staged.hold_back(vec![namespace("a")]);
         staged.forget(Kinds::NONE.with(Kind::Namespace));
-        assert!(staged.told(Kind::Namespace, 9, 9).is_empty());
+        assert_eq!(staged.told(Kind::Namespace, 9, 9), Told::Settled);
         assert_eq!(staged.kinds(), Kinds::ALL.without(Kind::Namespace));
+    }
+
+    #[test]
+    fn what_leads_somewhere_else_waits_for_a_list() {
+        let mut staged = Staged::default();
+        assert_eq!(staged.told(Kind::Namespace, 8, 12), Told::Waits);
+        assert_eq!(staged.told(Kind::Namespace, 13, 12), Told::CaughtUp(Vec::new()));
+        staged.refuse(Kind::Namespace);
+        assert!(staged.is_refused(Kind::Namespace) && !staged.is_refused(Kind::Service));
+        assert!(staged.hold_back(vec![namespace("a")]).is_empty());
+        assert_eq!(staged.told(Kind::Namespace, u64::MAX, 12), Told::Waits);
+        staged.forget(Kinds::NONE.with(Kind::Namespace));
+        assert_eq!(staged.hold_back(vec![namespace("a")]), [namespace("a")]);
     }
 }

@@ -189,6 +189,24 @@ const KNOWN: &[Known] = &[
             &[Lag(2_636), Pass(84_136)],
         ],
     },
+    Known {
+        name: "a slice came and went between two states of the hub that is gone on at",
+        short_history: false,
+        guard: false,
+        wholes: 2,
+        steps: &[
+            &[Pass(105), StopHub(1), Put(9), Put(0), Compact, Pass(10_234), StopHub(1), Delete(7), Delete(1)],
+            &[Pass(230), Put(6), Put(9), Start(1), Api(0, Cut), Freeze, Pass(101), Put(4), Delete(6)],
+            &[StartHub(1), Well, CrashHub(0), Start(1), Hub(1, 0, Stalled), Start(0), Put(7), Start(0)],
+        ],
+    },
+    Known {
+        name: "one came and went while the only hub was away",
+        short_history: false,
+        guard: false,
+        wholes: 2,
+        steps: &[&[StopHub(1), Put(0), Compact, Put(6), Pass(100), Delete(6), CrashHub(0), Put(5), Put(8)]],
+    },
 ];
 
 /// How often each is played, with other jitter.

@@ -223,7 +223,7 @@ async fn source(world: &mut World, words: &[&str]) {
         }
         ["told", name, version] => {
             let version = version.parse().unwrap();
-            world.tell(Update::Told { kind: kind(name), version }).await;
+            world.tell(Update::Told { kind: kind(name), version, digest: None }).await;
         }
         ["lineage", uid, epoch] => {
             let epoch = epoch.parse().unwrap();

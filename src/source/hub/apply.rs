@@ -204,7 +204,7 @@ impl<'a> Apply<'a> {
         self.held = self.held.union(kinds);
         // A hub that is behind may have yet to see what is held: what waits for it holds on to that.
         self.tell_behind(&end.position, passed_over).await?;
-        self.tell(&end.position, kinds).await?;
+        self.tell(&end.position, kinds, &end.digests).await?;
         self.send(Update::Holds(end.holds)).await?;
         self.compare(&end.digests, kinds).await.map(Ended::Taken)
     }
@@ -240,17 +240,28 @@ impl<'a> Apply<'a> {
         if !events.is_empty() {
             self.send(Update::Changes(events)).await?;
         }
-        self.tell(&position, self.held).await?;
+        self.tell(&position, self.held, &batch.digests).await?;
         if let Some(holds) = batch.holds {
             self.send(Update::Holds(holds)).await?;
         }
         Ok(true)
     }
 
-    /// The hub is at this position, without any change.
-    pub(super) async fn at(&mut self, position: &Position) -> Result<(), Left> {
+    /// The hub is at this position, with these digests, without any change.
+    pub(super) async fn at(&mut self, position: &Position, digests: &Digests) -> Result<(), Left> {
         self.begin_lineage(self.uid.clone(), position.epoch).await?;
-        self.tell(position, self.held).await
+        self.tell(position, self.held, digests).await
+    }
+
+    /// The hub goes on from a state that is not newer than ours. Ours may be from between that and its next one: what comes
+    /// counts once it leads to what the hub has.
+    pub(super) async fn resume(&mut self) -> Result<(), Left> {
+        for kind in self.held.iter() {
+            if let (Some(version), digest) = (self.told.version(kind).checked_sub(1), None) {
+                self.send(Update::Told { kind, version, digest }).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the store holds all of what the hub at this position has.
@@ -261,8 +272,8 @@ impl<'a> Apply<'a> {
     /// Asks whether the state has these digests of these kinds; `None` where there is nothing to compare, because the hub
     /// has another version of the encoding, or [is elsewhere](Self::comparable).
     pub(super) async fn compare(&self, digests: &Digests, kinds: Kinds) -> Result<Option<Comparison>, Left> {
-        let digests = Kind::ALL.map(|kind| digests.get(kind).filter(|_| kinds.has(kind)));
-        if digests.iter().all(Option::is_none) || switches::is_off(Protection::Digests) {
+        let digests = of_these(kinds, digests);
+        if digests.iter().all(Option::is_none) {
             return Ok(None);
         }
         let (answer, comparison) = oneshot::channel();
@@ -302,13 +313,15 @@ impl<'a> Apply<'a> {
     /// Those of `kinds` that `position` is behind in go on from there: what is told of them waits.
     async fn tell_behind(&self, position: &Position, kinds: Kinds) -> Result<(), Left> {
         for kind in self.behind(position).intersection(kinds).iter() {
-            self.send(Update::Told { kind, version: position.version(kind) }).await?;
+            let version = position.version(kind);
+            self.send(Update::Told { kind, version, digest: None }).await?;
         }
         Ok(())
     }
 
-    /// Everything of `kinds` up to `position` was told.
-    async fn tell(&mut self, position: &Position, kinds: Kinds) -> Result<(), Left> {
+    /// Everything of `kinds` up to `position` was told, where the hub has these digests.
+    async fn tell(&mut self, position: &Position, kinds: Kinds, digests: &Digests) -> Result<(), Left> {
+        let digests = of_these(self.comparable(position), digests);
         for kind in kinds.iter() {
             let (version, told) = (position.version(kind), self.told.version(kind));
             // Not by `told`: a hub that was behind and has just caught up has come there anew, and what waits for that
@@ -318,7 +331,7 @@ impl<'a> Apply<'a> {
             }
             self.said[kind.index()] = version;
             self.told.versions[kind.index()] = told.max(version);
-            self.send(Update::Told { kind, version }).await?;
+            self.send(Update::Told { kind, version, digest: digests[kind.index()] }).await?;
             self.send(Update::Reached { kind, version }).await?;
         }
         Ok(())
@@ -328,6 +341,12 @@ impl<'a> Apply<'a> {
     async fn send(&self, update: Update) -> Result<(), Left> {
         self.updates.send(update).await.map_err(|_| Left::Gone)
     }
+}
+
+/// Those of `kinds`, by [`Kind::index`].
+fn of_these(kinds: Kinds, digests: &Digests) -> [Option<Digest>; Kind::ALL.len()] {
+    let are_off = switches::is_off(Protection::Digests);
+    Kind::ALL.map(|kind| digests.get(kind).filter(|_| kinds.has(kind) && !are_off))
 }
 
 /// One object of a whole state; `None` for one that is not there and not served either.

@@ -368,7 +368,7 @@ impl<'a> Session<'a> {
                 }
                 let now = Instant::now();
                 if let Some(position) = position
-                    && self.compared.is_none_or(|at| now >= at + COMPARE_EVERY)
+                    && (!self.resumed.is_empty() || self.compared.is_none_or(|at| now >= at + COMPARE_EVERY))
                 {
                     let kinds = apply.comparable(&position);
                     let comparison = apply.compare(&digests, kinds).await?;
@@ -389,7 +389,7 @@ impl<'a> Session<'a> {
     }
 
     async fn welcome(&mut self, welcome: &Welcome) -> Result<(), Left> {
-        let Some(apply) = &self.apply else { return Err(Left::garbage("a welcome to nobody")) };
+        let Some(apply) = &mut self.apply else { return Err(Left::garbage("a welcome to nobody")) };
         if let Err(left) = apply.check_cluster(&welcome.cluster_uid, self.standing.accepted.as_deref()) {
             return Err(self.foreign(left).await);
         }
@@ -398,8 +398,11 @@ impl<'a> Session<'a> {
             return Err(Left::Behind);
         }
         self.welcome_by = None;
-        let is_resumed = welcome.plan == Plan::Changes;
-        self.resumed = if is_resumed { apply.kinds() } else { Kinds::NONE };
+        self.resumed = Kinds::NONE;
+        if welcome.plan == Plan::Changes {
+            self.resumed = apply.kinds();
+            apply.resume().await?;
+        }
         if !std::mem::replace(&mut self.welcomed, true) {
             tracing::info!(hub = %self.hub, name = welcome.hub, release = welcome.release, plan = ?welcome.plan,
                 "following hub");
@@ -458,7 +461,7 @@ impl<'a> Session<'a> {
             if !behind.is_empty() {
                 unwell = Some(Left::Behind);
             }
-            apply.at(position).await?;
+            apply.at(position, &heartbeat.digests).await?;
             let kinds = apply.comparable(position);
             let comparison = apply.compare(&heartbeat.digests, kinds).await?;
             self.compared(comparison, kinds).await?;

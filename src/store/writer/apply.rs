@@ -10,13 +10,15 @@ use crate::source::Event;
 use crate::store::guard::{Applied, Judged};
 use crate::store::latency::Cause;
 use crate::store::lists::Gathered;
+use crate::store::staged::Told;
 use crate::store::{Generation, accepted};
 use crate::zone::Table;
 use crate::zone::change::Change;
 use crate::zone::guard::Policy;
+use crate::zone::digest::Digest;
 use crate::zone::held::{self, HeldObject, HeldSet};
 use crate::zone::hold::Entry;
-use crate::zone::object::Kinds;
+use crate::zone::object::{Kind, Kinds};
 use crate::zone::table::Effect;
 
 impl Writer {
@@ -65,6 +67,44 @@ impl Writer {
         if effect == Effect::Changed {
             self.publish(table, held, &causes);
         }
+    }
+
+    /// The source has told everything of `kind` up to `version`, where it is as `digest` says.
+    pub(super) fn told(&mut self, kind: Kind, version: u64, digest: Option<Digest>) {
+        match self.staged.told(kind, version, self.lineage.known().told.version(kind)) {
+            Told::Settled => {}
+            Told::Waits => return,
+            Told::CaughtUp(waited) => {
+                if digest.is_some_and(|digest| self.with(kind, &waited) != digest) {
+                    tracing::debug!(%kind, version, "what has changed does not lead to what there is: it has to be listed");
+                    self.staged.refuse(kind);
+                    return;
+                }
+                self.change(waited);
+            }
+        }
+        self.lineage.told(kind, version);
+    }
+
+    /// The source has gone over everything of `kind` up to `version`.
+    pub(super) fn reached(&mut self, kind: Kind, version: u64) {
+        if let Told::CaughtUp(waited) = self.staged.reached(kind, version) {
+            // It is part of what was gone over, and not ahead of it.
+            self.change(waited);
+        }
+        if !self.staged.is_refused(kind) {
+            self.lineage.reached(kind, version);
+        }
+    }
+
+    /// What would be received of `kind` with these changes of it.
+    fn with(&self, kind: Kind, events: &[Event]) -> Digest {
+        let (mut table, mut held, now) =
+            (self.data.table.clone(), HeldSet::clone(&self.data.held), self.now());
+        for Event { change, held: instead, .. } in events.iter().cloned() {
+            held::apply(&mut table, &mut held, Entry { change, held: instead }, now);
+        }
+        held.received_digest(&table, kind)
     }
 
     /// Applies a list that is complete.

@@ -297,6 +297,7 @@ impl Writer {
         let (mut kinds, mut unsettled) = (Kinds::NONE, false);
         for (kind, digest) in Kind::ALL.into_iter().zip(digests) {
             match digest {
+                Some(_) if self.staged.is_refused(kind) => kinds = kinds.with(kind),
                 Some(_) if self.staged.kinds().has(kind) => unsettled = true,
                 Some(digest) if *digest != self.data.received_digest(kind) => kinds = kinds.with(kind),
                 Some(_) | None => {}
@@ -395,17 +396,8 @@ impl Writer {
                 let events = self.staged.hold_back(events);
                 self.change(events);
             }),
-            Update::Reached { kind, version } => guarded(|| {
-                // What waited is part of what is told with this, and not ahead of it.
-                let waited = self.staged.reached(kind, version);
-                self.change(waited);
-                self.lineage.reached(kind, version);
-            }),
-            Update::Told { kind, version } => guarded(|| {
-                let waited = self.staged.told(kind, version, self.lineage.known().told.version(kind));
-                self.change(waited);
-                self.lineage.told(kind, version);
-            }),
+            Update::Reached { kind, version } => guarded(|| self.reached(kind, version)),
+            Update::Told { kind, version, digest } => guarded(|| self.told(kind, version, digest)),
             Update::Holds(holds) => self.told_holds(holds).await,
             Update::Compare { digests, answer } => guarded(|| {
                 // Who asked may have gone.

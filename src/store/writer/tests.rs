@@ -415,7 +415,7 @@ async fn a_hubs_holds_are_taken_as_they_are() {
 async fn a_hold_does_not_end_before_what_waits_says_what_became_of_it() {
     let (store, mut writer) = by_hand();
     let hold = |id| Hold { id, why: "a list".into(), objects: 1, held_ms: 0, remaining_ms: 5000 };
-    let version = |version| Update::Told { kind: Kind::Service, version };
+    let version = |version| Update::Told { kind: Kind::Service, version, digest: None };
     let change = Change::Delete(service(1).key());
     let held = Listed::Held { change, held: Held { served: service(1), hold: 7 } };
     writer.take(Update::ListPart { kinds: SERVICES, entries: vec![held] }).await;
@@ -443,7 +443,7 @@ async fn a_hold_does_not_end_before_what_waits_says_what_became_of_it() {
 #[tokio::test(start_paused = true)]
 async fn what_is_held_anew_is_not_let_go_with_what_waited() {
     let (store, mut writer) = by_hand();
-    let version = |version| Update::Told { kind: Kind::Service, version };
+    let version = |version| Update::Told { kind: Kind::Service, version, digest: None };
     let entries = [0, 1].map(|n| Listed::Object { object: service(n), trigger: None });
     writer.take(Update::ListPart { kinds: SERVICES, entries: entries.into() }).await;
     writer.take(Update::ListEnd { kinds: SERVICES }).await;
@@ -559,7 +559,7 @@ async fn an_audit_that_lost_a_part_is_none_and_neither_is_the_next_list() {
 async fn what_waits_for_what_has_been_is_applied_at_once_and_is_not_compared_before() {
     let (store, mut writer) = by_hand();
     list(&mut writer, ["a".to_owned()]).await;
-    let told = |version| Update::Told { kind: Kind::Namespace, version };
+    let told = |version| Update::Told { kind: Kind::Namespace, version, digest: None };
     writer.take(told(10)).await;
     writer.take(told(8)).await;
     writer.take(upsert("b")).await;
@@ -573,4 +573,37 @@ async fn what_waits_for_what_has_been_is_applied_at_once_and_is_not_compared_bef
     assert_eq!(store.current().reached.told.version(Kind::Namespace), 10);
     assert_eq!(store.current().reached.ahead, Kinds::NONE, "it is the state of that position");
     assert!(matches!(writer.compare(&digests), Comparison::Differs { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_leads_somewhere_else_is_not_served_before_a_list() {
+    let (store, mut writer) = by_hand();
+    let told = |version, digest| Update::Told { kind: Kind::Namespace, version, digest };
+    let at = |store: &Store| store.current().reached.told.version(Kind::Namespace);
+    let digest = |store: &Store| store.current().received_digest(Kind::Namespace);
+    let mut there = Vec::new();
+    for hub in [&["a", "c"][..], &["a", "b"]] {
+        list(&mut writer, hub.iter().map(|name| (*name).to_owned())).await;
+        there.push(digest(&store));
+    }
+    writer.take(told(10, None)).await;
+
+    // "b" came after the state that another hub goes on from, and went before its next one, which has "c".
+    writer.take(told(8, None)).await;
+    writer.take(upsert("c")).await;
+    writer.take(told(12, Some(there[0]))).await;
+    writer.take(Update::Reached { kind: Kind::Namespace, version: 12 }).await;
+    assert_eq!((names(&store), at(&store)), (vec!["a".to_owned(), "b".to_owned()], 10));
+    let differs = Comparison::Differs { kinds: Kinds::NONE.with(Kind::Namespace) };
+    assert_eq!(writer.compare(&[Some(there[0]), None, None, None]), differs);
+    list(&mut writer, ["a".to_owned(), "c".to_owned()]).await;
+    writer.take(told(12, Some(there[0]))).await;
+    assert_eq!((names(&store), at(&store)), (vec!["a".to_owned(), "c".to_owned()], 12));
+
+    // What leads there is served.
+    writer.take(told(11, None)).await;
+    writer.take(upsert("b")).await;
+    writer.take(Update::Changes(vec![Change::Delete(namespace("c").key()).into()])).await;
+    writer.take(told(13, Some(there[1]))).await;
+    assert_eq!((names(&store), at(&store)), (vec!["a".to_owned(), "b".to_owned()], 13));
 }

@@ -112,7 +112,7 @@ impl Thin {
                     self.change(&packet, kinds);
                 }
             }
-            Update::Told { kind, version } => self.told(kind, version),
+            Update::Told { kind, version, .. } => self.told(kind, version),
             Update::Reached { kind, version } => {
                 let known = &mut self.resume.position.versions[kind.index()];
                 *known = version.max(*known);

@@ -345,7 +345,7 @@ impl Follower {
         }
         let version = self.known();
         if version > self.told {
-            self.report.tell(self.lineage, Update::Told { kind: self.kind, version }).await?;
+            self.report.tell(self.lineage, Update::Told { kind: self.kind, version, digest: None }).await?;
             self.told = version;
         }
         let version = self.seen.floor();

@@ -56,7 +56,7 @@ impl Follower {
             self.report.tell(self.lineage, Update::Audited { kind: self.kind }).await?;
         }
         self.report.tell(self.lineage, Update::ListEnd { kinds }).await?;
-        self.report.tell(self.lineage, Update::Told { kind: self.kind, version }).await?;
+        self.report.tell(self.lineage, Update::Told { kind: self.kind, version, digest: None }).await?;
         self.report.tell(self.lineage, Update::Reached { kind: self.kind, version }).await?;
         self.measure.listed(why);
         tracing::info!(kind = %self.kind, reason = why.as_str(), objects = count, version,
