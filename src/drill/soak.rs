@@ -32,8 +32,8 @@ const TCP_EVERY: u32 = 10;
 /// longer after each of several that come soon one after the other, while its history covers seconds of such a day.
 const BETWEEN_CUTS: Duration = Duration::from_secs(60);
 
-/// Changes that the API server remembers: a real one does so for minutes, and this day's minutes are short.
-const REMEMBERED: usize = 65_536;
+/// For how long the API server remembers a change: a little longer than a real one's cache does, which is 75 s.
+const KEPT: Duration = Duration::from_secs(120);
 
 /// For how long what was true is remembered: longer than it may be answered, so that a soak of any length takes no more.
 const REMEMBERS: Duration = FRESH.saturating_add(Duration::from_secs(30));
@@ -98,6 +98,12 @@ impl Size {
         }
     }
 
+    /// Changes that the API server remembers.
+    fn remembered(&self) -> usize {
+        let kept = self.changes as f64 * KEPT.as_secs_f64() / self.within.as_secs_f64();
+        kept as usize
+    }
+
     /// How long so many changes take, and how long they may take at most.
     fn times(&self, changes: u64) -> (Duration, Duration) {
         let time = self.within.mul_f64(changes as f64 / self.changes as f64);
@@ -112,7 +118,7 @@ pub(super) fn soak(play: &Play<'_>) -> anyhow::Result<Played> {
         services: size.services,
         manner: Manner::Strict { tcp_every: TCP_EVERY },
         rules: Rules { remembers: Some(REMEMBERS), ..Rules::default() },
-        remembered: Some(REMEMBERED),
+        remembered: Some(size.remembered()),
         history_bytes: size.history_bytes,
         ..Shape::usual()
     };
