@@ -257,9 +257,8 @@ impl<'a> Apply<'a> {
     /// counts once it leads to what the hub has.
     pub(super) async fn resume(&mut self) -> Result<(), Left> {
         for kind in self.held.iter() {
-            if let (Some(version), digest) = (self.told.version(kind).checked_sub(1), None) {
-                self.send(Update::Told { kind, version, digest }).await?;
-            }
+            let Some(version) = self.told.version(kind).checked_sub(1) else { continue };
+            self.send(Update::Told { kind, version, digest: None }).await?;
         }
         Ok(())
     }

@@ -210,7 +210,9 @@ impl Follower {
             // The version that was gone over is not kept any more, so that nobody can tell what happened since. Of
             // several API servers one may have been restarted: a second opinion is worth ten seconds.
             Finding::Failed(fault @ Fault::Expired { .. }) => {
+                // What it has said is thrown away, and therefore not gone over.
                 progress.ahead.clear();
+                progress.verifying = self.seen.floor();
                 progress.expired += 1;
                 if progress.expired > TOLERATED_CHECKS { Err(fault.into()) } else { Ok(Next::Wait) }
             }
