@@ -172,7 +172,7 @@ impl<'a> Session<'a> {
 
     /// Subscribes from where the store is; for the whole state if digests differed.
     pub(super) async fn subscribe(&mut self, why: &str) -> Result<(), Left> {
-        self.standing.verify.begin();
+        self.standing.verify.begin(Instant::now());
         self.ask(self.standing.verify.wants_whole(), why).await
     }
 

@@ -135,10 +135,14 @@ impl Verify {
         *self = Self::Alarmed { next: now + jitter.spread(waited, WAIT_SPREAD), waited };
     }
 
-    /// Another hub is asked, or the same one anew: what is known to be wrong is not to be gone on from.
-    pub(super) fn begin(&mut self) {
-        if let Self::Alarmed { waited, .. } = *self {
-            *self = Self::Asked { waited: Some(waited), expected: false };
+    /// Another hub is asked, or the same one anew: what is known to be wrong is not to be gone on from. After the first alarm
+    /// that is so at once, later ones have their time, whoever ends streams.
+    pub(super) fn begin(&mut self, now: Instant) {
+        match *self {
+            Self::Alarmed { waited, next } if waited == FIRST_WAIT || next <= now => {
+                *self = Self::Asked { waited: Some(waited), expected: false };
+            }
+            Self::Alarmed { .. } | Self::Trusted { .. } | Self::Asked { .. } => {}
         }
     }
 
@@ -272,12 +276,29 @@ mod tests {
             let left = verify.leaves_at(now, &jitter).expect("it is left");
             stays.push((left - now).as_secs());
             now = left;
-            verify.begin();
+            verify.begin(now);
             assert!(verify.wants_whole());
         }
         let most = [10, 144, 288, 576];
         assert!(stays.iter().zip(most).all(|(stay, most)| *stay <= most), "{stays:?}");
         assert!(stays[1..].iter().zip([96, 192, 384]).all(|(stay, least)| *stay >= least), "{stays:?}");
+    }
+
+    #[test]
+    fn a_hub_that_ends_its_streams_is_not_asked_sooner() {
+        let (mut verify, now, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
+        let differs = Comparison::Differs { kinds: Kinds::CORE };
+        assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
+        let asked = (0..100).filter(|_| {
+            verify.begin(now);
+            let asks = verify.wants_whole();
+            let _ = verify.compared(differs, false, now, &jitter);
+            asks
+        });
+        assert_eq!(asked.count(), 2, "the one that was to mend it, and one after the first alarm");
+        let Verify::Alarmed { next, .. } = verify else { panic!("{verify:?}") };
+        verify.begin(next);
+        assert!(verify.wants_whole());
     }
 
     #[test]
