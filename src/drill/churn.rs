@@ -89,7 +89,7 @@ fn flap(n: u32) -> Value {
 pub struct Churn {
     /// Whether to end.
     stop: Arc<AtomicBool>,
-    /// Whether nothing is to change for now.
+    /// Whether nothing is to change meanwhile.
     rests: Arc<AtomicBool>,
     /// The thread.
     thread: Option<JoinHandle<()>>,
@@ -119,7 +119,7 @@ impl Churn {
         Ok(Self { stop, rests, thread: Some(thread) })
     }
 
-    /// Changes nothing for now, or goes on.
+    /// Changes nothing meanwhile, or goes on.
     pub fn rest(&self, rests: bool) {
         self.rests.store(rests, Ordering::Relaxed);
     }

@@ -249,9 +249,9 @@ pub enum Update {
         kind: Kind,
         /// Its resourceVersion.
         version: u64,
-        /// What the kind is there, where the source says so: what has waited counts only if it leads there. Else the kind
-        /// stays as it was, and differs ([`Update::Compare`]), until it is listed: changes from one state to another say
-        /// nothing of what came and went in between, and the table may be from there.
+        /// What the kind is there, where the source says so: what has waited counts only if it leads there. Else it waits
+        /// on, and the kind differs ([`Update::Compare`]), until it is listed or told with a digest that is right: changes
+        /// from one state to another say nothing of what came and went in between, and the table may be from there.
         digest: Option<Digest>,
     },
     /// Every hold of the guard at the origin, after this; those of [`Event`]s and [`Listed`] refer to them.

@@ -8,8 +8,8 @@
 //! the source has told as much again, and are then applied in one generation. Other kinds are not held up.
 //!
 //! What waited may lead somewhere else than to where the source is: changes from one state of a hub to the next say
-//! nothing of what came and went in between, and the table may be from there. Such a kind stays as it is until it is
-//! listed.
+//! nothing of what came and went in between, and the table may be from there. Such a kind waits on, until what waits leads
+//! to where the source is, or until it is listed.
 //!
 //! Limits: of each object the last change is kept, so that no more waits than there are objects.
 
@@ -36,8 +36,10 @@ pub(super) enum Told {
 /// A kind that is being told what the table has had before.
 #[derive(Debug)]
 struct Behind {
-    /// The version that has to be told before anything counts; `None` where only a list does.
-    until: Option<u64>,
+    /// The version that has to be told before anything counts.
+    until: u64,
+    /// Whether as much was told, and what waited led somewhere else.
+    differs: bool,
     /// The last change of each object.
     events: HashMap<Key, Event>,
 }
@@ -48,7 +50,7 @@ impl Staged {
         let behind = |kind: Kind| {
             let (from, until) = (known.position.version(kind), known.told.version(kind));
             // A kind without a position is listed.
-            (from > 0 && from < until).then(|| Behind { until: Some(until), events: HashMap::new() })
+            (from > 0 && from < until).then(|| Behind { until, differs: false, events: HashMap::new() })
         };
         Self(Kind::ALL.map(behind))
     }
@@ -71,8 +73,7 @@ impl Staged {
         let mut apply = Vec::new();
         for event in events {
             match &mut self.0[event.change.kind().index()] {
-                Some(Behind { until: Some(_), events }) => drop(events.insert(event.change.key(), event)),
-                Some(Behind { until: None, .. }) => {}
+                Some(behind) => drop(behind.events.insert(event.change.key(), event)),
                 None => apply.push(event),
             }
         }
@@ -83,29 +84,36 @@ impl Staged {
     pub(super) fn told(&mut self, kind: Kind, version: u64, known: u64) -> Told {
         let behind = &mut self.0[kind.index()];
         if behind.is_none() && version < known {
-            *behind = Some(Behind { until: Some(known), events: HashMap::new() });
+            *behind = Some(Behind { until: known, differs: false, events: HashMap::new() });
         }
-        self.reached(kind, version)
+        Self::go_on(behind, version)
     }
 
-    /// Everything up to `version` of `kind` was told.
+    /// Everything up to `version` of `kind` was gone over. What leads somewhere else waits for more than that.
     pub(super) fn reached(&mut self, kind: Kind, version: u64) -> Told {
-        let behind = &mut self.0[kind.index()];
+        if self.differs(kind) {
+            return Told::Waits;
+        }
+        Self::go_on(&mut self.0[kind.index()], version)
+    }
+
+    fn go_on(behind: &mut Option<Behind>, version: u64) -> Told {
         if behind.is_none() {
             return Told::Settled;
         }
-        let caught_up = behind.take_if(|behind| behind.until.is_some_and(|until| version >= until));
+        let caught_up = behind.take_if(|behind| version >= behind.until);
         caught_up.map_or(Told::Waits, |behind| Told::CaughtUp(behind.events.into_values().collect()))
     }
 
-    /// What of this kind waited leads somewhere else: only a list says what it is.
-    pub(super) fn refuse(&mut self, kind: Kind) {
-        self.0[kind.index()] = Some(Behind { until: None, events: HashMap::new() });
+    /// What of this kind has waited until `version` leads somewhere else: it waits on.
+    pub(super) fn wait_on(&mut self, kind: Kind, version: u64, waited: Vec<Event>) {
+        let events = waited.into_iter().map(|event| (event.change.key(), event)).collect();
+        self.0[kind.index()] = Some(Behind { until: version, differs: true, events });
     }
 
-    /// Whether only a list says what this kind is.
-    pub(super) fn is_refused(&self, kind: Kind) -> bool {
-        self.0[kind.index()].as_ref().is_some_and(|behind| behind.until.is_none())
+    /// Whether what waits of this kind leads somewhere else than to where the source is.
+    pub(super) fn differs(&self, kind: Kind) -> bool {
+        self.0[kind.index()].as_ref().is_some_and(|behind| behind.differs)
     }
 
     /// What these kinds are is said anew: nothing of them waits any more.
@@ -171,15 +179,17 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_somewhere_else_waits_for_a_list() {
+    fn what_leads_somewhere_else_waits_on() {
         let mut staged = Staged::default();
         assert_eq!(staged.told(Kind::Namespace, 8, 12), Told::Waits);
-        assert_eq!(staged.told(Kind::Namespace, 13, 12), Told::CaughtUp(Vec::new()));
-        staged.refuse(Kind::Namespace);
-        assert!(staged.is_refused(Kind::Namespace) && !staged.is_refused(Kind::Service));
         assert!(staged.hold_back(vec![namespace("a")]).is_empty());
-        assert_eq!(staged.told(Kind::Namespace, u64::MAX, 12), Told::Waits);
+        let Told::CaughtUp(waited) = staged.told(Kind::Namespace, 13, 12) else { panic!("{staged:?}") };
+        staged.wait_on(Kind::Namespace, 13, waited);
+        assert!(staged.differs(Kind::Namespace) && !staged.differs(Kind::Service));
+        assert_eq!(staged.reached(Kind::Namespace, 13), Told::Waits, "no version says that it leads there");
+        assert_eq!(staged.told(Kind::Namespace, 13, 12), Told::CaughtUp(vec![namespace("a")]));
+        staged.wait_on(Kind::Namespace, 13, vec![namespace("a")]);
         staged.forget(Kinds::NONE.with(Kind::Namespace));
-        assert_eq!(staged.hold_back(vec![namespace("a")]), [namespace("a")]);
+        assert_eq!(staged.hold_back(vec![namespace("b")]), [namespace("b")]);
     }
 }

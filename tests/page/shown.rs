@@ -170,7 +170,7 @@ fn a_place_that_is_taken_keeps_no_node_from_answering() {
     let mut command = outlast();
     command.env("OUTLAST_STATUS_ADDRESS", &at);
     let process = node.start_by(command).serving();
-    process.wait_for("a warning", |p| p.output().contains("no status page for now").then_some(()));
+    process.wait_for("a warning", |p| p.output().contains("there is no status page").then_some(()));
     drop(stranger);
     assert_eq!(process.address("serving the status page").to_string(), at);
     process.signal(Signal::SIGTERM);

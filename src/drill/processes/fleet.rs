@@ -413,7 +413,7 @@ impl Fleet {
         self.broken.extend(broken);
     }
 
-    /// Has the cluster stay as it is for now, or change on.
+    /// Has the cluster stay as it is until it is told otherwise, or change on.
     pub fn rest(&self, rests: bool) {
         self.churn.rest(rests);
     }

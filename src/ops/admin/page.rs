@@ -66,7 +66,7 @@ pub async fn serve(
     let bound = match address.bind(NAME, &[]) {
         Ok(bound) => Some(bound),
         Err(error) => {
-            tracing::warn!(%address, %error, "no status page for now; outlast ctl status says the same");
+            tracing::warn!(%address, %error, "there is no status page; outlast ctl status says the same");
             let said = |news| match news {
                 News::Taken(since) => tracing::warn!(
                     %address, since = ?Duration::from_secs(since.as_secs()),

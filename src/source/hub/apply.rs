@@ -312,7 +312,9 @@ impl<'a> Apply<'a> {
     /// Those of `kinds` that `position` is behind in go on from there: what is told of them waits.
     async fn tell_behind(&self, position: &Position, kinds: Kinds) -> Result<(), Left> {
         for kind in self.behind(position).intersection(kinds).iter() {
-            let version = position.version(kind);
+            // Below what was told also where slices are so because of services: which of them are meant is not known.
+            let Some(before) = self.told.version(kind).checked_sub(1) else { continue };
+            let version = position.version(kind).min(before);
             self.send(Update::Told { kind, version, digest: None }).await?;
         }
         Ok(())
@@ -320,7 +322,7 @@ impl<'a> Apply<'a> {
 
     /// Everything of `kinds` up to `position` was told, where the hub has these digests.
     async fn tell(&mut self, position: &Position, kinds: Kinds, digests: &Digests) -> Result<(), Left> {
-        let digests = of_these(self.comparable(position), digests);
+        let (comparable, digests) = (self.comparable(position), of_these(self.kinds(), digests));
         for kind in kinds.iter() {
             let (version, told) = (position.version(kind), self.told.version(kind));
             // Not by `told`: a hub that was behind and has just caught up has come there anew, and what waits for that
@@ -328,9 +330,13 @@ impl<'a> Apply<'a> {
             if version == 0 || version == self.said[kind.index()] {
                 continue;
             }
+            self.send(Update::Told { kind, version, digest: digests[kind.index()] }).await?;
+            if version >= told && !comparable.has(kind) {
+                // Slices that wait for services, unless the digest was right; with these they are told anew.
+                continue;
+            }
             self.said[kind.index()] = version;
             self.told.versions[kind.index()] = told.max(version);
-            self.send(Update::Told { kind, version, digest: digests[kind.index()] }).await?;
             self.send(Update::Reached { kind, version }).await?;
         }
         Ok(())

@@ -76,8 +76,8 @@ impl Writer {
             Told::Waits => return,
             Told::CaughtUp(waited) => {
                 if digest.is_some_and(|digest| self.with(kind, &waited) != digest) {
-                    tracing::debug!(%kind, version, "what has changed does not lead to what there is: it has to be listed");
-                    self.staged.refuse(kind);
+                    tracing::debug!(%kind, version, "what has changed does not lead to what there is, and waits");
+                    self.staged.wait_on(kind, version, waited);
                     return;
                 }
                 self.change(waited);
@@ -92,7 +92,7 @@ impl Writer {
             // It is part of what was gone over, and not ahead of it.
             self.change(waited);
         }
-        if !self.staged.is_refused(kind) {
+        if !self.staged.differs(kind) {
             self.lineage.reached(kind, version);
         }
     }

@@ -297,7 +297,7 @@ impl Writer {
         let (mut kinds, mut unsettled) = (Kinds::NONE, false);
         for (kind, digest) in Kind::ALL.into_iter().zip(digests) {
             match digest {
-                Some(_) if self.staged.is_refused(kind) => kinds = kinds.with(kind),
+                Some(_) if self.staged.differs(kind) => kinds = kinds.with(kind),
                 Some(_) if self.staged.kinds().has(kind) => unsettled = true,
                 Some(digest) if *digest != self.data.received_digest(kind) => kinds = kinds.with(kind),
                 Some(_) | None => {}
