@@ -8,9 +8,6 @@
 //!   never takes the place of an answer.
 //! * The OPT record is written last and its room is kept free, so that truncation can never push it out
 //!   (RFC 6891 §7).
-//!
-//! Known weakness: hickory writes a name in full before it shortens it to a pointer, so the last few bytes of a
-//! reply are not used for a record whose owner is not the question's; TC is set then, and TCP has it all.
 
 use std::iter;
 
@@ -292,12 +289,17 @@ fn encode_within(query: &Query, reply: &Reply, opt: &[u8], limit: u16) -> Option
     metadata.checking_disabled =
         checking_disabled.unwrap_or(query.is_query() && query.metadata().checking_disabled);
 
+    let most = usize::from(limit).checked_sub(opt.len())?;
     let mut bytes = Vec::with_capacity(512);
     let mut encoder = BinEncoder::new(&mut bytes);
-    encoder.set_max_size(limit.checked_sub(u16::try_from(opt.len()).ok()?)?);
+    // hickory writes a name in full before it shortens it, and needs the room for that.
+    encoder.set_max_size(u16::MAX);
     let header = encoder.place::<Header>().ok()?;
     write_question(query, &mut encoder)?;
-    let mut records = Records { question: query.name(), whole: true };
+    if encoder.offset() > most {
+        return None;
+    }
+    let mut records = Records { question: query.name(), most, whole: true };
     let counts = HeaderCounts {
         queries: 1,
         answers: records.write(&reply.answers, &mut encoder)?,
@@ -328,6 +330,8 @@ fn write_question(query: &Query, encoder: &mut BinEncoder<'_>) -> Option<()> {
 struct Records<'a> {
     /// The name that was asked for, to which most owner names are a pointer.
     question: &'a Name,
+    /// Bytes that there may be.
+    most: usize,
     /// Whether everything has fitted so far.
     whole: bool,
 }
@@ -341,9 +345,14 @@ impl Records<'_> {
             if !self.whole {
                 break;
             }
+            let begin = encoder.offset();
             // `emit_all` takes back what it wrote of a record that does not fit.
             match encoder.emit_all(iter::once(&Answer { record, question: self.question })) {
-                Ok(_) => count += 1,
+                Ok(_) if encoder.offset() <= self.most => count += 1,
+                Ok(_) => {
+                    encoder.set_offset(begin);
+                    self.whole = false;
+                }
                 Err(ProtoError::NotAllRecordsWritten { .. }) => self.whole = false,
                 Err(_) => return None,
             }
@@ -502,6 +511,23 @@ mod tests {
         let message = Message::from_vec(&encode(&query, &reply).unwrap()).unwrap();
         assert_eq!((message.answers.len(), message.additionals.len()), (1, 0));
         assert!(message.metadata.truncation);
+    }
+
+    #[test]
+    fn a_record_that_fits_with_its_name_shortened_is_not_cut() {
+        let query = query(&client::Query::a("x."), Protocol::Udp);
+        let long = format!("{}.example.", "n".repeat(60));
+        let mut reply = Reply::new(ResponseCode::NoError, "test");
+        reply.answers.push(a(&long, 0));
+        // The question takes 7 bytes behind the header, the first record 84, each of the others 16.
+        let fit = (usize::from(MIN_UDP) - HEADER - 7 - 84) / 16;
+        reply.answers.extend((1..=fit).map(|i| a(&long, i)));
+        let encoded = |reply: &Reply| Message::from_vec(&encode(&query, reply).unwrap()).unwrap();
+        let message = encoded(&reply);
+        assert_eq!((message.answers.len(), message.metadata.truncation), (1 + fit, false));
+        reply.answers.push(a(&long, 0));
+        let message = encoded(&reply);
+        assert_eq!((message.answers.len(), message.metadata.truncation), (1 + fit, true));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use rand::rngs::SmallRng;
 
-use super::names::{self, MAX_NAME, Name, Names, POINTER};
+use super::names::{self, Name, Names, POINTER};
 use super::question::Question;
 use super::shuffle::shuffle;
 use crate::node::gate::HEADER;
@@ -128,9 +128,6 @@ pub struct Writer<'a> {
     names: Option<Names>,
     /// Length of the question's name.
     question_name: usize,
-    /// The furthest that hickory would have written: it writes a name in full before it shortens it, and cuts a reply
-    /// that has no room for that. Such a one is left to it, so that both say the same.
-    furthest: usize,
     /// What the server makes of replies.
     framing: Framing,
 }
@@ -138,15 +135,15 @@ pub struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// A reply in this buffer.
     pub const fn new(message: &'a mut [u8], framing: Framing) -> Self {
-        let (len, uncompressed, question_name, furthest) = (0, 0, 0, 0);
-        Self { message, len, uncompressed, counts: [0; 3], names: None, question_name, furthest, framing }
+        let (len, uncompressed, question_name) = (0, 0, 0);
+        Self { message, len, uncompressed, counts: [0; 3], names: None, question_name, framing }
     }
 
     /// Begins with the question. What was written before is forgotten.
     pub fn begin(&mut self, question: &Question<'_>) -> Result<(), NotHere> {
         (self.len, self.counts, self.names) = (HEADER, [0; 3], None);
         self.append(question.wire_question())?;
-        (self.uncompressed, self.furthest) = (self.len, self.len);
+        self.uncompressed = self.len;
         self.question_name = question.wire_name().len();
         Ok(())
     }
@@ -172,8 +169,6 @@ impl<'a> Writer<'a> {
         let count = |at: usize| kept.get(at..)?.first_chunk().map(|count| u16::from_be_bytes(*count));
         self.counts = [6, 8, 10].map(|at| count(at).unwrap_or_default());
         self.uncompressed = uncompressed;
-        // Where names are in it is not known, but none is longer than this.
-        self.furthest = uncompressed.min(self.len + MAX_NAME).max(self.len);
         Ok(())
     }
 
@@ -254,15 +249,13 @@ impl<'a> Writer<'a> {
         let limit = question.opt().map_or(MIN_UDP, |opt| {
             usize::from(self.framing.max_payload.map_or(opt.size, |most| most.min(opt.size))).max(MIN_UDP)
         });
-        let furthest = self.furthest.max(self.len);
-        let records = self.len;
         let mut additional = self.counts[Section::Additional as usize];
         if question.opt().is_some() {
             self.opt(question, error)?;
             additional += 1;
         }
-        // The OPT record has its room kept free.
-        if furthest + (self.len - records) > limit {
+        // What is to be cut is left to the general handler.
+        if self.len > limit {
             return Err(NotHere);
         }
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
@@ -331,8 +324,6 @@ impl<'a> Writer<'a> {
     /// Appends a name.
     fn name(&mut self, name: &Name, whole: bool) -> Result<(), NotHere> {
         self.uncompressed += name.wire_len();
-        // But for the root, which a pointer stands for.
-        self.furthest = self.furthest.max(self.len + name.wire_len() - 1);
         let (message, len) = (&mut *self.message, &mut self.len);
         let names = self.names.get_or_insert_with(|| Names::new(message, HEADER));
         if whole { names.write_whole(message, len, name) } else { names.write(message, len, name) }
