@@ -34,7 +34,7 @@ fn a_node_says_what_it_knows() {
 
 #[test]
 fn a_node_answers_by_the_chain_that_answers_pods() {
-    let node = Node::new();
+    let node = Node::soon_stale();
     let process = node.start();
     node.status(&process, "live data", is_live);
     let (code, out, _) = node.ctl(&["lookup", STOREFRONT]);

@@ -36,7 +36,7 @@ impl Node {
 
 #[test]
 fn what_is_frozen_stays_over_a_restart_until_it_is_thawed() {
-    let node = Node::new();
+    let node = Node::soon_stale();
     node.set(&cluster(1, 3));
     let process = node.start();
     node.says(&process, 0, "10.1.0.0");

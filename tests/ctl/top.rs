@@ -53,7 +53,7 @@ fn busy(list: &Value) -> Vec<(&str, u64)> {
 
 #[test]
 fn the_busiest_names_and_clients_are_those_that_are() {
-    let node = Node::with("prometheus 127.0.0.1:0");
+    let node = Node::with("prometheus 127.0.0.1:0", "1m");
     let process = node.start();
     node.status(&process, "live data", is_live);
     let server = process.dns();

@@ -14,16 +14,22 @@ const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cluster.yam
 /// A folder with a Corefile, a cluster's objects, room for snapshots and for a socket.
 pub(crate) struct Node {
     folder: TempDir,
+    stale_after: &'static str,
 }
 
 impl Node {
     pub(crate) fn new() -> Self {
-        Self::with("")
+        Self::with("", "1m")
     }
 
-    /// The same with further plugins.
-    pub(crate) fn with(plugins: &str) -> Self {
-        let node = Self { folder: tempfile::tempdir().unwrap() };
+    /// One whose data is stale soon after its source has gone; not so soon that a busy machine has it stale before.
+    pub(crate) fn soon_stale() -> Self {
+        Self::with("", "3s")
+    }
+
+    /// One with further plugins, whose data is stale so long after it was proved.
+    pub(crate) fn with(plugins: &str, stale_after: &'static str) -> Self {
+        let node = Self { folder: tempfile::tempdir().unwrap(), stale_after };
         fs::copy(CLUSTER, node.path("cluster.yaml")).unwrap();
         node.serve("cluster.local", plugins);
         node
@@ -44,9 +50,10 @@ impl Node {
         let (file, snapshots) = (self.path("cluster.yaml"), self.path("snapshots"));
         let text = format!(
             ". {{\n bind 127.0.0.1\n {plugins}\n kubernetes {zone} {{\n source file {}\n snapshot {}\n snapshot_interval 1s\n \
-             stale_after 1s\n }}\n}}\n",
+             stale_after {}\n }}\n}}\n",
             file.display(),
-            snapshots.display()
+            snapshots.display(),
+            self.stale_after
         );
         fs::write(self.path("Corefile"), text).unwrap();
     }

@@ -43,7 +43,7 @@ fn each_state_is_shown_without_scripts() {
     if !there(&[BROWSER]) {
         return;
     }
-    let node = Node::new();
+    let node = Node::soon_stale();
     node.set(&cluster(1, 40));
     let (process, page) = start(&node);
     let plain = Between::without_scripts(page).address;
