@@ -356,6 +356,9 @@ impl<'a> Session<'a> {
                 self.standing.confirmed = self.standing.confirmed.minus(taken);
                 // Until then nobody knows how old it is.
                 self.pulse.soon(Instant::now());
+                if comparison.is_none() && passed_over.is_empty() {
+                    self.uncomparable(true).await?;
+                }
                 self.compared(comparison, taken).await?;
             }
             Frame::Batch(batch) => {
@@ -464,6 +467,9 @@ impl<'a> Session<'a> {
             apply.at(position, &heartbeat.digests).await?;
             let kinds = apply.comparable(position);
             let comparison = apply.compare(&heartbeat.digests, kinds).await?;
+            if comparison.is_none() && !kinds.is_empty() {
+                self.uncomparable(false).await?;
+            }
             self.compared(comparison, kinds).await?;
             // A hub that is behind has no digest that ours could be held to: another one's has to have been the same.
             proves = comparison.is_none_or(|comparison| comparison == Comparison::Same)
@@ -524,12 +530,7 @@ impl<'a> Session<'a> {
         }
         match self.standing.verify.compared(comparison, expected, now, &self.standing.jitter) {
             Verdict::Fine | Verdict::Unsettled | Verdict::Wrong => {}
-            Verdict::Healed => {
-                self.wrong_until = None;
-                self.standing.metrics.alarm.set(0.0);
-                self.standing.tell(self.updates, |link| link.mismatch = None).await?;
-                tracing::info!(hub = %self.hub, "the state is what the hub has again");
-            }
+            Verdict::Healed => self.healed().await?,
             Verdict::AskWhole(kinds) if expected => {
                 let names = names(kinds);
                 tracing::info!(hub = %self.hub, kinds = %names,
@@ -555,6 +556,30 @@ impl<'a> Session<'a> {
                 self.standing.tell(self.updates, |link| link.mismatch = Some(names(kinds))).await?;
             }
         }
+        Ok(())
+    }
+
+    /// The hub has said no digests; `whole` where all of its state was just taken.
+    async fn uncomparable(&mut self, whole: bool) -> Result<(), Left> {
+        let kinds = self.standing.view.kinds();
+        match self.standing.verify.uncomparable(whole, kinds, Instant::now()) {
+            Verdict::Healed => self.healed().await,
+            Verdict::AskWhole(kinds) => {
+                tracing::info!(hub = %self.hub,
+                    "the state was not another hub's, and this one says no digests: the whole state is asked for");
+                self.mended = kinds;
+                self.ask(true, "the state was not another hub's").await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What was wrong is not any more.
+    async fn healed(&mut self) -> Result<(), Left> {
+        self.wrong_until = None;
+        self.standing.metrics.alarm.set(0.0);
+        self.standing.tell(self.updates, |link| link.mismatch = None).await?;
+        tracing::info!(hub = %self.hub, "the state is what the hub has again");
         Ok(())
     }
 }

@@ -790,3 +790,35 @@ async fn silence_at_the_start_is_not_waited_out() {
     let (second, _) = world.stream().await;
     assert!(first != second && (Instant::now() - began).as_secs() <= 10);
 }
+
+/// Hubs are exchanged for others with another encoding while a node's state is in doubt.
+#[tokio::test(start_paused = true)]
+async fn a_hub_without_digests_has_its_whole_state_trusted_where_another_one_left_doubts() {
+    let mut world = World::new(1);
+    let (_, mut stream) = world.in_sync().await;
+    tokio::time::advance(COMPARE_EVERY).await;
+    stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
+    assert!(stream.subscription().await.whole);
+    // Before it comes, the hub goes.
+    drop(stream);
+    let (_, mut stream) = world.stream().await;
+    assert!(stream.subscription().await.whole);
+    stream.welcome("u", 1, Plan::Whole).await;
+    let whole = WholeBegin {
+        cluster_uid: "u".to_owned(),
+        position: at(1, 12),
+        complete: Kinds::CORE,
+        ..WholeBegin::default()
+    };
+    stream.say(Frame::WholeBegin(whole)).await;
+    let objects = ["a", "d"].map(|name| Change::Upsert(namespace(name)).into());
+    stream.say(Frame::WholePart(objects.into())).await;
+    let end = WholeEnd { position: at(1, 12), digests: Digests::NONE, holds: Vec::new() };
+    stream.say(Frame::WholeEnd(end)).await;
+    world.until("what the other hub has", |world| world.names() == ["a", "d"]).await;
+    let nonce = stream.ping().await;
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(world.store.age() >= Duration::from_secs(3), "{:?}", world.store.age());
+    stream.beat(nonce, State::Live, 0, at(1, 12), Digests::NONE).await;
+    world.until("proof", |world| world.store.age() <= Duration::from_secs(2)).await;
+}

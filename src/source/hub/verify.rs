@@ -99,8 +99,7 @@ impl Verify {
             (Comparison::Unsettled, _) => Verdict::Unsettled,
             (Comparison::Same, Self::Trusted { .. }) => Verdict::Fine,
             (Comparison::Same, Self::Asked { waited, expected }) => {
-                let mended = (!expected || waited.is_some()).then_some(Mended { since: now, waited });
-                *self = Self::Trusted { mended };
+                self.mend(waited, expected, now);
                 Verdict::Healed
             }
             (Comparison::Same, Self::Alarmed { waited, .. }) => {
@@ -127,6 +126,28 @@ impl Verify {
             }
             (Comparison::Differs { .. }, Self::Alarmed { .. }) => Verdict::Wrong,
         }
+    }
+
+    /// Takes note that the hub says no digests that ours could be held to, because its encoding is another one; `whole` where
+    /// its whole state of `kinds` was just taken. That is trusted then, as all that such a hub says has to be.
+    pub(super) fn uncomparable(&mut self, whole: bool, kinds: Kinds, now: Instant) -> Verdict {
+        match *self {
+            Self::Asked { waited, expected } if whole => {
+                self.mend(waited, expected, now);
+                Verdict::Healed
+            }
+            Self::Alarmed { next, waited } if next <= now => {
+                *self = Self::Asked { waited: Some(waited), expected: false };
+                Verdict::AskWhole(kinds)
+            }
+            Self::Trusted { .. } | Self::Asked { .. } | Self::Alarmed { .. } => Verdict::Unsettled,
+        }
+    }
+
+    /// A whole state has helped.
+    fn mend(&mut self, waited: Option<Duration>, expected: bool, now: Instant) {
+        let mended = (!expected || waited.is_some()).then_some(Mended { since: now, waited });
+        *self = Self::Trusted { mended };
     }
 
     /// No whole state has helped.
@@ -250,6 +271,24 @@ mod tests {
                 assert_eq!(verify.wants_whole(), matches!(want, Verdict::AskWhole(_)), "{name} at {at}");
             }
         }
+    }
+
+    #[test]
+    fn a_hub_without_digests_is_trusted_with_its_whole_state() {
+        let (mut verify, now, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
+        let differs = Comparison::Differs { kinds: Kinds::CORE };
+        assert_eq!(verify.uncomparable(true, Kinds::CORE, now), Verdict::Unsettled, "nothing was asked");
+        assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
+        assert_eq!(verify.uncomparable(false, Kinds::CORE, now), Verdict::Unsettled, "it is on its way");
+        assert!(!verify.is_trusted());
+        assert_eq!(verify.uncomparable(true, Kinds::CORE, now), Verdict::Healed);
+        assert!(verify.is_trusted());
+        // It was wrong again within that time, and no other hub says anything of it.
+        assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::Alarm(_)));
+        assert_eq!(verify.uncomparable(false, Kinds::CORE, now), Verdict::Unsettled);
+        let Verify::Alarmed { next, .. } = verify else { panic!("{verify:?}") };
+        assert_eq!(verify.uncomparable(false, Kinds::CORE, next), Verdict::AskWhole(Kinds::CORE));
+        assert_eq!(verify.uncomparable(true, Kinds::CORE, next), Verdict::Healed);
     }
 
     #[test]
