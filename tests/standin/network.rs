@@ -1,8 +1,10 @@
 //! Connections: what befalls them as a whole, in memory and over a socket.
 
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use outlast::drill::standin::access::USER;
 use outlast::drill::standin::faults::{Fault, Network, Rule};
 use outlast::drill::standin::{Config, Standin};
@@ -43,6 +45,20 @@ async fn refusing_leaves_open_connections_and_cutting_ends_them() {
     assert_eq!(watch.event().await, "ADDED a/new 3");
     standin.faults().cut_connections();
     assert_eq!(watch.event().await, "broken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_with_the_cut_is_not_taken() {
+    let standin = with_services(1);
+    let token = standin.token(USER).unwrap();
+    let first = Connection::dial(&standin).await.open("GET /version", Some(&token)).await.unwrap();
+    let (_, connection) = first.finish_and_keep().await;
+    let taken = standin.requests().total();
+    let mut second = pin!(connection.open("GET /api/v1/services", Some(&token)));
+    assert!(second.as_mut().now_or_never().is_none(), "it is written, and nobody has read it");
+    standin.faults().cut_connections();
+    assert!(second.await.is_err());
+    assert_eq!(standin.requests().total(), taken);
 }
 
 #[tokio::test(start_paused = true)]

@@ -238,8 +238,14 @@ impl Faults {
 
     /// Resets every connection that is open now.
     pub fn cut_connections(&self) {
+        self.cut_connections_and(|| ());
+    }
+
+    /// Resets every connection that is open now, and has `then` happen before any other one is served.
+    pub(super) fn cut_connections_and(&self, then: impl FnOnce()) {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *cut).cancel();
+        then();
     }
 
     /// Cancelled when the connections that begin now are cut.

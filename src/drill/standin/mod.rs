@@ -252,10 +252,12 @@ impl Standin {
     /// Whoever follows it has to list everything again.
     pub fn restart(&self) {
         let etcd = self.etcd();
-        // So that no follower is up to date by accident.
-        etcd.touch();
-        etcd.forget_history();
-        self.faults().cut_connections();
+        // What is asked over a connection of before is nobody's any more, and is not answered half.
+        self.faults().cut_connections_and(|| {
+            // So that no follower is up to date by accident.
+            etcd.touch();
+            etcd.forget_history();
+        });
     }
 
     /// What was asked.

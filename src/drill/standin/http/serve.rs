@@ -110,9 +110,11 @@ async fn connection(stream: Stream, server: Arc<Server>) {
     let reset = Arc::new(AtomicBool::new(false));
     let stream = Resettable { stream, reset: reset.clone() };
     let served = pin!(handshake_and_serve(stream, reset.clone(), server));
-    // Dropping the connection unserved is what cuts it.
-    if cut.run_until_cancelled(served).await.is_none() {
-        reset.store(true, Ordering::Relaxed);
+    // Dropping the connection unserved is what cuts it. Invariant: nothing is taken from it any more after its cut.
+    tokio::select! {
+        biased;
+        () = cut.cancelled() => reset.store(true, Ordering::Relaxed),
+        () = served => {}
     }
 }
 
