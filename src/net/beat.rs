@@ -226,6 +226,16 @@ impl Beat {
         matches!(self.state, State::Out { .. })
     }
 
+    /// How long ago the elements expired, if they do and have since they were last renewed.
+    pub fn lapsed(&self, now: Instant) -> Option<Duration> {
+        match self.state {
+            State::Live { renewed, .. } if self.policy.forgiven < Duration::MAX => {
+                now.duration_since(renewed).checked_sub(self.policy.life)
+            }
+            State::Live { .. } | State::Waiting | State::Out { .. } => None,
+        }
+    }
+
     /// What to do at a beat at `now` that saw this.
     pub fn judge(&mut self, now: Instant, signs: &Signs) -> Act {
         let sick = signs.sick();

@@ -265,8 +265,14 @@ impl Heart {
         self.tenure.saw(signs.sick());
         let now = Instant::now();
         let mut renewed = false;
+        let lapsed = self.beat.lapsed(now);
         match self.beat.judge(now, &signs) {
-            Act::Renew | Act::Resumed => renewed = self.renew(now, looked).await,
+            Act::Renew | Act::Resumed => {
+                if let Some(ago) = lapsed {
+                    tracing::debug!(?ago, "a beat was late: queries were led to the cluster's DNS meanwhile");
+                }
+                renewed = self.renew(now, looked).await;
+            }
             Act::Skip(why) => self.skip(why),
             Act::Withdrawn { why, pause } => self.withdraw(why, pause).await,
             Act::Rest { .. } => {}

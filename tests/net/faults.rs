@@ -11,7 +11,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use outlast::ops::pulse::Part;
 
-use super::clients::{By, Heard, ask, turn, until_broken, while_asking};
+use super::clients::{By, Client, Heard, ask, turn, until_broken, while_asking};
 use super::lan::{LED_HERE, Lan, script};
 use super::process::Process;
 use super::programs::there;
@@ -20,7 +20,11 @@ use super::programs::there;
 const PROMISE: Duration = Duration::from_millis(1500);
 
 /// How often each client asks: times are known to this.
-const EVERY: Duration = Duration::from_millis(20);
+const EVERY: Duration = Duration::from_millis(40);
+
+/// How often a fault is tried where this machine is too busy for the load: the cluster's DNS itself, with which nothing is
+/// wrong, has to have answered all of it.
+const TRIES: usize = 3;
 
 /// For how long all is well first.
 const BEFORE: Duration = Duration::from_secs(1);
@@ -57,16 +61,42 @@ struct Times {
 
 /// Has clients ask while `strike` does something to the program, which goes on until what it gives back is dropped, and
 /// after that where the program comes back. These lines are in its block besides.
-fn suffer<T>(name: &str, lines: &str, comes_back: bool, strike: impl FnOnce(&Lan, &mut Process) -> T) {
+fn suffer<T>(name: &str, lines: &str, comes_back: bool, strike: impl Fn(&Lan, &mut Process) -> T) {
     let _turn = turn();
-    let Some(lan) = Lan::new() else { return };
-    let mut process = lan.start(lines);
-    let (others, mut clients) = (lan.clients_of_the_cluster(), lan.clients(&PLACES));
-    clients.extend(&others);
-    let (mut heard, times) = while_asking(&clients, EVERY, || {
+    let measured = (1..=TRIES).any(|n| {
+        let Some(lan) = Lan::new() else { return true };
+        let mut process = lan.start(lines);
+        let (others, mut clients) = (lan.clients_of_the_cluster(), lan.clients(&PLACES));
+        clients.extend(&others);
+        let (mut heard, times) = struck(&clients, &mut process, comes_back, |process| strike(&lan, process));
+        let control = heard.split_off(heard.len() - others.len());
+        for heard in &control {
+            if !heard.all_by(By::Cluster, times.struck, times.end) {
+                println!("{name}, try {n}: the cluster's DNS itself: {}", timeline(heard, times.struck));
+                return false;
+            }
+        }
+        judge(name, &heard, &times);
+        if comes_back {
+            process.signal(Signal::SIGTERM);
+            assert_eq!(process.wait_until_ended(), 0, "{}", process.output());
+        }
+        true
+    });
+    assert!(measured, "{name}: this machine is too busy for the load");
+}
+
+/// What clients hear, who ask before, during and after a fault of the program, and when that was.
+fn struck<'a, T>(
+    clients: &[Client<'a>],
+    process: &mut Process,
+    comes_back: bool,
+    strike: impl FnOnce(&mut Process) -> T,
+) -> (Vec<Heard<'a>>, Times) {
+    while_asking(clients, EVERY, || {
         std::thread::sleep(BEFORE);
         let struck = Instant::now();
-        let fault = strike(&lan, &mut process);
+        let fault = strike(process);
         std::thread::sleep(LASTS);
         let over = Instant::now();
         drop(fault);
@@ -76,17 +106,7 @@ fn suffer<T>(name: &str, lines: &str, comes_back: bool, strike: impl FnOnce(&Lan
         });
         std::thread::sleep(if comes_back { AFTER } else { Duration::ZERO });
         Times { struck, over, back, end: Instant::now() }
-    });
-    let control = heard.split_off(heard.len() - others.len());
-    for heard in control {
-        let lost = timeline(&heard, times.struck);
-        assert!(heard.all_by(By::Cluster, times.struck, times.over), "the cluster's DNS itself: {lost}");
-    }
-    judge(name, &heard, &times);
-    if comes_back {
-        process.signal(Signal::SIGTERM);
-        assert_eq!(process.wait_until_ended(), 0, "{}", process.output());
-    }
+    })
 }
 
 /// Prints how long each client was without answers, and compares that with the promise.
@@ -152,13 +172,15 @@ fn out_of_memory() {
     // A file that grows is where memory goes.
     let folder = tempfile::tempdir().unwrap();
     let hosts = folder.path().join("hosts");
-    fs::write(&hosts, "192.0.2.1 one.example\n").unwrap();
+    let few = || fs::write(&hosts, "192.0.2.1 one.example\n").unwrap();
+    few();
     let lines = format!(" hosts {} example {{\n  reload 100ms\n }}\n", hosts.display());
     suffer(name, &lines, false, |lan, process| {
         let memory = Memory::limit(process, lan);
         let many: String = (0..MANY).map(|n| format!("192.0.2.1 host-{n}.example\n")).collect();
         fs::write(&hosts, many).unwrap();
         assert_ne!(process.wait_until_ended(), 0, "{}", process.output());
+        few();
         memory
     });
 }

@@ -93,6 +93,7 @@ pub(super) fn under_load<T>(
     machines: &[(&'static str, &Machine)],
     work: impl FnOnce() -> T,
 ) -> (T, Vec<Tally>) {
+    let _turn = clients::turn();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let ask = |client: Client<'_>| client.from.1.inside(|| client.run(&stop));

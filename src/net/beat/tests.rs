@@ -249,3 +249,16 @@ fn the_worst_case_is_a_second_and_a_little() {
     assert!(silent + life <= ms(1150));
     assert!(period * 3 < life, "two beats may be skipped, and the third one is in time");
 }
+
+#[test]
+fn elements_that_a_late_beat_finds_have_lapsed() {
+    let began = Instant::now();
+    for (policy, want) in [(Policy::DEFAULT, Some(500)), (Policy::WITHOUT_EXPIRY, None)] {
+        let mut beat = Beat::new(policy);
+        assert_eq!(beat.lapsed(began), None, "there were none");
+        beat.renewed(began);
+        assert_eq!(beat.lapsed(began + policy.life - Duration::from_millis(1)), None);
+        let late = began + policy.life + Duration::from_millis(500);
+        assert_eq!(beat.lapsed(late), want.map(Duration::from_millis));
+    }
+}
