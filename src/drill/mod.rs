@@ -66,6 +66,8 @@ pub struct Drill {
     /// How many minutes it lasts where nothing else is said, for one whose length is the user's to choose. It is not one of
     /// [`all`](catalogue::ALL), which end within ten minutes.
     pub minutes: Option<u64>,
+    /// Whether no other one is played meanwhile: it promises milliseconds, and what others start shares the processors.
+    pub alone: bool,
     /// Whether it is about the control plane: then no answer may fail and none may be wrong.
     pub control_plane: bool,
     /// Protections without which it breaks its promise; at least one.

@@ -40,27 +40,35 @@ pub struct Setting<'a> {
     pub say: &'a (dyn Fn(&str) + Sync),
 }
 
-/// Plays drills, and reports in their order. With `fail_fast` those that were not begun are left out.
+/// Plays drills, and reports in their order; those that are to be alone after the others, one by one. With `fail_fast` those
+/// that were not begun are left out.
 pub fn all(drills: &[&Drill], setting: &Setting<'_>) -> Vec<Report> {
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let stop = AtomicBool::new(false);
     let reports = Mutex::new(drills.iter().map(|_| None).collect::<Vec<Option<Report>>>());
-    let lane = || {
-        while !stop.load(Ordering::Relaxed) {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(drill) = drills.get(number) else { return };
-            let report = one(drill, setting);
-            (setting.say)(&report.line());
-            if setting.fail_fast && report.is_broken() {
-                stop.store(true, Ordering::Relaxed);
-            }
-            reports.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(report);
+    let play = |number: usize, drill: &Drill| {
+        let report = one(drill, setting);
+        (setting.say)(&report.line());
+        if setting.fail_fast && report.is_broken() {
+            stop.store(true, Ordering::Relaxed);
         }
+        reports.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(report);
     };
-    std::thread::scope(|scope| {
-        for _ in 0..setting.at_once.clamp(1, drills.len().max(1)) {
-            scope.spawn(lane);
-        }
-    });
+    let (alone, together): (Vec<_>, Vec<_>) = drills.iter().enumerate().partition(|(_, drill)| drill.alone);
+    for (drills, at_once) in [(together, setting.at_once), (alone, 1)] {
+        let next = AtomicUsize::new(0);
+        let lane = || {
+            while !stop.load(Ordering::Relaxed)
+                && let Some((number, drill)) = drills.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                play(*number, drill);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..at_once.clamp(1, drills.len().max(1)) {
+                scope.spawn(lane);
+            }
+        });
+    }
     reports.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
 }
 
@@ -186,6 +194,21 @@ mod tests {
             assert_eq!(said.len(), 4, "{said:?}");
             assert!(said.contains(&"slow: half way".to_owned()), "{said:?}");
         }
+    }
+
+    #[test]
+    fn who_is_to_be_alone_is_played_when_the_others_have_ended() {
+        let alone = |name| Drill { alone: true, ..drill(name, kept) };
+        let drills = [&alone("one"), &drill("slow", slow), &alone("other"), &drill("broken", broken)];
+        let lines = Mutex::new(Vec::new());
+        let (folder, say) =
+            (tempfile::tempdir().unwrap(), |line: &str| lines.lock().unwrap().push(line.to_owned()));
+        let reports = all(&drills, &Setting { at_once: 4, ..within(folder.path(), &say) });
+        let names = ["one", "slow", "other", "broken"];
+        assert!(reports.iter().map(|report| report.drill).eq(names), "{:?}", verdicts(&reports));
+        let lines = lines.lock().unwrap();
+        let at = |name: &str| lines.iter().rposition(|line| line.starts_with(name));
+        assert!(at("slow") < at("one") && at("broken") < at("one") && at("one") < at("other"), "{lines:?}");
     }
 
     #[test]

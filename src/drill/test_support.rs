@@ -15,6 +15,7 @@ pub(crate) fn drill(name: &'static str, play: fn(&Play<'_>) -> anyhow::Result<Pl
         load: "3 nodes, 100 questions a second each",
         how: How::Processes,
         minutes: None,
+        alone: false,
         control_plane: true,
         without: &[Without::Limit],
         bounds: Bounds {
