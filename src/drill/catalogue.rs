@@ -34,9 +34,6 @@ const QUICK: Duration = if cfg!(debug_assertions) { s(5) } else { Duration::from
 /// The same of three that are started at once, and share the processors of one machine.
 const AT_ONCE: Duration = if cfg!(debug_assertions) { s(10) } else { Duration::from_millis(500) };
 
-/// Whether others are kept from the processors meanwhile: milliseconds are promised, and else seconds.
-const ALONE: bool = !cfg!(debug_assertions);
-
 /// How soon it answers from its cache what nobody else answers.
 const PROMPT: Duration = if cfg!(debug_assertions) { s(1) } else { Duration::from_millis(20) };
 
@@ -214,7 +211,7 @@ pub static DRILLS: &[Drill] = &[
         about: "a node is killed five times, and five times while there are no hubs and no API server",
         promise: "it answers within 250 ms, from its disk",
         load: STUB,
-        alone: ALONE,
+        alone: true,
         control_plane: false,
         without: &[Without::Snapshot],
         bounds: Bounds { gap: QUICK, asked: Asked::Freely, ..CONTROL_PLANE.bounds },
@@ -226,7 +223,7 @@ pub static DRILLS: &[Drill] = &[
         about: "everything is killed, and of a cluster of 10,000 services only the nodes come back at first, all at once",
         promise: "they answer within 500 ms from their disks, three of them on this machine",
         load: STUB,
-        alone: ALONE,
+        alone: true,
         control_plane: false,
         without: &[Without::Snapshot],
         bounds: Bounds { gap: AT_ONCE, asked: Asked::Freely, ..CONTROL_PLANE.bounds },
@@ -238,7 +235,7 @@ pub static DRILLS: &[Drill] = &[
         about: "the newest snapshot of a node is damaged while there are no hubs and no API server",
         promise: "it answers from the one before within 250 ms, puts the damaged one aside and counts it",
         load: STUB,
-        alone: ALONE,
+        alone: true,
         control_plane: false,
         without: &[Without::Generations],
         bounds: Bounds { gap: QUICK, asked: Asked::Freely, ..CONTROL_PLANE.bounds },
