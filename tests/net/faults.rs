@@ -20,7 +20,7 @@ use super::programs::there;
 const PROMISE: Duration = Duration::from_millis(1500);
 
 /// How often each client asks: times are known to this.
-const EVERY: Duration = Duration::from_millis(40);
+const EVERY: Duration = Duration::from_millis(20);
 
 /// How often a fault is tried where this machine is too busy for the load: the cluster's DNS itself, with which nothing is
 /// wrong, has to have answered all of it.

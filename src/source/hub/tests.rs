@@ -96,8 +96,11 @@ impl Stream {
 
     /// A whole state of these namespaces.
     async fn whole(&self, uid: &str, at: Position, names: &[&str]) {
-        let objects: Vec<_> = names.iter().map(|name| namespace(name)).collect();
-        let digests = digests(&objects);
+        self.whole_as(uid, at, names, of(names)).await;
+    }
+
+    /// The same, of which the hub says these digests.
+    async fn whole_as(&self, uid: &str, at: Position, names: &[&str], digests: Digests) {
         self.say(Frame::WholeBegin(WholeBegin {
             cluster_uid: uid.to_owned(),
             position: at,
@@ -105,7 +108,7 @@ impl Stream {
             ..WholeBegin::default()
         }))
         .await;
-        self.say(Frame::WholePart(objects.into_iter().map(|o| Change::Upsert(o).into()).collect())).await;
+        self.say(Frame::WholePart(names.iter().map(|name| add(name).into()).collect())).await;
         self.say(Frame::WholeEnd(WholeEnd { position: at, digests, holds: Vec::new() })).await;
     }
 
@@ -344,15 +347,7 @@ async fn a_wrong_digest_leads_to_one_whole_state_and_then_to_an_alarm() {
     assert!(subscription.whole && subscription.why.contains("digests of Namespace"), "{}", subscription.why);
     stream.welcome("u", 1, Plan::Whole).await;
     // The whole state does not have the digest that the hub says it has either.
-    let begin = WholeBegin {
-        cluster_uid: "u".to_owned(),
-        position: at(1, 10),
-        complete: Kinds::CORE,
-        ..WholeBegin::default()
-    };
-    stream.say(Frame::WholeBegin(begin)).await;
-    stream.say(Frame::WholePart(vec![add("z").into()])).await;
-    stream.say(Frame::WholeEnd(WholeEnd { position: at(1, 10), digests: wrong(), holds: Vec::new() })).await;
+    stream.whole_as("u", at(1, 10), &["z"], wrong()).await;
     world.until("an alarm", |world| world.metric("outlast_hub_digest_alarm") == 1.0).await;
     world.settle().await;
     assert_eq!(
@@ -804,17 +799,7 @@ async fn a_hub_without_digests_has_its_whole_state_trusted_where_another_one_lef
     let (_, mut stream) = world.stream().await;
     assert!(stream.subscription().await.whole);
     stream.welcome("u", 1, Plan::Whole).await;
-    let whole = WholeBegin {
-        cluster_uid: "u".to_owned(),
-        position: at(1, 12),
-        complete: Kinds::CORE,
-        ..WholeBegin::default()
-    };
-    stream.say(Frame::WholeBegin(whole)).await;
-    let objects = ["a", "d"].map(|name| Change::Upsert(namespace(name)).into());
-    stream.say(Frame::WholePart(objects.into())).await;
-    let end = WholeEnd { position: at(1, 12), digests: Digests::NONE, holds: Vec::new() };
-    stream.say(Frame::WholeEnd(end)).await;
+    stream.whole_as("u", at(1, 12), &["a", "d"], Digests::NONE).await;
     world.until("what the other hub has", |world| world.names() == ["a", "d"]).await;
     let nonce = stream.ping().await;
     tokio::time::advance(Duration::from_secs(2)).await;
