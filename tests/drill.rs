@@ -10,6 +10,8 @@ mod process;
 mod live;
 #[path = "drill/oracle.rs"]
 mod oracle;
+#[path = "drill/program.rs"]
+mod program;
 #[path = "drill/readme.rs"]
 mod readme;
 #[path = "drill/short.rs"]

@@ -9,6 +9,7 @@ use super::ask::load::Manner;
 use super::control_plane::observed;
 use super::processes::fleet::{Fleet, Shape};
 use super::processes::hub::Hub;
+use super::processes::{PATIENCE, until};
 use super::{Play, Played, Without};
 
 /// How long hubs are away: a second longer than it may take until every node says that its answers are old.
@@ -34,10 +35,7 @@ pub(super) fn hub_lost(play: &Play<'_>) -> anyhow::Result<Played> {
     let mut fleet = Fleet::start(play, Shape::usual())?;
     fleet.begin();
     // Which one nodes follow is the hash of names and ports.
-    let is_followed = |hub: &Hub| {
-        let series = format!("outlast_hub_connected{{hub=\"{}\"}}", hub.address);
-        fleet.nodes.iter().any(|node| node.metric(&series) == Some(1.0))
-    };
+    let is_followed = |hub: &Hub| fleet.nodes.iter().any(|node| node.follows(hub.address));
     let followed = fleet.hubs.iter().position(is_followed).context("a hub that a node follows")?;
     fleet.hubs[followed].end(Signal::KILL)?;
     fleet.end();
@@ -47,16 +45,21 @@ pub(super) fn hub_lost(play: &Play<'_>) -> anyhow::Result<Played> {
     observed(fleet)
 }
 
-/// One leaves out changes, and all nodes come to it because the other one is started anew.
+/// One leaves out changes, and all nodes come to it because the other one is started later.
 pub(super) fn hub_wrong(play: &Play<'_>) -> anyhow::Result<Played> {
     let mut fleet = Fleet::start(play, Shape::usual())?;
     fleet.compares_memory = false;
     fleet.begin();
-    for (hub, is_wrong) in fleet.hubs.iter_mut().zip([true, false]) {
-        hub.end(Signal::KILL)?;
-        hub.switches.loses_entries = is_wrong;
-        hub.start()?;
+    fleet.hubs.iter_mut().try_for_each(|hub| hub.end(Signal::KILL))?;
+    if let Some(wrong) = fleet.hubs.first_mut() {
+        wrong.switches.loses_entries = true;
+        wrong.start()?;
+        let address = wrong.address;
+        until("all nodes follow the hub that is wrong", PATIENCE, || {
+            Ok(fleet.nodes.iter().all(|node| node.follows(address)))
+        })?;
     }
+    fleet.hubs.iter_mut().skip(1).try_for_each(Hub::start)?;
     fleet.end();
     fleet.pass(LEAVES_OUT);
     // What was left out last is not made up for by what comes next.

@@ -11,20 +11,12 @@ use outlast::drill::standin::faults::{Fault, Rule};
 use outlast::drill::standin::requests::Verb;
 use serde_json::Value;
 
-use super::process::{isolate, outlast};
-use super::short::turn;
+use super::program::{command, path, turn_unless_shipped};
 
 /// A fleet, and what `--live` is told of it.
 fn fleet(folder: &Path) -> (Fleet, Vec<String>) {
-    let play = Play {
-        folder,
-        program: Path::new(env!("CARGO_BIN_EXE_outlast")),
-        short: true,
-        minutes: None,
-        without: &[],
-        seed: 1,
-        say: &|_| {},
-    };
+    let play =
+        Play { folder, program: &path(), short: true, minutes: None, without: &[], seed: 1, say: &|_| {} };
     let fleet = Fleet::start(&play, Shape { services: 50, ..Shape::usual() }).unwrap();
     let dns: Vec<_> = fleet.nodes.iter().map(|node| node.dns.to_string()).collect();
     let hubs: Vec<_> = fleet.hubs.iter().map(|hub| hub.metrics.to_string()).collect();
@@ -38,8 +30,7 @@ fn fleet(folder: &Path) -> (Fleet, Vec<String>) {
 
 /// Watches for so long while `happens`; exit status and what was seen.
 fn live(arguments: &[String], lasts: &str, happens: impl FnOnce()) -> (i32, Value) {
-    let mut command = outlast();
-    isolate(&mut command);
+    let mut command = command();
     command.args(arguments).args(["--for", lasts]).stdout(Stdio::piped());
     let child = command.spawn().unwrap();
     happens();
@@ -49,7 +40,7 @@ fn live(arguments: &[String], lasts: &str, happens: impl FnOnce()) -> (i32, Valu
 
 #[test]
 fn a_cut_that_leaves_watches_alive_is_none() {
-    let _turn = turn();
+    let _turn = turn_unless_shipped();
     let folder = tempfile::tempdir().unwrap();
     let (fleet, arguments) = fleet(folder.path());
     let (code, seen) = live(&arguments, "60s", || {
@@ -66,7 +57,7 @@ fn a_cut_that_leaves_watches_alive_is_none() {
 
 #[test]
 fn a_real_cut_is_watched_from_its_beginning_to_its_end() {
-    let _turn = turn();
+    let _turn = turn_unless_shipped();
     let folder = tempfile::tempdir().unwrap();
     let (fleet, arguments) = fleet(folder.path());
     let (code, seen) = live(&arguments, "5m", || {

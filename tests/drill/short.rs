@@ -1,25 +1,16 @@
 //! Every drill in its short form, as people play it: it keeps its promise.
 
-use std::fs::File;
 use std::process::Stdio;
 
 use outlast::drill::How;
 use outlast::drill::catalogue::DRILLS;
 use serde_json::Value;
 
-use super::process::{isolate, outlast};
-
-/// Drills measure: whoever makes load has its turn alone, in this and other tests.
-pub(super) fn turn() -> File {
-    let file = File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/load")).unwrap();
-    file.lock().unwrap();
-    file
-}
+use super::program::{at_once, command, turn};
 
 /// Plays drills like that; the exit status, and what is known of each.
 pub(super) fn play(arguments: &[&str]) -> (i32, Vec<Value>) {
-    let mut command = outlast();
-    isolate(&mut command);
+    let mut command = command();
     command.args(["drill", "--short", "--json"]).args(arguments).stderr(Stdio::inherit());
     let output = command.output().unwrap();
     let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -30,7 +21,7 @@ pub(super) fn play(arguments: &[&str]) -> (i32, Vec<Value>) {
 #[test]
 fn every_drill_keeps_its_promise() {
     let _turn = turn();
-    let (code, reports) = play(&["all"]);
+    let (code, reports) = play(&["all", "--at-once", &at_once().to_string()]);
     let told: Vec<_> = reports.iter().map(|report| report["drill"].as_str().unwrap()).collect();
     let of_all = || DRILLS.iter().filter(|drill| drill.minutes.is_none());
     assert_eq!(told, of_all().map(|drill| drill.name).collect::<Vec<_>>());

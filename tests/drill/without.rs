@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use outlast::drill::How;
 use outlast::drill::catalogue::DRILLS;
 
-use super::short::{play, turn};
+use super::program::{at_once, turn};
+use super::short::play;
 
 /// What reasons say that are of figures: what was answered, when, what the API server was asked, how old data is said to be,
 /// and what is on a disk. Another sentence, on what can be seen with the protection only, shows nothing about whoever judges.
@@ -19,9 +20,6 @@ const OF_FIGURES: [&str; 6] = [
     ", at first",
 ];
 
-/// Drills that are played at once, as the command does.
-const AT_ONCE: usize = 4;
-
 #[test]
 fn no_drill_keeps_its_promise_without_what_it_is_about() {
     let _turn = turn();
@@ -31,7 +29,7 @@ fn no_drill_keeps_its_promise_without_what_it_is_about() {
     let left: Mutex<VecDeque<_>> = Mutex::new(DRILLS.iter().flat_map(each).collect());
     let kept = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..at_once() {
             scope.spawn(|| {
                 loop {
                     let next = left.lock().unwrap().pop_front();

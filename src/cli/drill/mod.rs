@@ -14,6 +14,9 @@ use std::process::ExitCode;
 use crate::drill::catalogue::{ALL, DRILLS};
 use crate::drill::{Drill, MINUTES, Without};
 
+/// Drills that are played at once: most of their time they wait, and what they start shares two cores.
+const AT_ONCE: &str = "4";
+
 /// Arguments of `outlast drill`.
 #[derive(clap::Args)]
 #[command(
@@ -41,10 +44,10 @@ pub(super) struct Args {
     #[arg(value_name = "DRILL", required_unless_present_any = ["list", "live"])]
     names: Vec<String>,
     /// Say which drills there are
-    #[arg(long, conflicts_with_all = ["names", "short", "minutes", "fail_fast", "seed", "without", "markdown"])]
+    #[arg(long, conflicts_with_all = ["names", "short", "minutes", "at_once", "fail_fast", "seed", "without", "markdown"])]
     list: bool,
     /// Watch an outage of a real cluster
-    #[arg(long, conflicts_with_all = ["names", "list", "short", "minutes", "fail_fast", "without", "markdown"], requires_all = ["dns", "name"])]
+    #[arg(long, conflicts_with_all = ["names", "list", "short", "minutes", "at_once", "fail_fast", "without", "markdown"], requires_all = ["dns", "name"])]
     live: bool,
     /// What is watched.
     #[command(flatten)]
@@ -61,6 +64,9 @@ pub(super) struct Args {
     /// How many minutes a soak lasts, 2 to 120
     #[arg(long, value_name = "NUMBER", conflicts_with = "short", value_parser = minutes)]
     minutes: Option<u64>,
+    /// How many are played at once, 1 to 32; those that promise milliseconds are played alone in any case
+    #[arg(long, value_name = "NUMBER", default_value = AT_ONCE, value_parser = at_once)]
+    at_once: usize,
     /// Begin no other drill once a promise was broken
     #[arg(long)]
     fail_fast: bool,
@@ -133,6 +139,12 @@ fn chosen<'a>(
         }
     }
     Ok(chosen)
+}
+
+/// How many drills may be played at once.
+fn at_once(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=32).contains(number));
+    number.ok_or_else(|| "write a whole number from 1 to 32".to_owned())
 }
 
 /// How many minutes a drill may last.

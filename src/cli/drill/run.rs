@@ -16,9 +16,6 @@ use crate::drill::report::Report;
 use crate::drill::{Drill, Without, files};
 use crate::ops::switches;
 
-/// Drills that are played at once: most of their time they wait, and what they start shares two cores.
-const AT_ONCE: usize = 4;
-
 /// Says which drills there are.
 pub(super) fn list(drills: &[Drill], as_json: bool) {
     if as_json {
@@ -105,7 +102,7 @@ pub(super) fn play(drills: &[&Drill], args: &Args) -> anyhow::Result<ExitCode> {
         minutes: args.minutes,
         without: &args.without,
         seed: args.seed,
-        at_once: AT_ONCE,
+        at_once: args.at_once,
         fail_fast: args.fail_fast,
         say: &|line| eprintln!("{line}"),
     };

@@ -141,6 +141,11 @@ impl Node {
         self.scrape().ok().map(|text| scrape::sum(&text, series))
     }
 
+    /// Whether it is connected to the hub of that address.
+    pub fn follows(&self, hub: SocketAddr) -> bool {
+        self.metric(&format!("outlast_hub_connected{{hub=\"{hub}\"}}")) == Some(1.0)
+    }
+
     /// Where its metrics are.
     pub const fn metrics(&self) -> SocketAddr {
         self.metrics
