@@ -1,5 +1,6 @@
 //! Drills of hubs: one goes, one is wrong, all go.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -55,8 +56,13 @@ pub(super) fn hub_wrong(play: &Play<'_>) -> anyhow::Result<Played> {
         wrong.switches.loses_entries = true;
         wrong.start()?;
         let address = wrong.address;
-        until("all nodes follow the hub that is wrong", PATIENCE, || {
-            Ok(fleet.nodes.iter().all(|node| node.follows(address)))
+        // One that has found it out has left it again.
+        let mut came = BTreeSet::new();
+        until("all nodes have come to the hub that is wrong", PATIENCE, || {
+            came.extend(
+                fleet.nodes.iter().filter(|node| node.follows(address)).map(|node| node.name().to_owned()),
+            );
+            Ok(came.len() == fleet.nodes.len())
         })?;
     }
     fleet.hubs.iter_mut().skip(1).try_for_each(Hub::start)?;

@@ -24,6 +24,12 @@ impl Position {
     pub const fn version(&self, kind: Kind) -> u64 {
         self.versions[kind.index()]
     }
+
+    /// Whether it is behind another one: of an earlier epoch, or of the same one and behind in any kind.
+    pub fn is_behind(&self, other: &Self) -> bool {
+        let mut kinds = self.versions.iter().zip(&other.versions);
+        self.epoch < other.epoch || (self.epoch == other.epoch && kinds.any(|(own, other)| own < other))
+    }
 }
 
 /// The highest version there can be: etcd counts in signed numbers of 64 bits.
@@ -56,6 +62,22 @@ impl From<&Position> for wire::Position {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_behind() {
+        let at = |epoch, services| Position { epoch, versions: [5, services, 5, 0] };
+        for (one, other, want) in [
+            (at(1, 5), at(1, 5), false),
+            (at(1, 5), at(1, 6), true),
+            (at(1, 6), at(1, 5), false),
+            (at(1, 6), at(2, 1), true),
+            (at(2, 1), at(1, 6), false),
+            (at(1, 6), Position { epoch: 1, versions: [6, 1, 1, 0] }, true),
+            (at(1, 6), Position::UNKNOWN, false),
+        ] {
+            assert_eq!(one.is_behind(&other), want, "{one:?} {other:?}");
+        }
+    }
 
     #[test]
     fn each_kind_keeps_its_version() {

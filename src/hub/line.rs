@@ -65,6 +65,8 @@ struct Shared {
     used: Instant,
     /// What had ever been appended to the history then.
     appended: u64,
+    /// What the source had told by then.
+    told: Position,
 }
 
 impl Line {
@@ -171,14 +173,16 @@ impl Line {
     }
 
     /// A whole state, that of others where it is as good as a new one, and whether it had to be made. `None` before
-    /// there is a complete one.
-    pub fn whole(&self, labels: bool) -> Option<(Arc<Whole>, bool)> {
+    /// there is a complete one. One that is to mend what a follower has at this position is not behind that, if there is
+    /// anything newer: of the past nobody takes anything.
+    pub fn whole(&self, labels: bool, mends: Option<&Position>) -> Option<(Arc<Whole>, bool)> {
         let mut inner = self.lock();
         let history = inner.history.as_ref()?;
         let (head, appended) = (history.head(), history.appended());
         inner.wholes.retain(|whole| whole.strong_count() > 0);
         let is_full = inner.wholes.len() >= MAX_WHOLES;
         let limit = self.limit as u64 / SHARE_HISTORY;
+        let told = inner.now.reached.told;
         let Inner { whole: shared, history: Some(history), .. } = &mut *inner else { return None };
         if let Some(shared) = shared
             // Invariant: whoever is through with it can go on.
@@ -187,14 +191,15 @@ impl Line {
         {
             let since = appended - shared.appended;
             let is_near = since < limit && since < shared.whole.bytes();
-            if is_full || is_near || shared.made.elapsed() < SHARE_WHOLE {
+            let is_past = shared.told != told && mends.is_some_and(|mends| shared.told.is_behind(mends));
+            if is_full || !is_past && (is_near || shared.made.elapsed() < SHARE_WHOLE) {
                 shared.used = Instant::now();
                 return Some((shared.whole.clone(), false));
             }
         }
         let (whole, now) = (Whole::begin(head, inner.now.clone(), self.view, labels), Instant::now());
         inner.wholes.push(Arc::downgrade(&whole));
-        let shared = Shared { whole: whole.clone(), made: now, used: now, appended };
+        let shared = Shared { whole: whole.clone(), made: now, used: now, appended, told };
         let old = inner.whole.replace(shared);
         drop(inner);
         // It may be the last of it: not under the lock.
@@ -333,32 +338,55 @@ mod tests {
     #[tokio::test]
     async fn in_a_storm_a_whole_state_is_shared_while_little_has_changed() {
         let line = line(1 << 20);
-        let (whole, is_new) = line.whole(false).expect("a state");
+        let (whole, is_new) = line.whole(false, None).expect("a state");
         made(&whole).await;
         assert!(is_new && whole.bytes() > 1000, "{}", whole.bytes());
         tokio::time::pause();
         tokio::time::advance(2 * SHARE_WHOLE).await;
         change(&line, 2, 160);
-        assert!(line.whole(false).is_some_and(|(other, is_new)| !is_new && Arc::ptr_eq(&other, &whole)));
+        assert!(
+            line.whole(false, None).is_some_and(|(other, is_new)| !is_new && Arc::ptr_eq(&other, &whole))
+        );
         // Who would catch up with more than that gets a new one.
         change(&line, 3, 40_000);
-        assert!(line.whole(false).is_some_and(|(other, is_new)| is_new && !Arc::ptr_eq(&other, &whole)));
+        assert!(
+            line.whole(false, None).is_some_and(|(other, is_new)| is_new && !Arc::ptr_eq(&other, &whole))
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_to_mend_a_state_is_not_behind_it() {
+        let line = line(1 << 20);
+        let (whole, _) = line.whole(false, None).expect("a state");
+        made(&whole).await;
+        change(&line, 3, 160);
+        let at = |version| Position { epoch: 1, versions: [version, 1, 1, 0] };
+        for (name, mends, want) in [
+            ("who mends nothing", None, false),
+            ("who was there", Some(at(1)), false),
+            ("who has come further", Some(at(2)), true),
+            ("that one is shared, too", Some(at(3)), false),
+            ("who is ahead of all there is", Some(at(4)), false),
+        ] {
+            let made = line.whole(false, mends.as_ref()).map(|(_, made)| made);
+            assert_eq!(made, Some(want), "{name}");
+        }
     }
 
     #[tokio::test]
     async fn one_that_nobody_reads_is_forgotten() {
         let line = line(1 << 20);
-        let (whole, _) = line.whole(false).expect("a state");
+        let (whole, _) = line.whole(false, None).expect("a state");
         made(&whole).await;
         alone(&whole);
         tokio::time::pause();
         tokio::time::advance(2 * SHARE_WHOLE).await;
         line.expire();
-        assert!(line.whole(false).is_some_and(|(_, is_new)| !is_new), "somebody reads it");
+        assert!(line.whole(false, None).is_some_and(|(_, is_new)| !is_new), "somebody reads it");
         drop(whole);
         tokio::time::advance(2 * SHARE_WHOLE).await;
         line.expire();
-        assert!(line.whole(false).is_some_and(|(_, is_new)| is_new));
+        assert!(line.whole(false, None).is_some_and(|(_, is_new)| is_new));
     }
 
     #[tokio::test]
@@ -366,7 +394,7 @@ mod tests {
         let line = line(1 << 20);
         let mut slow = Vec::new();
         for version in 2..20 {
-            let (whole, _) = line.whole(false).expect("a state");
+            let (whole, _) = line.whole(false, None).expect("a state");
             made(&whole).await;
             slow.push(whole);
             tokio::time::pause();
@@ -379,7 +407,7 @@ mod tests {
         // Where the history no longer reaches them they are worth nothing, and hold nothing.
         change(&line, 20, 4 << 20);
         assert!(slow.iter().all(|whole| whole.has_failed() && whole.part(0) == Part::Failed));
-        assert!(line.whole(false).is_some_and(|(_, is_new)| is_new));
+        assert!(line.whole(false, None).is_some_and(|(_, is_new)| is_new));
     }
 
     #[tokio::test(start_paused = true)]

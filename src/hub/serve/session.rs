@@ -21,6 +21,7 @@ use tonic::{Status, Streaming};
 use super::service::{Pulse, Serving};
 use super::stage::{Stage, Todo};
 use crate::feed::frame::{Frame, Packet, Plan, Request, Subscription};
+use crate::feed::position::Position;
 use crate::feed::wire::{FollowReply, FollowRequest};
 use crate::hub::history::{Reason, Resumed};
 use crate::hub::line::Line;
@@ -54,6 +55,8 @@ pub(super) struct Session {
     over: bool,
     /// Who it is, for people.
     node: String,
+    /// Where it is, if the next whole state is to mend what it has there.
+    mends: Option<Position>,
     /// What it counts as.
     counted: Doing,
     /// Its room among the followers.
@@ -89,6 +92,7 @@ impl Session {
             moved: false,
             over: false,
             node: String::new(),
+            mends: None,
             counted,
             _seat: seat,
         })
@@ -186,6 +190,7 @@ impl Session {
     fn begin(&mut self, line: &Arc<Line>, subscription: Subscription) {
         let head = line.head();
         let protocol = subscription.protocol;
+        self.mends = subscription.whole.then_some(subscription.position);
         let plan = match line.resume(&subscription) {
             None => {
                 let subscription = Box::new(subscription);
@@ -278,7 +283,8 @@ impl Session {
                 self.queue(line, Reason::TooSlow);
             }
             Todo::Turn(line, permit) => {
-                let Some((whole, made)) = line.whole(self.serving.config.wanted.labels) else {
+                let Some((whole, made)) = line.whole(self.serving.config.wanted.labels, self.mends.as_ref())
+                else {
                     self.queue(line, Reason::TooSlow);
                     return;
                 };

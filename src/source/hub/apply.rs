@@ -146,8 +146,8 @@ impl<'a> Apply<'a> {
 
     // === Whole states ===
 
-    /// A whole state begins; `mended` are kinds that are wrong and have to be in it.
-    pub(super) async fn whole_begin(&mut self, begin: &WholeBegin, mended: Kinds) -> Result<(), Left> {
+    /// A whole state begins.
+    pub(super) async fn whole_begin(&mut self, begin: &WholeBegin) -> Result<(), Left> {
         self.whole_failed().await?;
         self.waiting = Vec::new();
         let kinds = begin.complete.intersection(self.kinds());
@@ -160,11 +160,7 @@ impl<'a> Apply<'a> {
             (kinds, Some((begin.cluster_uid.clone(), begin.position.epoch)))
         } else {
             // Invariant: a list of the past is no list.
-            let behind = self.behind(&begin.position);
-            if !behind.intersection(mended).is_empty() {
-                return Err(Left::Behind);
-            }
-            (kinds.minus(behind), None)
+            (kinds.minus(self.behind(&begin.position)), None)
         };
         self.whole = Some(Whole { kinds, begins, digests: Default::default() });
         Ok(())

@@ -36,6 +36,10 @@ const RELIST_EVERY: Duration = Duration::from_secs(60);
 /// thousands of followers have had theirs.
 const WHOLE_PATIENCE: u32 = 4;
 
+/// Between whole states that were to mend something and were behind what is served: hubs share them, and take a moment to come
+/// as far as another one was. After the last of them the hub is left.
+const OVERTAKEN: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+
 /// The longest time over which a hub may spread its followers' going: longer, and it is gone before.
 const MAX_MOVE: Duration = Duration::from_secs(120);
 
@@ -115,6 +119,10 @@ pub(super) struct Session<'a> {
     apply: Option<Apply<'a>>,
     /// Kinds that are wrong, and have to be in the next whole state.
     mended: Kinds,
+    /// How many whole states in a row were behind in some of these.
+    overtaken: usize,
+    /// When the next one is asked for then. Until then digests say nothing new.
+    again_at: Option<Instant>,
     /// When the welcome has to have come, while it is awaited.
     welcome_by: Option<Instant>,
     /// Whether a welcome has come at all.
@@ -156,6 +164,8 @@ impl<'a> Session<'a> {
             updates,
             apply: None,
             mended: Kinds::NONE,
+            overtaken: 0,
+            again_at: None,
             welcome_by: None,
             welcomed: false,
             resumed: Kinds::NONE,
@@ -180,7 +190,7 @@ impl<'a> Session<'a> {
         if let Some(apply) = &mut self.apply {
             apply.whole_failed().await?;
         }
-        self.whole_since = None;
+        (self.whole_since, self.again_at) = (None, None);
         let view = self.standing.view;
         let (apply, store) = Apply::begin(self.updates, view).await?;
         if whole && self.mended.is_empty() {
@@ -216,17 +226,26 @@ impl<'a> Session<'a> {
         let impatient = self.unwell.as_ref().zip(patience).map(|((since, _), patience)| *since + patience);
         let slow = self.whole_since.zip(patience).map(|(since, patience)| since + patience * WHOLE_PATIENCE);
         let wrong = self.wrong_until.filter(|_| patience.is_some());
-        let timers = [Some(self.pulse.at()), self.welcome_by, self.move_at, impatient, slow, wrong];
+        let timers =
+            [Some(self.pulse.at()), self.welcome_by, self.move_at, self.again_at, impatient, slow, wrong];
         let wake = timers.into_iter().flatten().min().unwrap_or_else(|| self.pulse.at());
         tokio::select! {
             reply = self.link.replies.next() => self.reply(reply).await,
             Some(command) = commanded.recv() => self.command(command).await,
             () = tokio::time::sleep_until(wake) => match self.wake(impatient, slow, wrong) {
-                Ok(()) => Ok(Step::Nothing),
+                Ok(()) => self.again().await,
                 Err(Left::Silent(what)) => self.last_look(what).await,
                 Err(left) => Err(left),
             },
         }
+    }
+
+    /// Asks once more for what was to be mended, if it is time.
+    async fn again(&mut self) -> Result<Step, Left> {
+        if self.again_at.is_some_and(|at| at <= Instant::now()) {
+            self.ask(true, "the whole state was behind what is served").await?;
+        }
+        Ok(Step::Nothing)
     }
 
     /// A hub that is silent may be one that we did not hear while the store was busy.
@@ -336,7 +355,7 @@ impl<'a> Session<'a> {
                 if let Err(left) = apply.check_cluster(&begin.cluster_uid, accepted.as_deref()) {
                     return Err(self.foreign(left).await);
                 }
-                apply.whole_begin(&begin, self.mended).await?;
+                apply.whole_begin(&begin).await?;
                 self.standing.metrics.wholes.increment(1);
                 self.whole_since = Some(Instant::now());
             }
@@ -352,10 +371,17 @@ impl<'a> Session<'a> {
                     Ended::Taken(comparison) => comparison,
                     Ended::Broken(kinds) => Some(Comparison::Differs { kinds }),
                 };
-                (self.mended, self.resumed) = (Kinds::NONE, passed_over);
+                (self.mended, self.resumed) = (self.mended.intersection(passed_over), passed_over);
                 self.standing.confirmed = self.standing.confirmed.minus(taken);
                 // Until then nobody knows how old it is.
                 self.pulse.soon(Instant::now());
+                if !self.mended.is_empty() {
+                    let wait = OVERTAKEN.get(self.overtaken).ok_or(Left::Behind)?;
+                    self.again_at = Some(Instant::now() + *wait);
+                    self.overtaken += 1;
+                    return Ok(Step::Nothing);
+                }
+                self.overtaken = 0;
                 if comparison.is_none() && passed_over.is_empty() {
                     self.uncomparable(true).await?;
                 }
@@ -513,7 +539,7 @@ impl<'a> Session<'a> {
 
     /// Takes the outcome of a comparison of digests of these kinds.
     async fn compared(&mut self, comparison: Option<Comparison>, kinds: Kinds) -> Result<(), Left> {
-        let Some(comparison) = comparison else { return Ok(()) };
+        let Some(comparison) = comparison.filter(|_| self.again_at.is_none()) else { return Ok(()) };
         let now = Instant::now();
         self.compared = Some(now);
         self.standing.confirmed = match comparison {

@@ -74,6 +74,19 @@ impl Stream {
         }
     }
 
+    /// The next subscription; pings ahead of it are answered as a hub does that is well and there.
+    async fn asked_from(&mut self, there: Position) -> Subscription {
+        loop {
+            match Request::from(self.from.recv().await.expect("the follower is there")) {
+                Request::Subscribe(subscription) => return *subscription,
+                Request::Ping { nonce } => {
+                    self.beat(nonce, State::Live, 0, there, Digests::NONE).await;
+                }
+                Request::Unknown => panic!("it asks nothing unknown"),
+            }
+        }
+    }
+
     /// The nonce of the next ping.
     async fn ping(&mut self) -> u64 {
         match Request::from(self.from.recv().await.expect("the follower is there")) {
@@ -591,6 +604,41 @@ async fn a_hub_that_is_wrong_is_left_for_another_which_is_asked_for_everything()
     stream.whole("u", at(1, 12), &["a", "b", "c", "d"]).await;
     world.until("no alarm", |world| world.metric("outlast_hub_digest_alarm") == 0.0).await;
     assert_eq!(world.names(), ["a", "b", "c", "d"]);
+}
+
+/// Hubs share whole states, and one may come from another hub a moment later than we have: nobody is taken back by it, and
+/// nobody goes for that alone.
+#[tokio::test(start_paused = true)]
+async fn what_is_to_mend_a_state_and_is_behind_it_is_asked_for_again_before_the_hub_is_left() {
+    for (name, tries, left) in [("it comes as far", 2, 0.0), ("it never does", 4, 1.0)] {
+        let mut world = World::new(2);
+        let (hub, mut stream) = world.in_sync().await;
+        tokio::time::advance(COMPARE_EVERY).await;
+        stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
+        let began = Instant::now();
+        for _ in 0..tries {
+            assert!(stream.asked_from(at(1, 10)).await.whole, "{name}");
+            stream.welcome("u", 1, Plan::Whole).await;
+            stream.whole("u", at(1, 10), &["old"]).await;
+        }
+        if left == 0.0 {
+            let subscription = stream.asked_from(at(1, 10)).await;
+            assert!(subscription.whole && subscription.why.contains("behind"), "{}", subscription.why);
+            assert_eq!(began.elapsed().as_secs(), 3, "{name}");
+            stream.welcome("u", 1, Plan::Whole).await;
+            stream.whole("u", at(1, 12), &["a", "d"]).await;
+            world.until("what the hub has", |world| world.names() == ["a", "d"]).await;
+            let nonce = stream.ping().await;
+            stream.beat(nonce, State::Live, 0, at(1, 12), of(&["a", "d"])).await;
+            world.until("proof", |world| world.store.age() <= Duration::from_secs(2)).await;
+        } else {
+            let (other, _) = world.stream().await;
+            assert_ne!(other, hub, "{name}");
+            assert_eq!(world.names(), ["a", "b", "c"], "{name}");
+        }
+        assert_eq!(world.metric("outlast_hub_left_total{reason=\"behind\"}"), left, "{name}");
+        assert_eq!(world.metric("outlast_hub_digest_alarm"), 0.0, "{name}");
+    }
 }
 
 /// Its digests are of another state than ours: what another hub has said of ours counts, until that changes.
