@@ -33,8 +33,11 @@ const CLIENTS: u8 = 16;
 /// Sockets of each.
 const PORTS: usize = 8;
 
-/// Packets that are sent before the next is answered: no more than the smallest buffer of a socket takes.
+/// Packets that are sent before the next are answered: no more than the smallest buffer of a socket takes.
 const BATCH: usize = 50;
+
+/// Clients that are answered then: so many that each of the node's sockets has one, and nothing before it in its buffer.
+const ASKING: usize = 16;
 
 /// Queries of a flood that goes on until those of another client are answered, at most.
 const LONG_FLOOD: usize = 500_000;
@@ -156,21 +159,29 @@ fn cluster_names_are_answered_through_a_flood_of_names_that_hang() {
     let failures = || world.metric("coredns_dns_responses_total", "rcode=\"SERVFAIL\"");
     let before = failures();
 
-    // A client that asks once, for each query only: none may be lost.
-    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.connect(dns).unwrap();
+    // Clients that ask once, for each query only: none may be lost.
+    let client = |_| {
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.connect(dns).unwrap();
+        client
+    };
+    let clients: Vec<_> = (0..ASKING).map(client).collect();
     let mut buffer = [0; 4096];
     for number in 0..FLOOD {
         flooders[number % flooders.len()].ask(number);
         if (number + 1) % BATCH > 0 {
             continue;
         }
-        client.send(&Query::a(CLUSTER.0).bytes()).unwrap();
-        let length = client.recv(&mut buffer).expect("each cluster name is answered");
-        let answer = Answer::parse(buffer[..length].to_vec()).unwrap();
-        assert_eq!(answer.rcode(), ResponseCode::NoError);
-        assert!(answer.answers()[0].ends_with(CLUSTER.1), "{:?}", answer.answers());
+        for client in &clients {
+            client.send(&Query::a(CLUSTER.0).bytes()).unwrap();
+        }
+        for client in &clients {
+            let length = client.recv(&mut buffer).expect("each cluster name is answered");
+            let answer = Answer::parse(buffer[..length].to_vec()).unwrap();
+            assert_eq!(answer.rcode(), ResponseCode::NoError);
+            assert!(answer.answers()[0].ends_with(CLUSTER.1), "{:?}", answer.answers());
+        }
         if (number + 1) % (FLOOD / 10) == 0 {
             let waiting = world.waiting();
             assert!(waiting <= MAX_WAITING + MAX_WAITING / 4, "{waiting} after {number}");
