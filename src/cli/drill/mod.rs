@@ -9,13 +9,14 @@ mod live;
 mod run;
 mod standin;
 
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 
 use crate::drill::catalogue::{ALL, DRILLS};
 use crate::drill::{Drill, MINUTES, Without};
 
-/// Drills that are played at once: most of their time they wait, and what they start shares two cores.
-const AT_ONCE: &str = "4";
+/// How many drills may be played at once.
+const AT_ONCE: RangeInclusive<u64> = 1..=32;
 
 /// Arguments of `outlast drill`.
 #[derive(clap::Args)]
@@ -62,11 +63,12 @@ pub(super) struct Args {
     #[arg(long)]
     short: bool,
     /// How many minutes a soak lasts, 2 to 120
-    #[arg(long, value_name = "NUMBER", conflicts_with = "short", value_parser = minutes)]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "short", value_parser = |text: &str| within(text, &MINUTES))]
     minutes: Option<u64>,
+    // Most of their time they wait, and what they start shares two cores.
     /// How many are played at once, 1 to 32; those that promise milliseconds are played alone in any case
-    #[arg(long, value_name = "NUMBER", default_value = AT_ONCE, value_parser = at_once)]
-    at_once: usize,
+    #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = |text: &str| within(text, &AT_ONCE))]
+    at_once: u64,
     /// Begin no other drill once a promise was broken
     #[arg(long)]
     fail_fast: bool,
@@ -141,16 +143,10 @@ fn chosen<'a>(
     Ok(chosen)
 }
 
-/// How many drills may be played at once.
-fn at_once(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=32).contains(number));
-    number.ok_or_else(|| "write a whole number from 1 to 32".to_owned())
-}
-
-/// How many minutes a drill may last.
-fn minutes(text: &str) -> Result<u64, String> {
-    let number = text.parse().ok().filter(|number| MINUTES.contains(number));
-    number.ok_or_else(|| format!("write a whole number from {} to {}", MINUTES.start(), MINUTES.end()))
+/// A whole number within these.
+fn within(text: &str, range: &RangeInclusive<u64>) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("write a whole number from {} to {}", range.start(), range.end()))
 }
 
 #[cfg(test)]
@@ -229,7 +225,7 @@ mod tests {
             ("", wrong()),
             ("99999999999999999999", wrong()),
         ] {
-            assert_eq!(minutes(text), want, "{text}");
+            assert_eq!(within(text, &MINUTES), want, "{text}");
         }
     }
 }

@@ -102,7 +102,7 @@ pub(super) fn play(drills: &[&Drill], args: &Args) -> anyhow::Result<ExitCode> {
         minutes: args.minutes,
         without: &args.without,
         seed: args.seed,
-        at_once: args.at_once,
+        at_once: usize::try_from(args.at_once).unwrap_or(usize::MAX),
         fail_fast: args.fail_fast,
         say: &|line| eprintln!("{line}"),
     };

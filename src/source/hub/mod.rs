@@ -4,8 +4,8 @@
 //! * `choose`: which hub is next. `known`: the list of hubs, and how it outlives the process.
 //! * `transport`: a connection to one hub. `session`: one hub, from the first word to the last;
 //!   `left`: why that was the last.
-//! * `apply`: what a hub says, as updates of the store. `verify`: what a wrong digest leads to. `pulse`: pings and
-//!   heartbeats, of which freshness is made.
+//! * `apply`: what a hub says, as updates of the store. `verify`: what a wrong digest leads to. `mending`: what a whole
+//!   state is to mend then. `pulse`: pings and heartbeats, of which freshness is made.
 //! * [`meet`]: what hubs tell each other.
 //!
 //! Architecture invariant: nothing here ever contacts the API server, and no name is ever looked up.
@@ -22,6 +22,7 @@ mod choose;
 pub mod known;
 mod left;
 pub mod meet;
+mod mending;
 mod metrics;
 mod pulse;
 pub(crate) mod session;

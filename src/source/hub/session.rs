@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::apply::{Apply, Ended};
 use super::left::Left;
+use super::mending::{Came, Mending};
 use super::metrics::HubMetrics;
 use super::pulse::{Due, Pulse};
 use super::transport::Link;
@@ -35,10 +36,6 @@ const RELIST_EVERY: Duration = Duration::from_secs(60);
 /// How many times as patient a follower is while a whole state comes than with a hub that is behind or stale: by then
 /// thousands of followers have had theirs.
 const WHOLE_PATIENCE: u32 = 4;
-
-/// Between whole states that were to mend something and were behind what is served: hubs share them, and take a moment to come
-/// as far as another one was. After the last of them the hub is left.
-const OVERTAKEN: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// The longest time over which a hub may spread its followers' going: longer, and it is gone before.
 const MAX_MOVE: Duration = Duration::from_secs(120);
@@ -117,12 +114,8 @@ pub(super) struct Session<'a> {
     updates: &'a Sender<Update>,
     /// The store; `None` before the subscription.
     apply: Option<Apply<'a>>,
-    /// Kinds that are wrong, and have to be in the next whole state.
-    mended: Kinds,
-    /// How many whole states in a row were behind in some of these.
-    overtaken: usize,
-    /// When the next one is asked for then. Until then digests say nothing new.
-    again_at: Option<Instant>,
+    /// What the next whole state is to mend.
+    mending: Mending,
     /// When the welcome has to have come, while it is awaited.
     welcome_by: Option<Instant>,
     /// Whether a welcome has come at all.
@@ -163,9 +156,7 @@ impl<'a> Session<'a> {
             standing,
             updates,
             apply: None,
-            mended: Kinds::NONE,
-            overtaken: 0,
-            again_at: None,
+            mending: Mending::default(),
             welcome_by: None,
             welcomed: false,
             resumed: Kinds::NONE,
@@ -186,15 +177,21 @@ impl<'a> Session<'a> {
         self.ask(self.standing.verify.wants_whole(), why).await
     }
 
+    /// Asks for the whole state, to mend these kinds.
+    async fn mend(&mut self, kinds: Kinds, why: &str) -> Result<(), Left> {
+        self.mending.begin(kinds);
+        self.ask(true, why).await
+    }
+
     async fn ask(&mut self, whole: bool, why: &str) -> Result<(), Left> {
         if let Some(apply) = &mut self.apply {
             apply.whole_failed().await?;
         }
-        (self.whole_since, self.again_at) = (None, None);
+        self.whole_since = None;
         let view = self.standing.view;
         let (apply, store) = Apply::begin(self.updates, view).await?;
-        if whole && self.mended.is_empty() {
-            self.mended = view.kinds();
+        if whole {
+            self.mending.asked(view.kinds());
         }
         let has = view.kinds().intersection(store.complete);
         let subscription = Subscription {
@@ -226,8 +223,15 @@ impl<'a> Session<'a> {
         let impatient = self.unwell.as_ref().zip(patience).map(|((since, _), patience)| *since + patience);
         let slow = self.whole_since.zip(patience).map(|(since, patience)| since + patience * WHOLE_PATIENCE);
         let wrong = self.wrong_until.filter(|_| patience.is_some());
-        let timers =
-            [Some(self.pulse.at()), self.welcome_by, self.move_at, self.again_at, impatient, slow, wrong];
+        let timers = [
+            Some(self.pulse.at()),
+            self.welcome_by,
+            self.move_at,
+            self.mending.again_at(),
+            impatient,
+            slow,
+            wrong,
+        ];
         let wake = timers.into_iter().flatten().min().unwrap_or_else(|| self.pulse.at());
         tokio::select! {
             reply = self.link.replies.next() => self.reply(reply).await,
@@ -242,7 +246,7 @@ impl<'a> Session<'a> {
 
     /// Asks once more for what was to be mended, if it is time.
     async fn again(&mut self) -> Result<Step, Left> {
-        if self.again_at.is_some_and(|at| at <= Instant::now()) {
+        if self.mending.again_at().is_some_and(|at| at <= Instant::now()) {
             self.ask(true, "the whole state was behind what is served").await?;
         }
         Ok(Step::Nothing)
@@ -317,8 +321,7 @@ impl<'a> Session<'a> {
                 let now = Instant::now();
                 if self.relisted.is_none_or(|at| now >= at + RELIST_EVERY) {
                     self.relisted = Some(now);
-                    self.mended = kinds;
-                    self.ask(true, "the store has asked for it").await?;
+                    self.mend(kinds, "the store has asked for it").await?;
                 }
             }
             // This hub may be of our cluster; the one that is meant is next then, unless our own data is proved first.
@@ -371,17 +374,15 @@ impl<'a> Session<'a> {
                     Ended::Taken(comparison) => comparison,
                     Ended::Broken(kinds) => Some(Comparison::Differs { kinds }),
                 };
-                (self.mended, self.resumed) = (self.mended.intersection(passed_over), passed_over);
+                self.resumed = passed_over;
                 self.standing.confirmed = self.standing.confirmed.minus(taken);
                 // Until then nobody knows how old it is.
                 self.pulse.soon(Instant::now());
-                if !self.mended.is_empty() {
-                    let wait = OVERTAKEN.get(self.overtaken).ok_or(Left::Behind)?;
-                    self.again_at = Some(Instant::now() + *wait);
-                    self.overtaken += 1;
-                    return Ok(Step::Nothing);
+                match self.mending.came(passed_over, Instant::now()) {
+                    Came::Taken => {}
+                    Came::Overtaken => return Ok(Step::Nothing),
+                    Came::Behind => return Err(Left::Behind),
                 }
-                self.overtaken = 0;
                 if comparison.is_none() && passed_over.is_empty() {
                     self.uncomparable(true).await?;
                 }
@@ -539,7 +540,9 @@ impl<'a> Session<'a> {
 
     /// Takes the outcome of a comparison of digests of these kinds.
     async fn compared(&mut self, comparison: Option<Comparison>, kinds: Kinds) -> Result<(), Left> {
-        let Some(comparison) = comparison.filter(|_| self.again_at.is_none()) else { return Ok(()) };
+        let Some(comparison) = comparison.filter(|_| self.mending.again_at().is_none()) else {
+            return Ok(());
+        };
         let now = Instant::now();
         self.compared = Some(now);
         self.standing.confirmed = match comparison {
@@ -561,16 +564,14 @@ impl<'a> Session<'a> {
                 let names = names(kinds);
                 tracing::info!(hub = %self.hub, kinds = %names,
                     "what was known came between two states of this hub: the whole state is asked for");
-                self.mended = kinds;
-                self.ask(true, &format!("{names} came between two states")).await?;
+                self.mend(kinds, &format!("{names} came between two states")).await?;
             }
             Verdict::AskWhole(kinds) => {
                 self.standing.metrics.mismatches.increment(1);
                 let names = names(kinds);
                 tracing::warn!(hub = %self.hub, kinds = %names,
                     "the state differs from the hub's although both are at the same position: the whole state is asked for");
-                self.mended = kinds;
-                self.ask(true, &format!("digests of {names} differ")).await?;
+                self.mend(kinds, &format!("digests of {names} differ")).await?;
             }
             Verdict::Alarm(kinds) => {
                 self.standing.metrics.mismatches.increment(1);
@@ -593,8 +594,7 @@ impl<'a> Session<'a> {
             Verdict::AskWhole(kinds) => {
                 tracing::info!(hub = %self.hub,
                     "the state was not another hub's, and this one says no digests: the whole state is asked for");
-                self.mended = kinds;
-                self.ask(true, "the state was not another hub's").await
+                self.mend(kinds, "the state was not another hub's").await
             }
             _ => Ok(()),
         }
