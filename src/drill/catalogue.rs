@@ -171,6 +171,7 @@ pub static DRILLS: &[Drill] = &[
         about: "both hubs are killed for 46 s, and a node meanwhile; then one comes back",
         promise: "every answer is right or says how old it is, and the node answers from its disk within 250 ms",
         load: STUB,
+        alone: true,
         without: &[Without::Snapshot],
         bounds: Bounds { detect: Some(s(15)..=s(45)), gap: QUICK, ..CONTROL_PLANE.bounds },
         play: hubs::hubs_lost,
@@ -201,6 +202,7 @@ pub static DRILLS: &[Drill] = &[
         about: "200 clients of others list everything again and again, and all nodes are started anew meanwhile",
         promise: "nodes ask the API server nothing, and each hub asks at most once a second",
         load: STUB,
+        alone: true,
         without: &[Without::Hubs],
         bounds: Bounds { gap: QUICK, ..CONTROL_PLANE.bounds },
         play: storm::storm,
@@ -247,6 +249,7 @@ pub static DRILLS: &[Drill] = &[
         about: "the upstream of names outside says nothing for 20 s",
         promise: "they go on being answered, 99 of 100 questions within 20 ms; names of the cluster do not notice",
         load: STUB,
+        alone: true,
         control_plane: false,
         without: &[Without::ServeStale],
         bounds: Bounds {
@@ -375,7 +378,8 @@ mod tests {
     fn flaws(drills: &[Drill]) -> Vec<String> {
         let mut flaws = Vec::new();
         for (n, drill) in drills.iter().enumerate() {
-            let Drill { name, about, promise, load, control_plane, without, bounds, .. } = drill;
+            let Drill { name, about, promise, load, alone, control_plane, without, bounds, .. } = drill;
+            let is_of_ms = [QUICK, AT_ONCE].contains(&bounds.gap) || bounds.p99.is_some();
             let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             for (is_so, flaw) in [
                 (name.is_empty() || !name.chars().all(is_plain), "is not spelled as a name"),
@@ -384,6 +388,7 @@ mod tests {
                 (about.is_empty() || promise.is_empty() || load.is_empty(), "does not say what it is"),
                 (*control_plane && bounds.failed + bounds.wrong > 0, "lets answers fail or be wrong"),
                 (without.is_empty(), "cannot fail"),
+                (is_of_ms && !alone, "promises milliseconds among others"),
             ] {
                 flaws.extend(is_so.then(|| format!("{name:?} {flaw}")));
             }
@@ -399,9 +404,11 @@ mod tests {
 
     #[test]
     fn flaws_are_found() {
-        let right = || drill("right", |_| unreachable!("it is not played"));
+        let right = || Drill { alone: true, ..drill("right", |_| unreachable!("it is not played")) };
         let mut lenient = right().bounds;
         lenient.wrong = 1;
+        let mut quick = right().bounds;
+        quick.gap = QUICK;
         for (name, drill, want) in [
             ("none", right(), None),
             ("no name", Drill { name: "", ..right() }, Some("\"\" is not spelled as a name")),
@@ -418,6 +425,12 @@ mod tests {
                 Some("\"right\" lets answers fail or be wrong"),
             ),
             ("no fault", Drill { without: &[], ..right() }, Some("\"right\" cannot fail")),
+            (
+                "quick",
+                Drill { bounds: quick.clone(), alone: false, ..right() },
+                Some("\"right\" promises milliseconds among others"),
+            ),
+            ("quick, alone", Drill { bounds: quick, ..right() }, None),
         ] {
             assert_eq!(flaws(&[drill]), want.into_iter().collect::<Vec<_>>(), "{name}");
         }

@@ -67,7 +67,7 @@ pub(super) struct Args {
     minutes: Option<u64>,
     // Most of their time they wait, and what they start shares two cores.
     /// How many are played at once, 1 to 32; those that promise milliseconds are played alone in any case
-    #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = |text: &str| within(text, &AT_ONCE))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 6, value_parser = |text: &str| within(text, &AT_ONCE))]
     at_once: u64,
     /// Begin no other drill once a promise was broken
     #[arg(long)]
