@@ -3,7 +3,7 @@
 //! Each follower has its own order of the hubs, by rendezvous hashing of its name and their addresses: nodes spread over
 //! all hubs, and a hub that comes or goes moves only those that it has to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -105,6 +105,25 @@ impl Choice {
     /// Whether there is another hub than this one. A seed that is on no list may be an address of the same hub.
     pub(super) fn has_other(&self, hub: SocketAddr) -> bool {
         self.hubs_there_are().iter().any(|other| *other != hub)
+    }
+
+    /// Whether there is another hub than these.
+    pub(super) fn has_other_than(&self, hubs: &BTreeSet<SocketAddr>) -> bool {
+        self.hubs_there_are().iter().any(|other| !hubs.contains(other))
+    }
+
+    /// Another hub than this one that may be dialled; one of those that are `wrong` last.
+    pub(super) fn other_than(
+        &self,
+        hub: SocketAddr,
+        wrong: &BTreeSet<SocketAddr>,
+        now: Instant,
+    ) -> Option<SocketAddr> {
+        let others = self.hubs_there_are().iter().copied().filter(|other| *other != hub);
+        let ready = others.filter(|other| self.not_before(*other).is_none_or(|at| at <= now));
+        ready.min_by_key(|other| {
+            (wrong.contains(other), self.shunned(*other, now), u64::MAX - self.weight(*other))
+        })
     }
 
     /// Those of the list; without one, those of the configuration.

@@ -29,6 +29,7 @@ pub(crate) mod session;
 pub(crate) mod transport;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,16 +43,17 @@ use self::choose::{Choice, Learned, Pick};
 use self::known::{Keeping, Memory};
 use self::left::Left;
 use self::metrics::HubMetrics;
-use self::session::{Session, Standing};
-use self::transport::{Dial, Dialler};
+use self::session::{Others, Session, Standing};
+use self::transport::{Dial, Dialler, Link};
 use self::verify::Verify;
 use super::command::{Command, Commanded};
-use super::{Link, Update, Wanted};
+use super::{Update, Wanted};
 use crate::feed::view::View;
 use crate::ops::backoff::Policy;
 use crate::ops::clock::WallClock;
 use crate::ops::jitter::Jitter;
 use crate::ops::metrics::Metrics;
+use crate::source;
 use crate::zone::object::Kinds;
 
 /// Within what time a hub that is well proves its data: a heartbeat every 12 s at most, and what the hub itself has from
@@ -96,6 +98,8 @@ pub struct HubSource {
     patience: Duration,
     /// Whether the store has been told that the source is lost.
     lost: bool,
+    /// The next hub, where the one before was left only once it was reached.
+    reached: Option<(SocketAddr, Link)>,
 }
 
 impl HubSource {
@@ -130,15 +134,17 @@ impl HubSource {
                 view,
                 labels: wanted.labels,
                 verify: Verify::default(),
+                wrong: BTreeSet::new(),
                 confirmed: Kinds::NONE,
                 refused: None,
                 accepted: None,
-                link: Link::default(),
+                link: source::Link::default(),
                 metrics: HubMetrics::new(metrics),
                 jitter,
             },
             patience: PATIENCE,
             lost: false,
+            reached: None,
         }
     }
 
@@ -156,11 +162,20 @@ impl HubSource {
 
     /// One hub: waits until one may be dialled, and follows it until it is left.
     async fn turn(&mut self, updates: &Sender<Update>, commanded: &mut Commanded) -> Result<(), Gone> {
-        let hub = self.next_hub(updates, commanded).await?;
-        let left = self.follow(hub, updates, commanded).await;
+        let (hub, link) = match self.reached.take() {
+            Some((hub, link)) => (hub, Ok(link)),
+            None => {
+                let hub = self.next_hub(updates, commanded).await?;
+                (hub, self.dial.dial(hub).await)
+            }
+        };
+        let left = match link {
+            Ok(link) => self.follow(hub, link, updates, commanded).await,
+            Err(why) => why.into(),
+        };
         let now = Instant::now();
         self.standing.metrics.connected(None);
-        let nobody = |link: &mut Link| (link.peer, link.unwell) = (None, None);
+        let nobody = |link: &mut source::Link| (link.peer, link.unwell) = (None, None);
         if matches!(left, Left::Gone) || self.standing.tell(updates, nobody).await.is_err() {
             return Err(Gone);
         }
@@ -173,6 +188,8 @@ impl HubSource {
         match &left {
             // The moment was drawn already, and data is as good as it was.
             Left::Moved => self.choice.passed(hub, now),
+            // Another one was reached.
+            Left::Wrong => self.choice.passed(hub, now),
             // It is as good as it was, if the other one should not be.
             Left::Home => {}
             Left::Stale { .. } | Left::Slow => {
@@ -190,8 +207,10 @@ impl HubSource {
                 updates.send(Update::Lost { why }).await.map_err(|_| Gone)?;
             }
             // All that lost the same hub do not go to the next one in the same moment.
-            self.pause(Instant::now() + self.standing.jitter.full(Policy::RECONNECT.first), commanded)
-                .await?;
+            if self.reached.is_none() {
+                let pause = self.standing.jitter.full(Policy::RECONNECT.first);
+                self.pause(Instant::now() + pause, commanded).await?;
+            }
         }
         Ok(())
     }
@@ -229,12 +248,14 @@ impl HubSource {
         }
     }
 
-    /// Dials a hub and follows it until it is left.
-    async fn follow(&mut self, hub: SocketAddr, updates: &Sender<Update>, commanded: &mut Commanded) -> Left {
-        let link = match self.dial.dial(hub).await {
-            Ok(link) => link,
-            Err(why) => return why.into(),
-        };
+    /// Follows a hub until it is left.
+    async fn follow(
+        &mut self,
+        hub: SocketAddr,
+        link: Link,
+        updates: &Sender<Update>,
+        commanded: &mut Commanded,
+    ) -> Left {
         let jitter = self.standing.jitter.fork();
         let swing = jitter.spread(Duration::from_secs(1), PATIENCE_SPREAD).as_secs_f64();
         let mut session = Session::new(hub, link, &mut self.standing, updates);
@@ -244,9 +265,11 @@ impl HubSource {
         // When to go to the first choice, once this one is well.
         let mut home_at: Option<Instant> = None;
         loop {
-            let others = self.choice.has_other(hub);
-            let patience = self.patience.mul_f64(swing);
-            match session.step(commanded, others.then_some(patience)).await {
+            let others = self.choice.has_other(hub).then(|| Others {
+                patience: self.patience.mul_f64(swing),
+                untried: self.choice.has_other_than(session.wrong()),
+            });
+            match session.step(commanded, others).await {
                 Ok(session::Step::Nothing) => {}
                 Ok(session::Step::Proved { live }) => {
                     let now = Instant::now();
@@ -274,6 +297,18 @@ impl HubSource {
                         tracing::info!(hubs = hubs.len(), "the list of hubs has changed");
                     }
                     self.keeping.save(self.choice.known());
+                }
+                Ok(session::Step::Wrong) => {
+                    // One that is wrong still tells what happens, and is not left for nobody.
+                    if let Some(other) = self.choice.other_than(hub, session.wrong(), Instant::now()) {
+                        if let Ok(link) = self.dial.dial(other).await {
+                            session.end().await;
+                            self.reached = Some((other, link));
+                            return Left::Wrong;
+                        }
+                        self.choice.failed(other, Instant::now(), Duration::ZERO, &jitter);
+                    }
+                    session.stays();
                 }
                 Err(left) => {
                     session.end().await;

@@ -1,5 +1,6 @@
 //! One hub, from the first word to the last.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
 use super::apply::{Apply, Ended};
+use super::known::MAX_HUBS;
 use super::left::Left;
 use super::mending::{Came, Mending};
 use super::metrics::HubMetrics;
 use super::pulse::{Due, Pulse};
 use super::transport::Link;
-use super::verify::{Verdict, Verify};
+use super::verify::{Leaves, Verdict, Verify};
 use crate::feed::digests::Digests;
 use crate::feed::frame::{Frame, Heartbeat, PROTOCOL, Plan, Reply, Request, State, Subscription, Welcome};
 use crate::feed::view::View;
@@ -50,6 +52,8 @@ pub(super) struct Standing {
     pub(super) labels: bool,
     /// What is known of the digests.
     pub(super) verify: Verify,
+    /// The hubs that were alarmed about, and have not vouched for anything since.
+    pub(super) wrong: BTreeSet<SocketAddr>,
     /// The kinds that had a hub's digest, and have not changed since.
     pub(super) confirmed: Kinds,
     /// uid of a cluster that was refused.
@@ -100,6 +104,17 @@ pub(super) enum Step {
     },
     /// Every hub there is.
     Hubs(Vec<SocketAddr>),
+    /// What the hub tells does not lead to what it says it has: it is time to go to another one, if that can be reached.
+    Wrong,
+}
+
+/// The other hubs there are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Others {
+    /// How long this one may be behind or stale.
+    pub(super) patience: Duration,
+    /// Whether one of them was not alarmed about.
+    pub(super) untried: bool,
 }
 
 /// One hub that is followed.
@@ -137,7 +152,7 @@ pub(super) struct Session<'a> {
     /// Since when the hub is behind or stale, and why it is left for that.
     unwell: Option<(Instant, Left)>,
     /// When the hub is left because its state and its digests differ, where there is another one.
-    wrong_until: Option<Instant>,
+    leaves: Option<Leaves>,
     /// State of the hub's data, as it was last said.
     state: Option<State>,
 }
@@ -166,15 +181,23 @@ impl<'a> Session<'a> {
             move_at: None,
             whole_since: None,
             unwell: None,
-            wrong_until: None,
+            leaves: None,
             state: None,
         }
     }
 
     /// Subscribes from where the store is; for the whole state if digests differed.
     pub(super) async fn subscribe(&mut self, why: &str) -> Result<(), Left> {
-        self.standing.verify.begin(Instant::now());
-        self.ask(self.standing.verify.wants_whole(), why).await
+        self.standing.verify.begin(self.standing.wrong.contains(&self.hub), Instant::now());
+        match self.standing.verify.wants_whole() {
+            Some(kinds) => self.mend(kinds, why).await,
+            None => self.ask(false, why).await,
+        }
+    }
+
+    /// The hubs that were alarmed about, and have not vouched for anything since.
+    pub(super) const fn wrong(&self) -> &BTreeSet<SocketAddr> {
+        &self.standing.wrong
     }
 
     /// Asks for the whole state, to mend these kinds.
@@ -214,15 +237,22 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// The next thing that happens. `patience` is how long the hub may be behind or stale, where there is another one.
+    /// It is wrong, and followed for some more time, because no other one can be.
+    pub(super) fn stays(&mut self) {
+        self.leaves = self.standing.verify.leaves_again(Instant::now(), &self.standing.jitter);
+    }
+
+    /// The next thing that happens; `others` where there are any.
     pub(super) async fn step(
         &mut self,
         commanded: &mut Commanded,
-        patience: Option<Duration>,
+        others: Option<Others>,
     ) -> Result<Step, Left> {
+        let patience = others.map(|others| others.patience);
         let impatient = self.unwell.as_ref().zip(patience).map(|((since, _), patience)| *since + patience);
         let slow = self.whole_since.zip(patience).map(|(since, patience)| since + patience * WHOLE_PATIENCE);
-        let wrong = self.wrong_until.filter(|_| patience.is_some());
+        let leaves = self.leaves.zip(others);
+        let wrong = leaves.map(|(leaves, others)| if others.untried { leaves.soon } else { leaves.late });
         let timers = [
             Some(self.pulse.at()),
             self.welcome_by,
@@ -236,7 +266,8 @@ impl<'a> Session<'a> {
         tokio::select! {
             reply = self.link.replies.next() => self.reply(reply).await,
             Some(command) = commanded.recv() => self.command(command).await,
-            () = tokio::time::sleep_until(wake) => match self.wake(impatient, slow, wrong) {
+            () = tokio::time::sleep_until(wake) => match self.wake(impatient, slow) {
+                Ok(()) if wrong.is_some_and(|at| at <= Instant::now()) => Ok(Step::Wrong),
                 Ok(()) => self.again().await,
                 Err(Left::Silent(what)) => self.last_look(what).await,
                 Err(left) => Err(left),
@@ -278,12 +309,7 @@ impl<'a> Session<'a> {
     }
 
     /// Some time has come.
-    fn wake(
-        &mut self,
-        impatient: Option<Instant>,
-        slow: Option<Instant>,
-        wrong: Option<Instant>,
-    ) -> Result<(), Left> {
+    fn wake(&mut self, impatient: Option<Instant>, slow: Option<Instant>) -> Result<(), Left> {
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if is_due(self.move_at) {
@@ -296,9 +322,6 @@ impl<'a> Session<'a> {
         }
         if is_due(slow) {
             return Err(Left::Slow);
-        }
-        if is_due(wrong) {
-            return Err(Left::Wrong);
         }
         // Ahead of the welcome's limit: it notices that this process was stopped, and that nothing was heard for that.
         match self.pulse.due(now, &self.standing.jitter) {
@@ -396,6 +419,9 @@ impl<'a> Session<'a> {
                 if let Err(left) = apply.batch(batch, accepted.as_deref()).await {
                     return Err(self.foreign(left).await);
                 }
+                if let Some(position) = &position {
+                    self.mending.hears(apply.behind(position));
+                }
                 let now = Instant::now();
                 if let Some(position) = position
                     && (!self.resumed.is_empty() || self.compared.is_none_or(|at| now >= at + COMPARE_EVERY))
@@ -488,6 +514,7 @@ impl<'a> Session<'a> {
             && apply.holds_all(position)
         {
             let behind = apply.behind(position);
+            self.mending.hears(behind);
             if !behind.is_empty() {
                 unwell = Some(Left::Behind);
             }
@@ -515,6 +542,7 @@ impl<'a> Session<'a> {
         if !proves || !vouched || !self.standing.verify.is_trusted() {
             return Ok(Step::Nothing);
         }
+        self.standing.wrong.remove(&self.hub);
         // What the hub had proved when we asked is no older than that.
         if let (Some(as_of), Some(apply)) = (sent.checked_sub(heartbeat.age), &mut self.apply) {
             apply.prove(as_of).await?;
@@ -540,7 +568,7 @@ impl<'a> Session<'a> {
 
     /// Takes the outcome of a comparison of digests of these kinds.
     async fn compared(&mut self, comparison: Option<Comparison>, kinds: Kinds) -> Result<(), Left> {
-        let Some(comparison) = comparison.filter(|_| self.mending.again_at().is_none()) else {
+        let Some(comparison) = comparison.filter(|_| !self.mending.is_waiting()) else {
             return Ok(());
         };
         let now = Instant::now();
@@ -558,7 +586,9 @@ impl<'a> Session<'a> {
             self.resumed = self.resumed.minus(kinds);
         }
         match self.standing.verify.compared(comparison, expected, now, &self.standing.jitter) {
-            Verdict::Fine | Verdict::Unsettled | Verdict::Wrong => {}
+            Verdict::Fine | Verdict::Unsettled => {}
+            Verdict::Wrong if self.leaves.is_none() => self.stays(),
+            Verdict::Wrong => {}
             Verdict::Healed => self.healed().await?,
             Verdict::AskWhole(kinds) if expected => {
                 let names = names(kinds);
@@ -576,7 +606,12 @@ impl<'a> Session<'a> {
             Verdict::Alarm(kinds) => {
                 self.standing.metrics.mismatches.increment(1);
                 self.standing.metrics.alarm.set(1.0);
-                self.wrong_until = self.standing.verify.leaves_at(now, &self.standing.jitter);
+                self.leaves = self.standing.verify.leaves(now, &self.standing.jitter);
+                if self.standing.wrong.len() >= MAX_HUBS {
+                    // Of hubs that there were once.
+                    self.standing.wrong.clear();
+                }
+                self.standing.wrong.insert(self.hub);
                 tracing::error!(hub = %self.hub, kinds = %names(kinds),
                     "the state differs from the hub's even after a whole state: it is served and not vouched for, and another \
                      hub is asked; this is a bug, or something between the two changes what they say");
@@ -602,7 +637,7 @@ impl<'a> Session<'a> {
 
     /// What was wrong is not any more.
     async fn healed(&mut self) -> Result<(), Left> {
-        self.wrong_until = None;
+        self.leaves = None;
         self.standing.metrics.alarm.set(0.0);
         self.standing.tell(self.updates, |link| link.mismatch = None).await?;
         tracing::info!(hub = %self.hub, "the state is what the hub has again");

@@ -76,13 +76,28 @@ impl Stream {
 
     /// The next subscription; pings ahead of it are answered as a hub does that is well and there.
     async fn asked_from(&mut self, there: Position) -> Subscription {
+        self.asked_with(there, Digests::NONE).await
+    }
+
+    /// The same of a hub with these digests.
+    async fn asked_with(&mut self, there: Position, digests: Digests) -> Subscription {
         loop {
             match Request::from(self.from.recv().await.expect("the follower is there")) {
                 Request::Subscribe(subscription) => return *subscription,
                 Request::Ping { nonce } => {
-                    self.beat(nonce, State::Live, 0, there, Digests::NONE).await;
+                    self.beat(nonce, State::Live, 0, there, digests).await;
                 }
                 Request::Unknown => panic!("it asks nothing unknown"),
+            }
+        }
+    }
+
+    /// Answers pings like that until the follower leaves, and asks for nothing.
+    async fn until_left(&mut self, there: Position) {
+        while let Some(request) = self.from.recv().await {
+            match Request::from(request) {
+                Request::Ping { nonce } => self.beat(nonce, State::Live, 0, there, Digests::NONE).await,
+                other => panic!("{other:?} is asked"),
             }
         }
     }
@@ -225,6 +240,11 @@ impl World {
         let (door, streams) = mpsc::channel(1);
         self.net.up.lock().expect("a test").insert(hub, door);
         self.doors.insert(hub, streams);
+    }
+
+    fn down(&mut self, hub: SocketAddr) {
+        self.net.up.lock().expect("a test").remove(&hub);
+        self.doors.remove(&hub);
     }
 
     /// The next stream, and the hub that it is to.
@@ -562,16 +582,8 @@ async fn a_hub_that_is_behind_takes_nobody_back() {
     world.settle().await;
     assert_eq!(world.names(), ["a", "b"]);
     // It stays behind, and there is another.
-    let left = loop {
-        tokio::select! {
-            request = stream.from.recv() => match request.map(Request::from) {
-                Some(Request::Ping { nonce }) => {
-                    stream.beat(nonce, State::Live, 0, at(1, 9), Digests::NONE).await;
-                }
-                _ => break Instant::now(),
-            },
-        }
-    };
+    stream.until_left(at(1, 9)).await;
+    let left = Instant::now();
     assert!((24..=36).contains(&(left - behind).as_secs()), "{:?}", left - behind);
     let (next, _) = world.stream().await;
     assert!(next == first && next != second);
@@ -609,35 +621,86 @@ async fn a_hub_that_is_wrong_is_left_for_another_which_is_asked_for_everything()
 /// Hubs share whole states, and one may come from another hub a moment later than we have: nobody is taken back by it, and
 /// nobody goes for that alone.
 #[tokio::test(start_paused = true)]
-async fn what_is_to_mend_a_state_and_is_behind_it_is_asked_for_again_before_the_hub_is_left() {
-    for (name, tries, left) in [("it comes as far", 2, 0.0), ("it never does", 4, 1.0)] {
+async fn what_is_to_mend_a_state_and_is_behind_it_is_asked_for_again_once_the_hub_is_there() {
+    for (name, there, wholes, left) in [
+        ("it comes as far", 12, 2, 0.0),
+        ("it never does", 10, 1, 1.0),
+        ("it says that it has, and its whole state has not", 12, 4, 1.0),
+    ] {
         let mut world = World::new(2);
         let (hub, mut stream) = world.in_sync().await;
         tokio::time::advance(COMPARE_EVERY).await;
         stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
+        assert!(stream.asked_from(at(1, 10)).await.whole, "{name}");
         let began = Instant::now();
-        for _ in 0..tries {
-            assert!(stream.asked_from(at(1, 10)).await.whole, "{name}");
+        for whole in 1..=wholes {
+            if whole > 1 {
+                let subscription = stream.asked_from(at(1, there)).await;
+                assert!(subscription.whole && subscription.why.contains("behind"), "{}", subscription.why);
+            }
             stream.welcome("u", 1, Plan::Whole).await;
-            stream.whole("u", at(1, 10), &["old"]).await;
+            let is_there = left == 0.0 && whole == wholes;
+            let (version, names) = if is_there { (there, &["a", "d"][..]) } else { (10, &["old"][..]) };
+            stream.whole("u", at(1, version), names).await;
         }
         if left == 0.0 {
-            let subscription = stream.asked_from(at(1, 10)).await;
-            assert!(subscription.whole && subscription.why.contains("behind"), "{}", subscription.why);
-            assert_eq!(began.elapsed().as_secs(), 3, "{name}");
-            stream.welcome("u", 1, Plan::Whole).await;
-            stream.whole("u", at(1, 12), &["a", "d"]).await;
+            assert_eq!(began.elapsed().as_secs(), 1, "{name}");
             world.until("what the hub has", |world| world.names() == ["a", "d"]).await;
             let nonce = stream.ping().await;
             stream.beat(nonce, State::Live, 0, at(1, 12), of(&["a", "d"])).await;
             world.until("proof", |world| world.store.age() <= Duration::from_secs(2)).await;
         } else {
+            stream.until_left(at(1, there)).await;
+            // As patiently as any hub that is behind; or after 1, 2 and 4 s.
+            let most = if wholes == 1 { 24..=36 } else { 7..=8 };
+            assert!(most.contains(&began.elapsed().as_secs()), "{name}: {:?}", began.elapsed());
             let (other, _) = world.stream().await;
             assert_ne!(other, hub, "{name}");
             assert_eq!(world.names(), ["a", "b", "c"], "{name}");
         }
         assert_eq!(world.metric("outlast_hub_left_total{reason=\"behind\"}"), left, "{name}");
         assert_eq!(world.metric("outlast_hub_digest_alarm"), 0.0, "{name}");
+    }
+}
+
+/// One hub is alarmed about, and again, while the other one is down: it is followed for what it tells, and not for longer than the
+/// other one is down.
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_wrong_is_left_for_nobody_and_soon_for_one_that_was_down() {
+    for alarms in [1, 2] {
+        let mut world = World::new(2);
+        let (wrong_hub, mut stream) = world.in_sync().await;
+        let other = if wrong_hub == address(1) { address(2) } else { address(1) };
+        world.down(other);
+        tokio::time::advance(COMPARE_EVERY).await;
+        stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
+        for alarm in 1..=alarms {
+            // A whole state mends it, until the next change.
+            let version = 11 + alarm;
+            assert!(stream.asked_with(at(1, version), wrong()).await.whole, "{alarm}");
+            stream.welcome("u", 1, Plan::Whole).await;
+            stream.whole("u", at(1, version), &["a", "b"]).await;
+            world.until("mended", |world| world.names() == ["a", "b"]).await;
+            world.settle().await;
+            tokio::time::advance(COMPARE_EVERY).await;
+            stream.batch("u", at(1, version + 1), vec![add("d")], wrong()).await;
+            world.until("alarm", |world| world.metric("outlast_hub_digest_alarm") == 1.0).await;
+        }
+        let alarmed = Instant::now();
+        while alarmed.elapsed() < Duration::from_secs(20) {
+            let nonce = stream.ping().await;
+            stream.beat(nonce, State::Live, 0, at(1, 20), wrong()).await;
+        }
+        stream.batch("u", at(1, 21), vec![add("e")], wrong()).await;
+        world.until("what happens", |world| world.names() == ["a", "b", "d", "e"]).await;
+        world.up(other);
+        let back = Instant::now();
+        stream.until_left(at(1, 21)).await;
+        let (next, mut stream) = world.stream().await;
+        assert_eq!(next, other);
+        assert!(back.elapsed().as_secs() <= 36, "as often as any hub is dialled: {:?}", back.elapsed());
+        assert_eq!(world.metric("outlast_hub_left_total{reason=\"wrong\"}"), 1.0);
+        assert!(stream.subscription().await.whole, "nobody was alarmed about this one");
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a wrong digest leads to: one whole state, and if that is no help, or not for long, an alarm. Pure: takes `now`.
 //!
-//! Invariant: a hub that goes on telling what is wrong is asked for a whole state ever more rarely, however often one
-//! mends what is held.
+//! Invariants:
+//! * A hub that goes on telling what is wrong is asked for a whole state ever more rarely, however often one mends what is held.
+//! * While there is a hub that nobody has been alarmed about, it is that one's turn soon: it may have been down before.
 
 use std::time::Duration;
 
@@ -20,8 +21,11 @@ const MAX_WAIT: Duration = Duration::from_secs(3600);
 /// By what part of it a wait varies: what is wrong at one follower may be wrong at all of them.
 const WAIT_SPREAD: f64 = 0.2;
 
-/// Within what time a hub is left that has been alarmed about for the first time: all its followers hear the same of it.
+/// Within what time a hub is left that has been alarmed about: all its followers hear the same of it.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Between two tries to leave such a hub: a good deal sooner than data counts as stale.
+const BETWEEN: Duration = Duration::from_secs(5);
 
 /// What is known of the state's digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub(super) enum Verify {
     },
     /// They differed, and a whole state was asked for.
     Asked {
+        /// What it is to mend.
+        kinds: Kinds,
         /// The wait after the alarm before, if there was one.
         waited: Option<Duration>,
         /// Whether nobody was wrong: what is held came between two states of the hub.
@@ -40,6 +46,8 @@ pub(super) enum Verify {
     },
     /// They differed after that, too.
     Alarmed {
+        /// What differs.
+        kinds: Kinds,
         /// When a whole state is asked for again.
         next: Instant,
         /// How long that was from the alarm, before it was varied.
@@ -67,6 +75,15 @@ impl Default for Verify {
     fn default() -> Self {
         Self::Trusted { mended: None }
     }
+}
+
+/// When a hub is to be left that is wrong, where another one can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leaves {
+    /// If there is one that nobody has been alarmed about.
+    pub(super) soon: Instant,
+    /// If there is none.
+    pub(super) late: Instant,
 }
 
 /// What to do.
@@ -98,7 +115,7 @@ impl Verify {
         match (comparison, *self) {
             (Comparison::Unsettled, _) => Verdict::Unsettled,
             (Comparison::Same, Self::Trusted { .. }) => Verdict::Fine,
-            (Comparison::Same, Self::Asked { waited, expected }) => {
+            (Comparison::Same, Self::Asked { waited, expected, .. }) => {
                 self.mend(waited, expected, now);
                 Verdict::Healed
             }
@@ -108,23 +125,27 @@ impl Verify {
             }
             (Comparison::Differs { kinds }, Self::Trusted { mended }) => match mended {
                 Some(mended) if !expected && mended.is_relapse(now) => {
-                    self.alarm(mended.waited, now, jitter);
+                    self.alarm(kinds, mended.waited, now, jitter);
                     Verdict::Alarm(kinds)
                 }
                 _ => {
-                    *self = Self::Asked { waited: None, expected };
+                    *self = Self::Asked { kinds, waited: None, expected };
                     Verdict::AskWhole(kinds)
                 }
             },
             (Comparison::Differs { kinds }, Self::Asked { waited, .. }) => {
-                self.alarm(waited, now, jitter);
+                self.alarm(kinds, waited, now, jitter);
                 Verdict::Alarm(kinds)
             }
-            (Comparison::Differs { kinds }, Self::Alarmed { next, waited }) if next <= now => {
-                *self = Self::Asked { waited: Some(waited), expected: false };
-                Verdict::AskWhole(kinds)
+            (Comparison::Differs { kinds: more }, Self::Alarmed { kinds, next, waited }) => {
+                let kinds = kinds.union(more);
+                if next <= now {
+                    *self = Self::Asked { kinds, waited: Some(waited), expected: false };
+                    return Verdict::AskWhole(kinds);
+                }
+                *self = Self::Alarmed { kinds, next, waited };
+                Verdict::Wrong
             }
-            (Comparison::Differs { .. }, Self::Alarmed { .. }) => Verdict::Wrong,
         }
     }
 
@@ -132,12 +153,12 @@ impl Verify {
     /// its whole state of `kinds` was just taken. That is trusted then, as all that such a hub says has to be.
     pub(super) fn uncomparable(&mut self, whole: bool, kinds: Kinds, now: Instant) -> Verdict {
         match *self {
-            Self::Asked { waited, expected } if whole => {
+            Self::Asked { waited, expected, .. } if whole => {
                 self.mend(waited, expected, now);
                 Verdict::Healed
             }
-            Self::Alarmed { next, waited } if next <= now => {
-                *self = Self::Asked { waited: Some(waited), expected: false };
+            Self::Alarmed { next, waited, .. } if next <= now => {
+                *self = Self::Asked { kinds, waited: Some(waited), expected: false };
                 Verdict::AskWhole(kinds)
             }
             Self::Trusted { .. } | Self::Asked { .. } | Self::Alarmed { .. } => Verdict::Unsettled,
@@ -151,30 +172,37 @@ impl Verify {
     }
 
     /// No whole state has helped.
-    fn alarm(&mut self, waited: Option<Duration>, now: Instant, jitter: &Jitter) {
+    fn alarm(&mut self, kinds: Kinds, waited: Option<Duration>, now: Instant, jitter: &Jitter) {
         let waited = waited.map_or(FIRST_WAIT, |waited| waited.saturating_mul(2).min(MAX_WAIT));
-        *self = Self::Alarmed { next: now + jitter.spread(waited, WAIT_SPREAD), waited };
+        *self = Self::Alarmed { kinds, next: now + jitter.spread(waited, WAIT_SPREAD), waited };
     }
 
-    /// Another hub is asked, or the same one anew: what is known to be wrong is not to be gone on from. After the first alarm
-    /// that is so at once, later ones have their time, whoever ends streams.
-    pub(super) fn begin(&mut self, now: Instant) {
+    /// Another hub is asked, or the same one anew: what is known to be wrong is not to be gone on from. One that nobody has been
+    /// alarmed about is asked at once, and any after the first alarm; later ones have their time, whoever ends streams.
+    pub(super) fn begin(&mut self, is_known_wrong: bool, now: Instant) {
         match *self {
-            Self::Alarmed { waited, next } if waited == FIRST_WAIT || next <= now => {
-                *self = Self::Asked { waited: Some(waited), expected: false };
+            Self::Alarmed { kinds, waited, next }
+                if !is_known_wrong || waited == FIRST_WAIT || next <= now =>
+            {
+                *self = Self::Asked { kinds, waited: Some(waited), expected: false };
             }
             Self::Alarmed { .. } | Self::Trusted { .. } | Self::Asked { .. } => {}
         }
     }
 
-    /// When a hub that is alarmed about is left for another one: soon, and where that did not help either, not before the
-    /// next whole state is due.
-    pub(super) fn leaves_at(self, now: Instant, jitter: &Jitter) -> Option<Instant> {
-        match self {
-            Self::Alarmed { waited, .. } if waited == FIRST_WAIT => Some(now + jitter.full(LEAVE_WITHIN)),
-            Self::Alarmed { next, .. } => Some(next),
-            Self::Trusted { .. } | Self::Asked { .. } => None,
-        }
+    /// When a hub that was just alarmed about is left: soon, and not before the next whole state is due where leaving one has
+    /// not helped either.
+    pub(super) fn leaves(self, now: Instant, jitter: &Jitter) -> Option<Leaves> {
+        let Self::Alarmed { waited, next, .. } = self else { return None };
+        let soon = now + jitter.full(LEAVE_WITHIN);
+        Some(Leaves { soon, late: if waited == FIRST_WAIT { soon } else { next } })
+    }
+
+    /// The same of one that was alarmed about before, and is followed because no other one could be.
+    pub(super) fn leaves_again(self, now: Instant, jitter: &Jitter) -> Option<Leaves> {
+        let Self::Alarmed { next, .. } = self else { return None };
+        let soon = now + jitter.spread(BETWEEN, WAIT_SPREAD);
+        Some(Leaves { soon, late: next.max(soon) })
     }
 
     /// Whether the state may be proved.
@@ -182,15 +210,19 @@ impl Verify {
         matches!(self, Self::Trusted { .. })
     }
 
-    /// Whether a whole state is wanted, whatever the position says.
-    pub(super) const fn wants_whole(self) -> bool {
-        matches!(self, Self::Asked { .. })
+    /// What a whole state is wanted for, whatever the position says.
+    pub(super) const fn wants_whole(self) -> Option<Kinds> {
+        match self {
+            Self::Asked { kinds, .. } => Some(kinds),
+            Self::Trusted { .. } | Self::Alarmed { .. } => None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::zone::object::Kind;
 
     #[test]
     fn one_whole_state_and_then_an_alarm() {
@@ -268,7 +300,11 @@ mod tests {
                 assert_eq!(got, *want, "{name} at {at}");
                 let trusted = matches!(want, Verdict::Fine | Verdict::Healed);
                 assert!(verify.is_trusted() == trusted || *want == Verdict::Unsettled, "{name} at {at}");
-                assert_eq!(verify.wants_whole(), matches!(want, Verdict::AskWhole(_)), "{name} at {at}");
+                assert_eq!(
+                    verify.wants_whole().is_some(),
+                    matches!(want, Verdict::AskWhole(_)),
+                    "{name} at {at}"
+                );
             }
         }
     }
@@ -309,18 +345,38 @@ mod tests {
         assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
         for _ in 0..4 {
             // At the next hub a whole state mends it, and what comes then is wrong again.
-            assert_eq!(verify.leaves_at(now, &jitter), None);
+            assert_eq!(verify.leaves(now, &jitter), None);
             let _ = verify.compared(Comparison::Same, false, now, &jitter);
             assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::Alarm(_)));
-            let left = verify.leaves_at(now, &jitter).expect("it is left");
-            stays.push((left - now).as_secs());
-            now = left;
-            verify.begin(now);
-            assert!(verify.wants_whole());
+            let Leaves { soon, late } = verify.leaves(now, &jitter).expect("it is left");
+            assert!(soon <= now + LEAVE_WITHIN, "one that nobody was alarmed about has its turn");
+            stays.push((late - now).as_secs());
+            now = late;
+            verify.begin(true, now);
+            assert_eq!(verify.wants_whole(), Some(Kinds::CORE));
         }
         let most = [10, 144, 288, 576];
         assert!(stays.iter().zip(most).all(|(stay, most)| *stay <= most), "{stays:?}");
         assert!(stays[1..].iter().zip([96, 192, 384]).all(|(stay, least)| *stay >= least), "{stays:?}");
+    }
+
+    #[test]
+    fn who_was_wrong_is_not_asked_again_soon_and_who_was_not_is_asked_at_once_for_what_differed() {
+        let (mut verify, now, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
+        let (one, other) = (Kinds::NONE.with(Kind::Service), Kinds::NONE.with(Kind::EndpointSlice));
+        let differs = Comparison::Differs { kinds: one };
+        assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
+        for _ in 0..2 {
+            assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::Alarm(_)));
+            verify.begin(true, now);
+        }
+        assert_eq!(verify.wants_whole(), None, "it was alarmed about twice");
+        let more = Comparison::Differs { kinds: other };
+        assert_eq!(verify.compared(more, false, now, &jitter), Verdict::Wrong);
+        let Leaves { soon, .. } = verify.leaves_again(now, &jitter).expect("it is left again");
+        assert!((4..=6).contains(&(soon - now).as_secs()), "{:?}", soon - now);
+        verify.begin(false, now);
+        assert_eq!(verify.wants_whole(), Some(one.union(other)));
     }
 
     #[test]
@@ -329,15 +385,15 @@ mod tests {
         let differs = Comparison::Differs { kinds: Kinds::CORE };
         assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
         let asked = (0..100).filter(|_| {
-            verify.begin(now);
-            let asks = verify.wants_whole();
+            verify.begin(true, now);
+            let asks = verify.wants_whole().is_some();
             let _ = verify.compared(differs, false, now, &jitter);
             asks
         });
         assert_eq!(asked.count(), 2, "the one that was to mend it, and one after the first alarm");
         let Verify::Alarmed { next, .. } = verify else { panic!("{verify:?}") };
-        verify.begin(next);
-        assert!(verify.wants_whole());
+        verify.begin(true, next);
+        assert!(verify.wants_whole().is_some());
     }
 
     #[test]
@@ -348,7 +404,7 @@ mod tests {
         for _ in 0..9 {
             assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
             assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::Alarm(_)));
-            let Verify::Alarmed { next, waited } = verify else { panic!("{verify:?}") };
+            let Verify::Alarmed { next, waited, .. } = verify else { panic!("{verify:?}") };
             waits.push(waited.as_secs());
             let varied = (next - now).as_secs_f64() / waited.as_secs_f64();
             assert!((0.8..=1.2).contains(&varied) && (varied - 1.0).abs() > 1e-6, "{varied}");
