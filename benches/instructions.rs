@@ -1,10 +1,10 @@
 //! Instructions of what a node does most, counted by callgrind, and a check that they have not grown.
 //!
 //! ```text
-//! cargo bench --profile instructions --bench instructions [-- --check FILE | --write FILE]
+//! .ci/instructions [--check FILE | --write FILE]
 //! ```
 //!
-//! Without an option it prints. `--check` compares with `benches/instructions.txt` (or another file) and fails where
+//! The code is built as it is shipped. Without an option it prints. `--check` compares with `benches/instructions.txt` (or another file) and fails where
 //! an operation takes a tenth more than it did; `--write` makes the file anew. Rows are in `instructions/rows.rs`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its figures")]
@@ -23,7 +23,7 @@ use record::Record;
 use support::callgrind::{self, counted};
 
 /// The build whose instructions compare: another one inlines other things.
-const PROFILE: &str = "instructions";
+const PROFILE: &str = "dist";
 
 /// Makes this program do each row's work and print the rows' names and how often they did it.
 const COUNT: &str = "--count";
@@ -88,7 +88,9 @@ fn profile() -> Option<String> {
 
 fn run(mode: &Mode, quick: bool) -> Result<ExitCode, String> {
     if !matches!(mode, Mode::Print) && (quick || profile().as_deref() != Some(PROFILE)) {
-        return Err(format!("figures compare only without --quick and as built by `--profile {PROFILE}`"));
+        return Err(format!(
+            "figures compare only without --quick and as .ci/instructions builds it (profile {PROFILE})"
+        ));
     }
     let found = match (measure(quick), mode) {
         (Ok(found), _) => found,

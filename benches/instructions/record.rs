@@ -12,7 +12,7 @@ const TOLERANCE: u64 = 10;
 /// What the file says of itself.
 const HEAD: &str = "\
 # Instructions of an operation, as callgrind counts them; the check fails where one is more than 10 % above.
-# Made by: cargo bench --profile instructions --bench instructions -- --write benches/instructions.txt
+# Made by: .ci/instructions --write benches/instructions.txt
 ";
 
 /// Instructions of operations.

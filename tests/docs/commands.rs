@@ -102,7 +102,10 @@ pub(super) fn complaint(words: &[String], place: Place) -> Option<String> {
             [verb, ..] if verb == "ps" || verb == "stop" => None,
             _ => Some("crictl has no such verb here".to_owned()),
         },
-        "sh" | ".ci/run" => None,
+        "sh" => None,
+        script if script.starts_with(".ci/") => {
+            (!path(script).is_file()).then(|| "it is not there".to_owned())
+        }
         known if PROGRAMS.contains(&known) => None,
         unknown => Some(format!("nobody looks at {unknown}")),
     }
@@ -226,6 +229,7 @@ fn a_command_that_is_wrong_is_found() {
             ("```sh\ncargo test --test nothing\n```", "there is no --test nothing"),
             ("```sh\ncargo bench --bench nothing\n```", "there is no --bench nothing"),
             ("```sh\noutlost node\n```", "nobody looks at outlost"),
+            ("```sh\n.ci/nothing\n```", ".ci/nothing: it is not there"),
             ("```sh\necho 'a\n```", "' is not closed"),
         ],
     );
