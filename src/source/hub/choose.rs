@@ -112,7 +112,7 @@ impl Choice {
         self.hubs_there_are().iter().any(|other| !hubs.contains(other))
     }
 
-    /// Another hub than this one that may be dialled; one of those that are `wrong` last.
+    /// Another hub than this one that may be dialled; one of those that are `wrong` only where there are no others.
     pub(super) fn other_than(
         &self,
         hub: SocketAddr,
@@ -120,10 +120,10 @@ impl Choice {
         now: Instant,
     ) -> Option<SocketAddr> {
         let others = self.hubs_there_are().iter().copied().filter(|other| *other != hub);
-        let ready = others.filter(|other| self.not_before(*other).is_none_or(|at| at <= now));
-        ready.min_by_key(|other| {
-            (wrong.contains(other), self.shunned(*other, now), u64::MAX - self.weight(*other))
-        })
+        let untried = self.has_other_than(wrong);
+        let meant = others.filter(|other| !untried || !wrong.contains(other));
+        let ready = meant.filter(|other| self.not_before(*other).is_none_or(|at| at <= now));
+        ready.min_by_key(|other| (self.shunned(*other, now), u64::MAX - self.weight(*other)))
     }
 
     /// Those of the list; without one, those of the configuration.
@@ -296,6 +296,19 @@ mod tests {
         assert!(choice.is_news(hub(1), "silent"), "for another reason, too");
         choice.healthy(hub(1), now);
         assert!(choice.is_news(hub(1), "silent"), "and once it was well");
+    }
+
+    #[test]
+    fn who_was_wrong_is_gone_to_only_where_all_others_were() {
+        let (jitter, now) = (Jitter::from_seed(1), Instant::now());
+        let mut choice = choice("n", &[9], &[1, 2, 3]);
+        let mut wrong = BTreeSet::from([hub(1), hub(2)]);
+        assert_eq!(choice.other_than(hub(1), &wrong, now), Some(hub(3)));
+        choice.failed(hub(3), now, Duration::from_secs(10), &jitter);
+        assert_eq!(choice.other_than(hub(1), &wrong, now), None, "it is waited for");
+        wrong.insert(hub(3));
+        assert!(!choice.has_other_than(&wrong));
+        assert_eq!(choice.other_than(hub(1), &wrong, now), Some(hub(2)));
     }
 
     #[test]

@@ -457,7 +457,10 @@ impl<'a> Session<'a> {
         self.resumed = Kinds::NONE;
         if welcome.plan == Plan::Changes {
             self.resumed = apply.kinds();
-            apply.resume().await?;
+            // What is known to be wrong would never lead to what the hub has, and is not to stand still until a whole state comes.
+            if !self.standing.verify.is_alarmed() {
+                apply.resume().await?;
+            }
         }
         if !std::mem::replace(&mut self.welcomed, true) {
             tracing::info!(hub = %self.hub, name = welcome.hub, release = welcome.release, plan = ?welcome.plan,

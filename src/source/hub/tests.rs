@@ -701,6 +701,16 @@ async fn a_hub_that_is_wrong_is_left_for_nobody_and_soon_for_one_that_was_down()
         assert!(back.elapsed().as_secs() <= 36, "as often as any hub is dialled: {:?}", back.elapsed());
         assert_eq!(world.metric("outlast_hub_left_total{reason=\"wrong\"}"), 1.0);
         assert!(stream.subscription().await.whole, "nobody was alarmed about this one");
+        // It is no help, and the one that is wrong is not asked for a whole state again and again for that.
+        stream.say(Frame::Refused { why: "not now".to_owned() }).await;
+        let (next, mut stream) = world.stream().await;
+        assert_eq!(next, wrong_hub);
+        assert_eq!(stream.subscription().await.whole, alarms == 1);
+        if alarms > 1 {
+            stream.welcome("u", 1, Plan::Changes).await;
+            stream.batch("u", at(1, 22), vec![add("f")], wrong()).await;
+            world.until("what happens", |world| world.names().contains(&"f".to_owned())).await;
+        }
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) enum Verify {
         waited: Option<Duration>,
         /// Whether nobody was wrong: what is held came between two states of the hub.
         expected: bool,
+        /// When it was to be asked for, if another hub is asked for it sooner.
+        due: Option<Instant>,
     },
     /// They differed after that, too.
     Alarmed {
@@ -129,7 +131,7 @@ impl Verify {
                     Verdict::Alarm(kinds)
                 }
                 _ => {
-                    *self = Self::Asked { kinds, waited: None, expected };
+                    *self = Self::Asked { kinds, waited: None, expected, due: None };
                     Verdict::AskWhole(kinds)
                 }
             },
@@ -140,7 +142,7 @@ impl Verify {
             (Comparison::Differs { kinds: more }, Self::Alarmed { kinds, next, waited }) => {
                 let kinds = kinds.union(more);
                 if next <= now {
-                    *self = Self::Asked { kinds, waited: Some(waited), expected: false };
+                    *self = Self::Asked { kinds, waited: Some(waited), expected: false, due: None };
                     return Verdict::AskWhole(kinds);
                 }
                 *self = Self::Alarmed { kinds, next, waited };
@@ -158,7 +160,7 @@ impl Verify {
                 Verdict::Healed
             }
             Self::Alarmed { next, waited, .. } if next <= now => {
-                *self = Self::Asked { kinds, waited: Some(waited), expected: false };
+                *self = Self::Asked { kinds, waited: Some(waited), expected: false, due: None };
                 Verdict::AskWhole(kinds)
             }
             Self::Trusted { .. } | Self::Asked { .. } | Self::Alarmed { .. } => Verdict::Unsettled,
@@ -178,13 +180,19 @@ impl Verify {
     }
 
     /// Another hub is asked, or the same one anew: what is known to be wrong is not to be gone on from. One that nobody has been
-    /// alarmed about is asked at once, and any after the first alarm; later ones have their time, whoever ends streams.
+    /// alarmed about is asked at once, and any after the first alarm; later ones have their time, whoever ends streams or refuses us.
     pub(super) fn begin(&mut self, is_known_wrong: bool, now: Instant) {
         match *self {
             Self::Alarmed { kinds, waited, next }
                 if !is_known_wrong || waited == FIRST_WAIT || next <= now =>
             {
-                *self = Self::Asked { kinds, waited: Some(waited), expected: false };
+                let due = (next > now).then_some(next);
+                *self = Self::Asked { kinds, waited: Some(waited), expected: false, due };
+            }
+            Self::Asked { kinds, waited: Some(waited), due: Some(next), .. }
+                if is_known_wrong && waited != FIRST_WAIT && next > now =>
+            {
+                *self = Self::Alarmed { kinds, next, waited };
             }
             Self::Alarmed { .. } | Self::Trusted { .. } | Self::Asked { .. } => {}
         }
@@ -203,6 +211,11 @@ impl Verify {
         let Self::Alarmed { next, .. } = self else { return None };
         let soon = now + jitter.spread(BETWEEN, WAIT_SPREAD);
         Some(Leaves { soon, late: next.max(soon) })
+    }
+
+    /// Whether what is held is known to be wrong, and nothing mends it now.
+    pub(super) const fn is_alarmed(self) -> bool {
+        matches!(self, Self::Alarmed { .. })
     }
 
     /// Whether the state may be proved.
@@ -377,6 +390,8 @@ mod tests {
         assert!((4..=6).contains(&(soon - now).as_secs()), "{:?}", soon - now);
         verify.begin(false, now);
         assert_eq!(verify.wants_whole(), Some(one.union(other)));
+        verify.begin(true, now);
+        assert_eq!(verify.wants_whole(), None, "the other one has refused us");
     }
 
     #[test]
