@@ -4,8 +4,9 @@
 //! .ci/instructions [--check FILE | --write FILE]
 //! ```
 //!
-//! The code is built as it is shipped. Without an option it prints. `--check` compares with `benches/instructions.txt` (or another file) and fails where
-//! an operation takes a tenth more than it did; `--write` makes the file anew. Rows are in `instructions/rows.rs`.
+//! The code is built as it is shipped. Without an option it prints. `--check` compares with `benches/instructions.txt` (or
+//! another file) and fails where an operation takes a tenth more than it did; `--write` makes the file anew. Rows are in
+//! `instructions/rows.rs`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its figures")]
 

@@ -32,7 +32,9 @@ fn sources() -> Vec<Source> {
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned();
         // A whole file of tests, or of what only tests need.
         let name = path.file_name().unwrap();
-        let code = if name == "tests.rs" || name == "test_support.rs" || name == "arbitrary.rs" {
+        let among_tests = path.parent().is_some_and(|folder| folder.ends_with("tests"));
+        let code = if among_tests || name == "tests.rs" || name == "test_support.rs" || name == "arbitrary.rs"
+        {
             "//! tests".to_owned()
         } else {
             code

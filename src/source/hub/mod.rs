@@ -2,7 +2,7 @@
 //!
 //! * [`access`]: where the hubs are, as it is configured.
 //! * `choose`: which hub is next. `known`: the list of hubs, and how it outlives the process.
-//! * `transport`: a connection to one hub. `session`: one hub, from the first word to the last;
+//! * `transport`: a connection to one hub. `session`: one hub, from the first word to the last; `standing`: what outlives it;
 //!   `left`: why that was the last.
 //! * `apply`: what a hub says, as updates of the store. `verify`: what a wrong digest leads to. `mending`: what a whole
 //!   state is to mend then. `pulse`: pings and heartbeats, of which freshness is made.
@@ -26,6 +26,7 @@ mod mending;
 mod metrics;
 mod pulse;
 pub(crate) mod session;
+mod standing;
 pub(crate) mod transport;
 mod verify;
 
@@ -43,7 +44,8 @@ use self::choose::{Choice, Learned, Pick};
 use self::known::{Keeping, Memory};
 use self::left::Left;
 use self::metrics::HubMetrics;
-use self::session::{Others, Session, Standing};
+use self::session::{Others, Session};
+use self::standing::Standing;
 use self::transport::{Dial, Dialler, Link};
 use self::verify::Verify;
 use super::command::{Command, Commanded};

@@ -9,21 +9,18 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
 use super::apply::{Apply, Ended};
-use super::known::MAX_HUBS;
 use super::left::Left;
 use super::mending::{Came, Mending};
-use super::metrics::HubMetrics;
 use super::pulse::{Due, Pulse};
+use super::standing::Standing;
 use super::transport::Link;
-use super::verify::{Leaves, Verdict, Verify};
+use super::verify::{Leaves, Verdict};
 use crate::feed::digests::Digests;
 use crate::feed::frame::{Frame, Heartbeat, PROTOCOL, Plan, Reply, Request, State, Subscription, Welcome};
-use crate::feed::view::View;
 use crate::feed::wire::FollowReply;
-use crate::ops::jitter::Jitter;
 use crate::ops::metrics::BuildInfo;
 use crate::source::command::{Command, Commanded};
-use crate::source::{self, Comparison, Peer, Update};
+use crate::source::{Comparison, Peer, Update};
 use crate::zone::object::Kinds;
 
 /// How long the first reply may take: the hub answers a subscription from memory.
@@ -41,56 +38,6 @@ const WHOLE_PATIENCE: u32 = 4;
 
 /// The longest time over which a hub may spread its followers' going: longer, and it is gone before.
 const MAX_MOVE: Duration = Duration::from_secs(120);
-
-/// What outlives a session.
-pub(super) struct Standing {
-    /// Name of this follower.
-    pub(super) name: String,
-    /// What is asked for.
-    pub(super) view: View,
-    /// Whether labels are needed.
-    pub(super) labels: bool,
-    /// What is known of the digests.
-    pub(super) verify: Verify,
-    /// The hubs that were alarmed about, and have not vouched for anything since.
-    pub(super) wrong: BTreeSet<SocketAddr>,
-    /// The kinds that had a hub's digest, and have not changed since.
-    pub(super) confirmed: Kinds,
-    /// uid of a cluster that was refused.
-    pub(super) refused: Option<String>,
-    /// uid of a cluster that an operator has accepted.
-    pub(super) accepted: Option<String>,
-    /// What the store was told last of who is followed.
-    pub(super) link: source::Link,
-    /// What is counted.
-    pub(super) metrics: HubMetrics,
-    /// For pings and moves.
-    pub(super) jitter: Jitter,
-}
-
-impl Standing {
-    /// An operator accepts the cluster that was refused, if one was.
-    pub(super) fn accept(&mut self) -> bool {
-        let Some(uid) = self.refused.take() else { return false };
-        tracing::warn!(cluster_uid = %uid, "another cluster is accepted");
-        self.accepted = Some(uid);
-        true
-    }
-
-    /// Tells the store who is followed and what is known of them, if that changes.
-    pub(super) async fn tell(
-        &mut self,
-        updates: &Sender<Update>,
-        change: impl FnOnce(&mut source::Link),
-    ) -> Result<(), Left> {
-        let before = self.link.clone();
-        change(&mut self.link);
-        if self.link == before {
-            return Ok(());
-        }
-        updates.send(Update::Link(self.link.clone())).await.map_err(|_| Left::Gone)
-    }
-}
 
 /// What one step of a session has come to.
 #[derive(Debug, PartialEq, Eq)]
@@ -610,11 +557,7 @@ impl<'a> Session<'a> {
                 self.standing.metrics.mismatches.increment(1);
                 self.standing.metrics.alarm.set(1.0);
                 self.leaves = self.standing.verify.leaves(now, &self.standing.jitter);
-                if self.standing.wrong.len() >= MAX_HUBS {
-                    // Of hubs that there were once.
-                    self.standing.wrong.clear();
-                }
-                self.standing.wrong.insert(self.hub);
+                self.standing.is_wrong(self.hub);
                 tracing::error!(hub = %self.hub, kinds = %names(kinds),
                     "the state differs from the hub's even after a whole state: it is served and not vouched for, and another \
                      hub is asked; this is a bug, or something between the two changes what they say");
