@@ -27,6 +27,7 @@ use crate::drill::report::Figures;
 use crate::drill::standin::faults::Network;
 use crate::drill::standin::{Config, Standin, seed};
 use crate::drill::{Observed, Play, Without, storm};
+use crate::ops::niceness;
 
 /// Time between two questions to a node: the usual, and in the short form.
 const EVERY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(20));
@@ -155,6 +156,8 @@ impl Fleet {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("outlast-standin")
+            // Elsewhere it has a machine of its own: nodes do not wait for what it does for others.
+            .on_thread_start(niceness::give_way)
             .enable_all()
             .build()
             .context("starting the runtime of the API server")?;
