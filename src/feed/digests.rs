@@ -23,6 +23,11 @@ impl Digests {
         self.0[kind.index()]
     }
 
+    /// These without what they say of `kinds`.
+    pub fn without(&self, kinds: Kinds) -> Self {
+        Self(Kind::ALL.map(|kind| self.get(kind).filter(|_| !kinds.has(kind))))
+    }
+
     /// The kinds of which both say something, and not the same.
     pub fn differing(&self, other: &Self) -> Kinds {
         let differs = |kind: &Kind| match (self.get(*kind), other.get(*kind)) {

@@ -3,7 +3,7 @@
 //! Each follower has its own order of the hubs, by rendezvous hashing of its name and their addresses: nodes spread over
 //! all hubs, and a hub that comes or goes moves only those that it has to.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::access::HubAccess;
 use super::known::MAX_HUBS;
+use super::standing::WrongHubs;
 use crate::ops::backoff::{Backoff, Policy};
 use crate::ops::jitter::Jitter;
 use crate::trust::config::TrustConfig;
@@ -108,22 +109,25 @@ impl Choice {
     }
 
     /// Whether there is another hub than these.
-    pub(super) fn has_other_than(&self, hubs: &BTreeSet<SocketAddr>) -> bool {
-        self.hubs_there_are().iter().any(|other| !hubs.contains(other))
+    pub(super) fn has_other_than(&self, wrong: &WrongHubs, now: Instant) -> bool {
+        self.hubs_there_are().iter().any(|other| !wrong.has(*other, now))
     }
 
-    /// Another hub than this one that may be dialled; one of those that are `wrong` only where there are no others.
+    /// Another hub than this one that may be dialled: one of those that are not `wrong`, and where there is none that may be,
+    /// one that is, if it is their turn.
     pub(super) fn other_than(
         &self,
         hub: SocketAddr,
-        wrong: &BTreeSet<SocketAddr>,
+        wrong: &WrongHubs,
+        turn_of_wrong: bool,
         now: Instant,
     ) -> Option<SocketAddr> {
         let others = self.hubs_there_are().iter().copied().filter(|other| *other != hub);
-        let untried = self.has_other_than(wrong);
-        let meant = others.filter(|other| !untried || !wrong.contains(other));
+        let meant = others.filter(|other| turn_of_wrong || !wrong.has(*other, now));
         let ready = meant.filter(|other| self.not_before(*other).is_none_or(|at| at <= now));
-        ready.min_by_key(|other| (self.shunned(*other, now), u64::MAX - self.weight(*other)))
+        ready.min_by_key(|other| {
+            (wrong.has(*other, now), self.shunned(*other, now), u64::MAX - self.weight(*other))
+        })
     }
 
     /// Those of the list; without one, those of the configuration.
@@ -152,12 +156,13 @@ impl Choice {
         }
     }
 
-    /// Whether another hub than this one is this follower's first choice, and may be dialled.
-    pub(super) fn prefers_other(&self, hub: SocketAddr, now: Instant) -> bool {
+    /// Whether another hub than this one is this follower's first choice, may be dialled, and is not one of those that are
+    /// `wrong`.
+    pub(super) fn prefers_other(&self, hub: SocketAddr, wrong: &WrongHubs, now: Instant) -> bool {
         let first = self.hubs_there_are().iter().max_by_key(|other| self.weight(**other));
         first.is_some_and(|first| {
             let is_ready = self.not_before(*first).is_none_or(|at| at <= now);
-            *first != hub && is_ready && self.shunned(*first, now).is_none()
+            *first != hub && is_ready && self.shunned(*first, now).is_none() && !wrong.has(*first, now)
         })
     }
 
@@ -237,6 +242,12 @@ mod tests {
         choice
     }
 
+    fn wrong(hubs: &[u8], now: Instant) -> WrongHubs {
+        let mut wrong = WrongHubs::default();
+        hubs.iter().for_each(|n| wrong.insert(hub(*n), "then".to_owned(), now));
+        wrong
+    }
+
     fn picked(choice: &Choice, now: Instant) -> Option<SocketAddr> {
         match choice.pick(now) {
             Pick::Hub(hub) => Some(hub),
@@ -302,13 +313,19 @@ mod tests {
     fn who_was_wrong_is_gone_to_only_where_all_others_were() {
         let (jitter, now) = (Jitter::from_seed(1), Instant::now());
         let mut choice = choice("n", &[9], &[1, 2, 3]);
-        let mut wrong = BTreeSet::from([hub(1), hub(2)]);
-        assert_eq!(choice.other_than(hub(1), &wrong, now), Some(hub(3)));
+        let mut wrong = wrong(&[1, 2], now);
+        for turn_of_wrong in [false, true] {
+            assert_eq!(choice.other_than(hub(1), &wrong, turn_of_wrong, now), Some(hub(3)));
+        }
         choice.failed(hub(3), now, Duration::from_secs(10), &jitter);
-        assert_eq!(choice.other_than(hub(1), &wrong, now), None, "it is waited for");
-        wrong.insert(hub(3));
-        assert!(!choice.has_other_than(&wrong));
-        assert_eq!(choice.other_than(hub(1), &wrong, now), Some(hub(2)));
+        assert_eq!(choice.other_than(hub(1), &wrong, false, now), None, "it is waited for");
+        assert_eq!(choice.other_than(hub(1), &wrong, true, now), Some(hub(2)), "and not for ever");
+        wrong.insert(hub(3), String::new(), now);
+        assert!(!choice.has_other_than(&wrong, now));
+        assert_eq!(choice.other_than(hub(1), &wrong, false, now), None);
+        assert_eq!(choice.other_than(hub(1), &wrong, true, now), Some(hub(2)));
+        let later = now + Duration::from_secs(3600);
+        assert!(choice.has_other_than(&wrong, later), "what was wrong an hour ago may be right");
     }
 
     #[test]
@@ -326,14 +343,19 @@ mod tests {
         let mut choice = choice("n", &[9], &[1, 2]);
         let first = picked(&choice, now).expect("a hub");
         let second = if first == hub(1) { hub(2) } else { hub(1) };
-        assert!(!choice.prefers_other(first, now));
-        assert!(choice.prefers_other(second, now));
-        assert!(choice.prefers_other(hub(9), now), "whoever that is");
+        let prefers = |choice: &Choice, hub, now| choice.prefers_other(hub, &WrongHubs::default(), now);
+        assert!(!prefers(&choice, first, now));
+        assert!(prefers(&choice, second, now));
+        assert!(prefers(&choice, hub(9), now), "whoever that is");
+        let mut wrong = wrong(&[], now);
+        wrong.insert(first, String::new(), now);
+        assert!(!choice.prefers_other(second, &wrong, now), "it was alarmed about");
         choice.failed(first, now, Duration::ZERO, &jitter);
-        assert!(!choice.prefers_other(second, now));
-        assert!(choice.prefers_other(second, now + SHUNNED));
+        assert!(!prefers(&choice, second, now));
+        assert!(prefers(&choice, second, now + SHUNNED));
+        assert!(!choice.prefers_other(second, &wrong, now + SHUNNED));
         let _ = choice.learn(&[second]);
-        assert!(!choice.prefers_other(second, now + SHUNNED), "it is on the list no longer");
+        assert!(!prefers(&choice, second, now + SHUNNED), "it is on the list no longer");
     }
 
     #[test]

@@ -30,7 +30,6 @@ mod standing;
 pub(crate) mod transport;
 mod verify;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +44,7 @@ use self::known::{Keeping, Memory};
 use self::left::Left;
 use self::metrics::HubMetrics;
 use self::session::{Others, Session};
-use self::standing::Standing;
+use self::standing::{Standing, WrongHubs};
 use self::transport::{Dial, Dialler, Link};
 use self::verify::Verify;
 use super::command::{Command, Commanded};
@@ -136,7 +135,7 @@ impl HubSource {
                 view,
                 labels: wanted.labels,
                 verify: Verify::default(),
-                wrong: BTreeSet::new(),
+                wrong: WrongHubs::default(),
                 confirmed: Kinds::NONE,
                 refused: None,
                 accepted: None,
@@ -269,7 +268,7 @@ impl HubSource {
         loop {
             let others = self.choice.has_other(hub).then(|| Others {
                 patience: self.patience.mul_f64(swing),
-                untried: self.choice.has_other_than(session.wrong()),
+                untried: self.choice.has_other_than(session.wrong(), Instant::now()),
             });
             match session.step(commanded, others).await {
                 Ok(session::Step::Nothing) => {}
@@ -284,7 +283,7 @@ impl HubSource {
                         self.patience = PATIENCE;
                         let draw = || now + jitter.between(HOME_AFTER.0, HOME_AFTER.1);
                         if *home_at.get_or_insert_with(draw) <= now {
-                            if self.choice.prefers_other(hub, now) {
+                            if self.choice.prefers_other(hub, session.wrong(), now) {
                                 session.end().await;
                                 return Left::Home;
                             }
@@ -297,12 +296,14 @@ impl HubSource {
                 Ok(session::Step::Hubs(hubs)) => {
                     if self.choice.learn(&hubs) == Learned::Changed {
                         tracing::info!(hubs = hubs.len(), "the list of hubs has changed");
+                        session.others_changed();
                     }
                     self.keeping.save(self.choice.known());
                 }
-                Ok(session::Step::Wrong) => {
+                Ok(session::Step::Wrong { turn_of_wrong }) => {
                     // One that is wrong still tells what happens, and is not left for nobody.
-                    if let Some(other) = self.choice.other_than(hub, session.wrong(), Instant::now()) {
+                    let other = self.choice.other_than(hub, session.wrong(), turn_of_wrong, Instant::now());
+                    if let Some(other) = other {
                         if let Ok(link) = self.dial.dial(other).await {
                             session.end().await;
                             self.reached = Some((other, link));

@@ -1,6 +1,5 @@
 //! One hub, from the first word to the last.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,11 +11,13 @@ use super::apply::{Apply, Ended};
 use super::left::Left;
 use super::mending::{Came, Mending};
 use super::pulse::{Due, Pulse};
-use super::standing::Standing;
+use super::standing::{Standing, WrongHubs};
 use super::transport::Link;
 use super::verify::{Leaves, Verdict};
 use crate::feed::digests::Digests;
-use crate::feed::frame::{Frame, Heartbeat, PROTOCOL, Plan, Reply, Request, State, Subscription, Welcome};
+use crate::feed::frame::{
+    Batch, Frame, Heartbeat, PROTOCOL, Plan, Reply, Request, State, Subscription, Welcome,
+};
 use crate::feed::wire::FollowReply;
 use crate::ops::metrics::BuildInfo;
 use crate::source::command::{Command, Commanded};
@@ -52,7 +53,10 @@ pub(super) enum Step {
     /// Every hub there is.
     Hubs(Vec<SocketAddr>),
     /// What the hub tells does not lead to what it says it has: it is time to go to another one, if that can be reached.
-    Wrong,
+    Wrong {
+        /// Whether that may be one that was alarmed about, too.
+        turn_of_wrong: bool,
+    },
 }
 
 /// The other hubs there are.
@@ -135,7 +139,8 @@ impl<'a> Session<'a> {
 
     /// Subscribes from where the store is; for the whole state if digests differed.
     pub(super) async fn subscribe(&mut self, why: &str) -> Result<(), Left> {
-        self.standing.verify.begin(self.standing.wrong.contains(&self.hub), Instant::now());
+        let now = Instant::now();
+        self.standing.verify.begin(self.standing.wrong.has(self.hub, now), now);
         match self.standing.verify.wants_whole() {
             Some(kinds) => self.mend(kinds, why).await,
             None => self.ask(false, why).await,
@@ -143,7 +148,7 @@ impl<'a> Session<'a> {
     }
 
     /// The hubs that were alarmed about, and have not vouched for anything since.
-    pub(super) const fn wrong(&self) -> &BTreeSet<SocketAddr> {
+    pub(super) const fn wrong(&self) -> &WrongHubs {
         &self.standing.wrong
     }
 
@@ -171,7 +176,9 @@ impl<'a> Session<'a> {
             release: BuildInfo::CURRENT.version.to_owned(),
             cluster_uid: apply.uid().to_owned(),
             position: *apply.told(),
-            digests: Digests::of(has, |kind| store.digests[kind.index()]),
+            // A hub that differs in what is known to be wrong need not send all of it each time: whoever waits says when.
+            digests: Digests::of(has, |kind| store.digests[kind.index()])
+                .without(self.standing.verify.alarmed()),
             held: store.held,
             whole,
             why: why.to_owned(),
@@ -187,6 +194,13 @@ impl<'a> Session<'a> {
     /// It is wrong, and followed for some more time, because no other one can be.
     pub(super) fn stays(&mut self) {
         self.leaves = self.standing.verify.leaves_again(Instant::now(), &self.standing.jitter);
+    }
+
+    /// There are other hubs than before: all that are at a hub that is wrong hear of it in the same moment.
+    pub(super) fn others_changed(&mut self) {
+        if self.leaves.is_some() {
+            self.leaves = self.standing.verify.leaves(Instant::now(), &self.standing.jitter);
+        }
     }
 
     /// The next thing that happens; `others` where there are any.
@@ -214,7 +228,9 @@ impl<'a> Session<'a> {
             reply = self.link.replies.next() => self.reply(reply).await,
             Some(command) = commanded.recv() => self.command(command).await,
             () = tokio::time::sleep_until(wake) => match self.wake(impatient, slow) {
-                Ok(()) if wrong.is_some_and(|at| at <= Instant::now()) => Ok(Step::Wrong),
+                Ok(()) if wrong.is_some_and(|at| at <= Instant::now()) => Ok(Step::Wrong {
+                    turn_of_wrong: self.leaves.is_some_and(|leaves| leaves.late <= Instant::now()),
+                }),
                 Ok(()) => self.again().await,
                 Err(Left::Silent(what)) => self.last_look(what).await,
                 Err(left) => Err(left),
@@ -353,14 +369,17 @@ impl<'a> Session<'a> {
                     Came::Overtaken => return Ok(Step::Nothing),
                     Came::Behind => return Err(Left::Behind),
                 }
-                if comparison.is_none() && passed_over.is_empty() {
-                    self.uncomparable(true).await?;
+                if comparison.is_none() {
+                    let wanted = self.standing.verify.wants_whole().unwrap_or(passed_over);
+                    self.uncomparable(wanted.intersection(passed_over).is_empty()).await?;
                 }
                 self.compared(comparison, taken).await?;
             }
             Frame::Batch(batch) => {
                 self.standing.metrics.batches.increment(1);
                 let (digests, position) = (batch.digests, batch.position);
+                // What is wrong will not lead to these, and waits for nothing.
+                let batch = Batch { digests: digests.without(self.standing.verify.alarmed()), ..batch };
                 let changed = batch.entries.iter().map(|entry| entry.change.kind()).collect();
                 self.standing.confirmed = self.standing.confirmed.minus(changed);
                 if let Err(left) = apply.batch(batch, accepted.as_deref()).await {
@@ -402,12 +421,10 @@ impl<'a> Session<'a> {
         }
         self.welcome_by = None;
         self.resumed = Kinds::NONE;
-        if welcome.plan == Plan::Changes {
+        // What is known to be wrong would never lead to what the hub has, and is not to stand still until a whole state comes.
+        if welcome.plan == Plan::Changes && self.standing.verify.alarmed().is_empty() {
             self.resumed = apply.kinds();
-            // What is known to be wrong would never lead to what the hub has, and is not to stand still until a whole state comes.
-            if !self.standing.verify.is_alarmed() {
-                apply.resume().await?;
-            }
+            apply.resume().await?;
         }
         if !std::mem::replace(&mut self.welcomed, true) {
             tracing::info!(hub = %self.hub, name = welcome.hub, release = welcome.release, plan = ?welcome.plan,
@@ -422,8 +439,24 @@ impl<'a> Session<'a> {
             let (name, release) = (welcome.hub.clone(), welcome.release.clone());
             let peer = Peer { address: self.hub, name, release, since: Instant::now() };
             self.standing.tell(self.updates, |link| link.peer = Some(peer)).await?;
+            if self.standing.wrong.is_another(self.hub, &welcome.hub) {
+                self.another().await?;
+            }
         }
         Ok(())
+    }
+
+    /// What was alarmed about at this address is there no more: nobody has been about this hub.
+    async fn another(&mut self) -> Result<(), Left> {
+        self.standing.wrong.remove(self.hub);
+        if self.standing.verify.alarmed().is_empty() {
+            return Ok(());
+        }
+        self.standing.verify.begin(false, Instant::now());
+        match self.standing.verify.wants_whole() {
+            Some(kinds) => self.mend(kinds, "the hub was started anew since it was wrong").await,
+            None => Ok(()),
+        }
     }
 
     /// Takes note of a cluster that is refused, once.
@@ -468,7 +501,7 @@ impl<'a> Session<'a> {
             if !behind.is_empty() {
                 unwell = Some(Left::Behind);
             }
-            apply.at(position, &heartbeat.digests).await?;
+            apply.at(position, &heartbeat.digests.without(self.standing.verify.alarmed())).await?;
             let kinds = apply.comparable(position);
             let comparison = apply.compare(&heartbeat.digests, kinds).await?;
             if comparison.is_none() && !kinds.is_empty() {
@@ -492,7 +525,7 @@ impl<'a> Session<'a> {
         if !proves || !vouched || !self.standing.verify.is_trusted() {
             return Ok(Step::Nothing);
         }
-        self.standing.wrong.remove(&self.hub);
+        self.standing.wrong.remove(self.hub);
         // What the hub had proved when we asked is no older than that.
         if let (Some(as_of), Some(apply)) = (sent.checked_sub(heartbeat.age), &mut self.apply) {
             apply.prove(as_of).await?;
@@ -535,7 +568,7 @@ impl<'a> Session<'a> {
         if comparison == Comparison::Same {
             self.resumed = self.resumed.minus(kinds);
         }
-        match self.standing.verify.compared(comparison, expected, now, &self.standing.jitter) {
+        match self.standing.verify.compared(comparison, kinds, expected, now, &self.standing.jitter) {
             Verdict::Fine | Verdict::Unsettled => {}
             Verdict::Wrong if self.leaves.is_none() => self.stays(),
             Verdict::Wrong => {}
@@ -557,7 +590,9 @@ impl<'a> Session<'a> {
                 self.standing.metrics.mismatches.increment(1);
                 self.standing.metrics.alarm.set(1.0);
                 self.leaves = self.standing.verify.leaves(now, &self.standing.jitter);
-                self.standing.is_wrong(self.hub);
+                let name =
+                    self.standing.link.peer.as_ref().map_or_else(String::new, |peer| peer.name.clone());
+                self.standing.wrong.insert(self.hub, name, now);
                 tracing::error!(hub = %self.hub, kinds = %names(kinds),
                     "the state differs from the hub's even after a whole state: it is served and not vouched for, and another \
                      hub is asked; this is a bug, or something between the two changes what they say");
@@ -576,6 +611,11 @@ impl<'a> Session<'a> {
                 tracing::info!(hub = %self.hub,
                     "the state was not another hub's, and this one says no digests: the whole state is asked for");
                 self.mend(kinds, "the state was not another hub's").await
+            }
+            // What nobody can compare is wrong for as long as it is held: another hub may say.
+            _ if self.leaves.is_none() => {
+                self.stays();
+                Ok(())
             }
             _ => Ok(()),
         }

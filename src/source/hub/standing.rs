@@ -1,9 +1,11 @@
 //! What outlives a session: what is asked for, and what was found out about hubs and their data.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
 
 use super::known::MAX_HUBS;
 use super::left::Left;
@@ -13,6 +15,48 @@ use crate::feed::view::View;
 use crate::ops::jitter::Jitter;
 use crate::source::{self, Update};
 use crate::zone::object::Kinds;
+
+/// For how long a hub that was alarmed about is one to which nobody goes who has a choice: the longest wait between two whole
+/// states of it.
+const WRONG_FOR: Duration = Duration::from_secs(3600);
+
+/// The hubs that were alarmed about.
+#[derive(Debug, Default)]
+pub(super) struct WrongHubs(BTreeMap<SocketAddr, Alarmed>);
+
+/// When one of them was last.
+#[derive(Debug)]
+struct Alarmed {
+    /// Its name then, another one each time that it starts.
+    name: String,
+    at: Instant,
+}
+
+impl WrongHubs {
+    /// This one is, which had this name.
+    pub(super) fn insert(&mut self, hub: SocketAddr, name: String, now: Instant) {
+        if self.0.len() >= MAX_HUBS {
+            // Of hubs that there were once.
+            self.0.clear();
+        }
+        self.0.insert(hub, Alarmed { name, at: now });
+    }
+
+    /// It has vouched for something since, or is another process at the same address.
+    pub(super) fn remove(&mut self, hub: SocketAddr) {
+        self.0.remove(&hub);
+    }
+
+    /// Whether this one is.
+    pub(super) fn has(&self, hub: SocketAddr, now: Instant) -> bool {
+        self.0.get(&hub).is_some_and(|alarmed| now < alarmed.at + WRONG_FOR)
+    }
+
+    /// Whether this one was, and has been started anew since.
+    pub(super) fn is_another(&self, hub: SocketAddr, name: &str) -> bool {
+        self.0.get(&hub).is_some_and(|alarmed| alarmed.name != name)
+    }
+}
 
 /// What outlives a session.
 pub(super) struct Standing {
@@ -25,7 +69,7 @@ pub(super) struct Standing {
     /// What is known of the digests.
     pub(super) verify: Verify,
     /// The hubs that were alarmed about, and have not vouched for anything since.
-    pub(super) wrong: BTreeSet<SocketAddr>,
+    pub(super) wrong: WrongHubs,
     /// The kinds that had a hub's digest, and have not changed since.
     pub(super) confirmed: Kinds,
     /// uid of a cluster that was refused.
@@ -47,15 +91,6 @@ impl Standing {
         tracing::warn!(cluster_uid = %uid, "another cluster is accepted");
         self.accepted = Some(uid);
         true
-    }
-
-    /// A hub was alarmed about.
-    pub(super) fn is_wrong(&mut self, hub: SocketAddr) {
-        if self.wrong.len() >= MAX_HUBS {
-            // Of hubs that there were once.
-            self.wrong.clear();
-        }
-        self.wrong.insert(hub);
     }
 
     /// Tells the store who is followed and what is known of them, if that changes.

@@ -2,7 +2,9 @@
 //!
 //! Invariants:
 //! * A hub that goes on telling what is wrong is asked for a whole state ever more rarely, however often one mends what is held.
-//! * While there is a hub that nobody has been alarmed about, it is that one's turn soon: it may have been down before.
+//! * While there is a hub that nobody has been alarmed about and that can be reached, it is that one's turn soon: it may have
+//!   been down before.
+//! * A kind that differed is mended by its own digest, and by no other kind's.
 
 use std::time::Duration;
 
@@ -106,10 +108,11 @@ pub(super) enum Verdict {
 }
 
 impl Verify {
-    /// Takes the outcome of a comparison; `expected` where nobody was wrong if they differ.
+    /// Takes the outcome of a comparison of digests `of` these kinds; `expected` where nobody was wrong if they differ.
     pub(super) fn compared(
         &mut self,
         comparison: Comparison,
+        of: Kinds,
         expected: bool,
         now: Instant,
         jitter: &Jitter,
@@ -117,6 +120,13 @@ impl Verify {
         match (comparison, *self) {
             (Comparison::Unsettled, _) => Verdict::Unsettled,
             (Comparison::Same, Self::Trusted { .. }) => Verdict::Fine,
+            // Invariant: nothing is mended by what others are.
+            (Comparison::Same, Self::Asked { kinds, .. } | Self::Alarmed { kinds, .. })
+                if !kinds.minus(of).is_empty() =>
+            {
+                self.narrow(kinds.minus(of));
+                Verdict::Unsettled
+            }
             (Comparison::Same, Self::Asked { waited, expected, .. }) => {
                 self.mend(waited, expected, now);
                 Verdict::Healed
@@ -135,12 +145,13 @@ impl Verify {
                     Verdict::AskWhole(kinds)
                 }
             },
-            (Comparison::Differs { kinds }, Self::Asked { waited, .. }) => {
+            (Comparison::Differs { kinds: more }, Self::Asked { kinds, waited, .. }) => {
+                let kinds = kinds.minus(of).union(more);
                 self.alarm(kinds, waited, now, jitter);
                 Verdict::Alarm(kinds)
             }
             (Comparison::Differs { kinds: more }, Self::Alarmed { kinds, next, waited }) => {
-                let kinds = kinds.union(more);
+                let kinds = kinds.minus(of).union(more);
                 if next <= now {
                     *self = Self::Asked { kinds, waited: Some(waited), expected: false, due: None };
                     return Verdict::AskWhole(kinds);
@@ -164,6 +175,13 @@ impl Verify {
                 Verdict::AskWhole(kinds)
             }
             Self::Trusted { .. } | Self::Asked { .. } | Self::Alarmed { .. } => Verdict::Unsettled,
+        }
+    }
+
+    /// Only these kinds are wrong still.
+    const fn narrow(&mut self, to: Kinds) {
+        if let Self::Asked { kinds, .. } | Self::Alarmed { kinds, .. } = self {
+            *kinds = to;
         }
     }
 
@@ -209,13 +227,18 @@ impl Verify {
     /// The same of one that was alarmed about before, and is followed because no other one could be.
     pub(super) fn leaves_again(self, now: Instant, jitter: &Jitter) -> Option<Leaves> {
         let Self::Alarmed { next, .. } = self else { return None };
-        let soon = now + jitter.spread(BETWEEN, WAIT_SPREAD);
+        let again = now + jitter.spread(BETWEEN, WAIT_SPREAD);
+        // Not past the moment when it would be asked for a whole state: those that were alarmed about have their turn then.
+        let soon = if next > now { again.min(next) } else { again };
         Some(Leaves { soon, late: next.max(soon) })
     }
 
-    /// Whether what is held is known to be wrong, and nothing mends it now.
-    pub(super) const fn is_alarmed(self) -> bool {
-        matches!(self, Self::Alarmed { .. })
+    /// The kinds that are known to be wrong while nothing mends them.
+    pub(super) const fn alarmed(self) -> Kinds {
+        match self {
+            Self::Alarmed { kinds, .. } => kinds,
+            Self::Trusted { .. } | Self::Asked { .. } => Kinds::NONE,
+        }
     }
 
     /// Whether the state may be proved.
@@ -309,7 +332,8 @@ mod tests {
         for Case { name, steps } in cases {
             let (mut verify, start, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
             for (at, comparison, want) in steps {
-                let got = verify.compared(*comparison, false, start + Duration::from_secs(*at), &jitter);
+                let got =
+                    verify.compared(*comparison, KINDS, false, start + Duration::from_secs(*at), &jitter);
                 assert_eq!(got, *want, "{name} at {at}");
                 let trusted = matches!(want, Verdict::Fine | Verdict::Healed);
                 assert!(verify.is_trusted() == trusted || *want == Verdict::Unsettled, "{name} at {at}");
@@ -327,13 +351,13 @@ mod tests {
         let (mut verify, now, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
         let differs = Comparison::Differs { kinds: Kinds::CORE };
         assert_eq!(verify.uncomparable(true, Kinds::CORE, now), Verdict::Unsettled, "nothing was asked");
-        assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
+        assert!(matches!(verify.compared(differs, Kinds::CORE, false, now, &jitter), Verdict::AskWhole(_)));
         assert_eq!(verify.uncomparable(false, Kinds::CORE, now), Verdict::Unsettled, "it is on its way");
         assert!(!verify.is_trusted());
         assert_eq!(verify.uncomparable(true, Kinds::CORE, now), Verdict::Healed);
         assert!(verify.is_trusted());
         // It was wrong again within that time, and no other hub says anything of it.
-        assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::Alarm(_)));
+        assert!(matches!(verify.compared(differs, Kinds::CORE, false, now, &jitter), Verdict::Alarm(_)));
         assert_eq!(verify.uncomparable(false, Kinds::CORE, now), Verdict::Unsettled);
         let Verify::Alarmed { next, .. } = verify else { panic!("{verify:?}") };
         assert_eq!(verify.uncomparable(false, Kinds::CORE, next), Verdict::AskWhole(Kinds::CORE));
@@ -341,12 +365,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_right_of_other_kinds_mends_nothing() {
+        let (now, jitter) = (Instant::now(), Jitter::from_seed(1));
+        let (one, other) = (Kinds::NONE.with(Kind::Service), Kinds::NONE.with(Kind::EndpointSlice));
+        let differs = Comparison::Differs { kinds: one.union(other) };
+        for is_alarmed in [false, true] {
+            let mut verify = Verify::default();
+            assert!(matches!(
+                verify.compared(differs, Kinds::CORE, false, now, &jitter),
+                Verdict::AskWhole(_)
+            ));
+            if is_alarmed {
+                assert!(matches!(
+                    verify.compared(differs, Kinds::CORE, false, now, &jitter),
+                    Verdict::Alarm(_)
+                ));
+            }
+            let mut same = |of| verify.compared(Comparison::Same, of, false, now, &jitter);
+            assert_eq!(same(Kinds::NONE.with(Kind::Namespace)), Verdict::Unsettled);
+            assert_eq!(same(one), Verdict::Unsettled, "the other one may be wrong still");
+            assert_eq!(same(Kinds::CORE.minus(other)), Verdict::Unsettled);
+            assert_eq!(same(other), Verdict::Healed);
+            assert!(verify.is_trusted());
+        }
+    }
+
+    #[test]
     fn what_nobody_was_wrong_about_is_asked_for_as_often_as_it_happens() {
         let (mut verify, now, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
         for _ in 0..5 {
             let differs = Comparison::Differs { kinds: Kinds::CORE };
-            assert!(matches!(verify.compared(differs, true, now, &jitter), Verdict::AskWhole(_)));
-            assert_eq!(verify.compared(Comparison::Same, false, now, &jitter), Verdict::Healed);
+            assert!(matches!(
+                verify.compared(differs, Kinds::CORE, true, now, &jitter),
+                Verdict::AskWhole(_)
+            ));
+            assert_eq!(verify.compared(Comparison::Same, Kinds::CORE, false, now, &jitter), Verdict::Healed);
         }
     }
 
@@ -355,12 +408,12 @@ mod tests {
         let (mut verify, mut now, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
         let differs = Comparison::Differs { kinds: Kinds::CORE };
         let mut stays = Vec::new();
-        assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
+        assert!(matches!(verify.compared(differs, Kinds::CORE, false, now, &jitter), Verdict::AskWhole(_)));
         for _ in 0..4 {
             // At the next hub a whole state mends it, and what comes then is wrong again.
             assert_eq!(verify.leaves(now, &jitter), None);
-            let _ = verify.compared(Comparison::Same, false, now, &jitter);
-            assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::Alarm(_)));
+            let _ = verify.compared(Comparison::Same, Kinds::CORE, false, now, &jitter);
+            assert!(matches!(verify.compared(differs, Kinds::CORE, false, now, &jitter), Verdict::Alarm(_)));
             let Leaves { soon, late } = verify.leaves(now, &jitter).expect("it is left");
             assert!(soon <= now + LEAVE_WITHIN, "one that nobody was alarmed about has its turn");
             stays.push((late - now).as_secs());
@@ -378,14 +431,14 @@ mod tests {
         let (mut verify, now, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
         let (one, other) = (Kinds::NONE.with(Kind::Service), Kinds::NONE.with(Kind::EndpointSlice));
         let differs = Comparison::Differs { kinds: one };
-        assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
+        assert!(matches!(verify.compared(differs, Kinds::CORE, false, now, &jitter), Verdict::AskWhole(_)));
         for _ in 0..2 {
-            assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::Alarm(_)));
+            assert!(matches!(verify.compared(differs, Kinds::CORE, false, now, &jitter), Verdict::Alarm(_)));
             verify.begin(true, now);
         }
         assert_eq!(verify.wants_whole(), None, "it was alarmed about twice");
         let more = Comparison::Differs { kinds: other };
-        assert_eq!(verify.compared(more, false, now, &jitter), Verdict::Wrong);
+        assert_eq!(verify.compared(more, other, false, now, &jitter), Verdict::Wrong);
         let Leaves { soon, .. } = verify.leaves_again(now, &jitter).expect("it is left again");
         assert!((4..=6).contains(&(soon - now).as_secs()), "{:?}", soon - now);
         verify.begin(false, now);
@@ -398,11 +451,11 @@ mod tests {
     fn a_hub_that_ends_its_streams_is_not_asked_sooner() {
         let (mut verify, now, jitter) = (Verify::default(), Instant::now(), Jitter::from_seed(1));
         let differs = Comparison::Differs { kinds: Kinds::CORE };
-        assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
+        assert!(matches!(verify.compared(differs, Kinds::CORE, false, now, &jitter), Verdict::AskWhole(_)));
         let asked = (0..100).filter(|_| {
             verify.begin(true, now);
             let asks = verify.wants_whole().is_some();
-            let _ = verify.compared(differs, false, now, &jitter);
+            let _ = verify.compared(differs, Kinds::CORE, false, now, &jitter);
             asks
         });
         assert_eq!(asked.count(), 2, "the one that was to mend it, and one after the first alarm");
@@ -417,8 +470,11 @@ mod tests {
         let differs = Comparison::Differs { kinds: Kinds::CORE };
         let mut waits = Vec::new();
         for _ in 0..9 {
-            assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::AskWhole(_)));
-            assert!(matches!(verify.compared(differs, false, now, &jitter), Verdict::Alarm(_)));
+            assert!(matches!(
+                verify.compared(differs, Kinds::CORE, false, now, &jitter),
+                Verdict::AskWhole(_)
+            ));
+            assert!(matches!(verify.compared(differs, Kinds::CORE, false, now, &jitter), Verdict::Alarm(_)));
             let Verify::Alarmed { next, waited, .. } = verify else { panic!("{verify:?}") };
             waits.push(waited.as_secs());
             let varied = (next - now).as_secs_f64() / waited.as_secs_f64();

@@ -8,7 +8,9 @@ use super::super::session::COMPARE_EVERY;
 use super::world::{World, add, address, at, of, wrong};
 use crate::feed::digests::Digests;
 use crate::feed::frame::{Frame, Plan, Request, State};
+use crate::feed::position::Position;
 use crate::store::state::DataState;
+use crate::zone::object::Kind;
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_digest_leads_to_one_whole_state_and_then_to_an_alarm() {
@@ -179,8 +181,12 @@ async fn a_hub_that_is_wrong_is_left_for_nobody_and_soon_for_one_that_was_down()
         stream.say(Frame::Refused { why: "not now".to_owned() }).await;
         let (next, mut stream) = world.stream().await;
         assert_eq!(next, wrong_hub);
-        assert_eq!(stream.subscription().await.whole, alarms == 1);
+        let subscription = stream.subscription().await;
+        assert_eq!(subscription.whole, alarms == 1);
         if alarms > 1 {
+            // A hub sends everything to whoever differs.
+            assert_eq!(subscription.digests.get(Kind::Namespace), None, "it is known, and has its time");
+            assert!(subscription.digests.get(Kind::Service).is_some());
             stream.welcome("u", 1, Plan::Changes).await;
             stream.batch("u", at(1, 22), vec![add("f")], wrong()).await;
             world.until("what happens", |world| world.names().contains(&"f".to_owned())).await;
@@ -259,4 +265,132 @@ async fn a_hub_without_digests_has_its_whole_state_trusted_where_another_one_lef
     assert!(world.store.age() >= Duration::from_secs(3), "{:?}", world.store.age());
     stream.beat(nonce, State::Live, 0, at(1, 12), Digests::NONE).await;
     world.until("proof", |world| world.store.age() <= Duration::from_secs(2)).await;
+}
+
+/// It is behind in a kind that nothing was wrong with: that is passed over, and no reason to doubt the others.
+#[tokio::test(start_paused = true)]
+async fn a_hub_without_digests_that_is_behind_in_other_kinds_has_those_in_doubt_trusted() {
+    let mut world = World::new(1);
+    let (_, mut stream) = world.in_sync().await;
+    tokio::time::advance(COMPARE_EVERY).await;
+    stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
+    assert!(stream.subscription().await.whole);
+    drop(stream);
+    let (_, mut stream) = world.stream().await;
+    assert!(stream.subscription().await.whole);
+    stream.welcome("u", 1, Plan::Whole).await;
+    let behind = Position { epoch: 1, versions: [12, 9, 12, 0] };
+    stream.whole_as("u", behind, &["a", "d"], Digests::NONE).await;
+    world.until("what the other hub has", |world| world.names() == ["a", "d"]).await;
+    let nonce = stream.ping().await;
+    tokio::time::advance(Duration::from_secs(2)).await;
+    stream.beat(nonce, State::Live, 0, at(1, 12), Digests::NONE).await;
+    world.until("proof", |world| world.store.age() <= Duration::from_secs(2)).await;
+}
+
+/// It has the address of the one that was alarmed about twice, and is asked at once for what was wrong.
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_was_wrong_and_is_started_anew_is_believed_as_any_other() {
+    for (name, hub, is_believed) in [("the same", "hub-1", false), ("another", "hub-2", true)] {
+        let mut world = World::new(1);
+        let (_, mut stream) = world.in_sync().await;
+        let mut version = 11;
+        for alarm in 1..=2 {
+            tokio::time::advance(COMPARE_EVERY).await;
+            stream.batch("u", at(1, version), vec![add("c")], wrong()).await;
+            let subscription = stream.asked_with(at(1, version), wrong()).await;
+            assert!(subscription.whole, "{name} {alarm}");
+            stream.welcome("u", 1, Plan::Whole).await;
+            stream.whole("u", at(1, version), &["a", "b"]).await;
+            world.until("mended", |world| world.names() == ["a", "b"]).await;
+            world.settle().await;
+            tokio::time::advance(COMPARE_EVERY).await;
+            stream.batch("u", at(1, version + 1), vec![add("d")], wrong()).await;
+            world.until("alarm", |world| world.metric("outlast_hub_digest_alarm") == 1.0).await;
+            version += 10;
+        }
+        drop(stream);
+        let (_, mut stream) = world.stream().await;
+        assert!(!stream.subscription().await.whole, "{name}: it has its time");
+        stream.welcome_of(hub, "u", 1, Plan::Changes).await;
+        if !is_believed {
+            // Behind for a moment: what happens does not wait for what will never be.
+            stream.batch("u", at(1, 20), vec![], wrong()).await;
+            stream.batch("u", at(1, 23), vec![add("e")], wrong()).await;
+            world.until("what happens", |world| world.names().contains(&"e".to_owned())).await;
+            assert_eq!(world.metric("outlast_hub_digest_alarm"), 1.0, "{name}");
+            continue;
+        }
+        let subscription = stream.subscription().await;
+        assert!(subscription.whole && subscription.why.contains("started anew"), "{}", subscription.why);
+        stream.welcome_of(hub, "u", 1, Plan::Whole).await;
+        stream.whole("u", at(1, 23), &["a", "f"]).await;
+        world.until("no alarm", |world| world.metric("outlast_hub_digest_alarm") == 0.0).await;
+        assert_eq!(world.names(), ["a", "f"]);
+    }
+}
+
+/// One hub was wrong once, one is down, and the one that is followed is wrong now.
+#[tokio::test(start_paused = true)]
+async fn who_was_wrong_has_another_turn_where_the_only_other_hub_is_down() {
+    let mut world = World::new(3);
+    let (first, mut stream) = world.in_sync().await;
+    tokio::time::advance(COMPARE_EVERY).await;
+    stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
+    assert!(stream.subscription().await.whole);
+    stream.welcome("u", 1, Plan::Whole).await;
+    stream.whole("u", at(1, 11), &["a", "b"]).await;
+    world.until("mended", |world| world.names() == ["a", "b"]).await;
+    world.settle().await;
+    tokio::time::advance(COMPARE_EVERY).await;
+    stream.batch("u", at(1, 12), vec![add("d")], wrong()).await;
+    let (second, mut stream) = world.stream().await;
+    assert!(stream.subscription().await.whole && second != first);
+    let third = (1..=3).map(address).find(|hub| *hub != first && *hub != second).expect("there are three");
+    world.down(third);
+    stream.welcome("u", 1, Plan::Whole).await;
+    stream.whole("u", at(1, 13), &["a", "b"]).await;
+    world.until("no alarm", |world| world.metric("outlast_hub_digest_alarm") == 0.0).await;
+    world.settle().await;
+    tokio::time::advance(COMPARE_EVERY).await;
+    stream.batch("u", at(1, 14), vec![add("e")], wrong()).await;
+    world.until("alarm", |world| world.metric("outlast_hub_digest_alarm") == 1.0).await;
+    let alarmed = Instant::now();
+    stream.until_left(at(1, 14)).await;
+    let (next, mut stream) = world.stream().await;
+    assert_eq!(next, first, "the third is down");
+    // Not sooner than a hub that is wrong is asked again.
+    assert!((90..=150).contains(&alarmed.elapsed().as_secs()), "{:?}", alarmed.elapsed());
+    let tries = world.net.dialled.lock().expect("a test").iter().filter(|hub| **hub == third).count();
+    assert!(tries >= 3, "it had its turn before: {tries}");
+    assert!(stream.subscription().await.whole);
+    stream.welcome("u", 1, Plan::Whole).await;
+    stream.whole("u", at(1, 15), &["a", "right"]).await;
+    world.until("no alarm", |world| world.metric("outlast_hub_digest_alarm") == 0.0).await;
+    assert_eq!(world.names(), ["a", "right"]);
+}
+
+/// All that are at a hub that is wrong hear of another one in the same moment.
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_new_is_not_gone_to_by_all_at_once() {
+    let mut world = World::new(1);
+    let (first, mut stream) = world.in_sync().await;
+    tokio::time::advance(COMPARE_EVERY).await;
+    stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
+    assert!(stream.subscription().await.whole);
+    stream.welcome("u", 1, Plan::Whole).await;
+    stream.whole_as("u", at(1, 11), &["a"], wrong()).await;
+    world.until("alarm", |world| world.metric("outlast_hub_digest_alarm") == 1.0).await;
+    let alarmed = Instant::now();
+    while alarmed.elapsed() < Duration::from_secs(20) {
+        let nonce = stream.ping().await;
+        stream.beat(nonce, State::Live, 0, at(1, 11), wrong()).await;
+    }
+    world.up(address(7));
+    stream.say(Frame::Hubs(vec![first, address(7)])).await;
+    let told = Instant::now();
+    stream.until_left(at(1, 11)).await;
+    let (next, _) = world.stream().await;
+    assert_eq!(next, address(7));
+    assert!((10..=10_000).contains(&told.elapsed().as_millis()), "{:?}", told.elapsed());
 }

@@ -120,7 +120,12 @@ impl Stream {
     }
 
     pub(super) async fn welcome(&self, uid: &str, epoch: u64, plan: Plan) {
-        let (hub, release) = ("hub-1".to_owned(), "0.9.0".to_owned());
+        self.welcome_of("hub-1", uid, epoch, plan).await;
+    }
+
+    /// The same of a hub with this name.
+    pub(super) async fn welcome_of(&self, hub: &str, uid: &str, epoch: u64, plan: Plan) {
+        let (hub, release) = (hub.to_owned(), "0.9.0".to_owned());
         let welcome =
             Welcome { cluster_uid: uid.to_owned(), epoch, plan, hub, release, ..Welcome::default() };
         self.say(Frame::Welcome(welcome)).await;
