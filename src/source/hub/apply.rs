@@ -138,6 +138,12 @@ impl<'a> Apply<'a> {
         self.kinds().iter().filter(known).collect::<Kinds>().minus(self.behind(position))
     }
 
+    /// The kinds that are held, and of which a hub at this position has nothing yet in its epoch: what is held of them may be of
+    /// another one.
+    pub(super) fn unknown_to(&self, position: &Position) -> Kinds {
+        self.held.iter().filter(|kind| position.version(*kind) == 0).collect()
+    }
+
     /// The kinds that are not taken from the whole state that is coming, because it is behind in them: the hub goes on
     /// from a state of theirs that the store may never have had.
     pub(super) fn passed_over(&self) -> Kinds {

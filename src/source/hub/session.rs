@@ -503,6 +503,7 @@ impl<'a> Session<'a> {
             }
             apply.at(position, &heartbeat.digests.without(self.standing.verify.alarmed())).await?;
             let kinds = apply.comparable(position);
+            let unknown = apply.unknown_to(position);
             let comparison = apply.compare(&heartbeat.digests, kinds).await?;
             if comparison.is_none() && !kinds.is_empty() {
                 self.uncomparable(false).await?;
@@ -510,7 +511,8 @@ impl<'a> Session<'a> {
             self.compared(comparison, kinds).await?;
             // A hub that is behind has no digest that ours could be held to: another one's has to have been the same.
             proves = comparison.is_none_or(|comparison| comparison == Comparison::Same)
-                && behind.minus(self.standing.confirmed).is_empty();
+                && behind.minus(self.standing.confirmed).is_empty()
+                && unknown.is_empty();
         }
         self.observe(&heartbeat);
         let why = (!live).then(|| heartbeat.why.clone());

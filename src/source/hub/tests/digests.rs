@@ -378,3 +378,23 @@ async fn a_hub_that_is_new_is_not_gone_to_by_all_at_once() {
     assert_eq!(next, address(7));
     assert!((10..=10_000).contains(&told.elapsed().as_millis()), "{:?}", told.elapsed());
 }
+
+/// Until it has listed a kind in an epoch, nobody knows whether what is held of that is what it has.
+#[tokio::test(start_paused = true)]
+async fn a_hub_in_a_new_epoch_vouches_for_nothing_before_it_has_all_kinds() {
+    let mut world = World::new(2);
+    let (_, stream) = world.in_sync().await;
+    drop(stream);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let (_, mut stream) = world.stream().await;
+    let _ = stream.subscription().await;
+    stream.welcome("u", 2, Plan::Changes).await;
+    for (version, vouches) in [(0, false), (20, true)] {
+        let nonce = stream.ping().await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let position = Position { epoch: 2, versions: [20, version, version, 0] };
+        stream.beat(nonce, State::Live, 0, position, of(&["a", "b"])).await;
+        world.settle().await;
+        assert_eq!(world.store.age().as_secs() == 1, vouches, "services at version {version}");
+    }
+}
