@@ -24,6 +24,14 @@ async fn until_alarm(world: &World, stream: &mut Stream, version: u64) {
     world.until("alarm", |world| world.metric("outlast_hub_digest_alarm") == 1.0).await;
 }
 
+/// The hub sends everything, which was asked for, and is right.
+async fn mend(world: &World, stream: &Stream, version: u64, names: &[&str]) {
+    stream.welcome("u", 1, Plan::Whole).await;
+    stream.whole("u", at(1, version), names).await;
+    world.until("no alarm", |world| world.metric("outlast_hub_digest_alarm") == 0.0).await;
+    assert_eq!(world.names(), names);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wrong_digest_leads_to_one_whole_state_and_then_to_an_alarm() {
     let mut world = World::new(1);
@@ -100,10 +108,7 @@ async fn a_hub_that_is_wrong_is_left_for_another_which_is_asked_for_everything()
     assert!(other != wrong_hub && (Instant::now() - began).as_secs() <= 13, "{:?}", began.elapsed());
     assert_eq!(world.metric("outlast_hub_left_total{reason=\"wrong\"}"), 1.0);
     assert!(stream.subscription().await.whole, "what is held is known to be wrong");
-    stream.welcome("u", 1, Plan::Whole).await;
-    stream.whole("u", at(1, 12), &["a", "b", "c", "d"]).await;
-    world.until("no alarm", |world| world.metric("outlast_hub_digest_alarm") == 0.0).await;
-    assert_eq!(world.names(), ["a", "b", "c", "d"]);
+    mend(&world, &stream, 12, &["a", "b", "c", "d"]).await;
 }
 
 /// Hubs share whole states, and one may come from another hub a moment later than we have: nobody is taken back by it, and
@@ -316,10 +321,7 @@ async fn a_hub_that_was_wrong_and_is_started_anew_is_believed_as_any_other() {
         }
         let subscription = stream.subscription().await;
         assert!(subscription.whole && subscription.why.contains("started anew"), "{}", subscription.why);
-        stream.welcome_of(hub, "u", 1, Plan::Whole).await;
-        stream.whole("u", at(1, 15), &["a", "f"]).await;
-        world.until("no alarm", |world| world.metric("outlast_hub_digest_alarm") == 0.0).await;
-        assert_eq!(world.names(), ["a", "f"]);
+        mend(&world, &stream, 15, &["a", "f"]).await;
     }
 }
 
@@ -335,9 +337,7 @@ async fn who_was_wrong_has_another_turn_where_the_only_other_hub_is_down() {
     assert!(stream.subscription().await.whole && second != first);
     let third = (1..=3).map(address).find(|hub| *hub != first && *hub != second).expect("there are three");
     world.down(third);
-    stream.welcome("u", 1, Plan::Whole).await;
-    stream.whole("u", at(1, 13), &["a", "b"]).await;
-    world.until("no alarm", |world| world.metric("outlast_hub_digest_alarm") == 0.0).await;
+    mend(&world, &stream, 13, &["a", "b"]).await;
     world.settle().await;
     tokio::time::advance(COMPARE_EVERY).await;
     stream.batch("u", at(1, 14), vec![add("e")], wrong()).await;
@@ -351,10 +351,7 @@ async fn who_was_wrong_has_another_turn_where_the_only_other_hub_is_down() {
     let tries = world.net.dialled.lock().expect("a test").iter().filter(|hub| **hub == third).count();
     assert!(tries >= 3, "it had its turn before: {tries}");
     assert!(stream.subscription().await.whole);
-    stream.welcome("u", 1, Plan::Whole).await;
-    stream.whole("u", at(1, 15), &["a", "right"]).await;
-    world.until("no alarm", |world| world.metric("outlast_hub_digest_alarm") == 0.0).await;
-    assert_eq!(world.names(), ["a", "right"]);
+    mend(&world, &stream, 15, &["a", "right"]).await;
 }
 
 /// All that are at a hub that is wrong hear of another one in the same moment.
