@@ -2,7 +2,7 @@
 //!
 //! * [`access`]: where the hubs are, as it is configured.
 //! * `choose`: which hub is next. `known`: the list of hubs, and how it outlives the process.
-//! * `transport`: a connection to one hub. `session`: one hub, from the first word to the last; `standing`: what outlives it;
+//! * `transport`: a connection to one hub. `dialling`: another one, dialled while one is followed. `session`: one hub, from the first word to the last; `standing`: what outlives it;
 //!   `left`: why that was the last.
 //! * `apply`: what a hub says, as updates of the store. `verify`: what a wrong digest leads to. `mending`: what a whole
 //!   state is to mend then. `pulse`: pings and heartbeats, of which freshness is made.
@@ -19,6 +19,7 @@
 pub mod access;
 mod apply;
 mod choose;
+mod dialling;
 pub mod known;
 mod left;
 pub mod meet;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::access::HubAccess;
 use self::choose::{Choice, Learned, Pick};
+use self::dialling::{Dialled, Dialling};
 use self::known::{Keeping, Memory};
 use self::left::Left;
 use self::metrics::HubMetrics;
@@ -180,12 +182,7 @@ impl HubSource {
         if matches!(left, Left::Gone) || self.standing.tell(updates, nobody).await.is_err() {
             return Err(Gone);
         }
-        self.standing.metrics.left(left.word());
-        if self.choice.is_news(hub, left.word()) {
-            tracing::info!(%hub, reason = left.word(), why = %left, "left hub");
-        } else {
-            tracing::debug!(%hub, reason = left.word(), why = %left, "left hub again");
-        }
+        note(&self.standing.metrics, &mut self.choice, hub, &left);
         match &left {
             // The moment was drawn already, and data is as good as it was.
             Left::Moved => self.choice.passed(hub, now),
@@ -265,12 +262,13 @@ impl HubSource {
         }
         // When to go to the first choice, once this one is well.
         let mut home_at: Option<Instant> = None;
+        let mut dialling = Dialling::default();
         loop {
             let others = self.choice.has_other(hub).then(|| Others {
                 patience: self.patience.mul_f64(swing),
                 untried: self.choice.has_other_than(session.wrong(), Instant::now()),
             });
-            match session.step(commanded, others).await {
+            match session.step(commanded, others, &mut dialling).await {
                 Ok(session::Step::Nothing) => {}
                 Ok(session::Step::Proved { live }) => {
                     let now = Instant::now();
@@ -301,17 +299,26 @@ impl HubSource {
                     self.keeping.save(self.choice.known());
                 }
                 Ok(session::Step::Wrong { turn_of_wrong }) => {
-                    // One that is wrong still tells what happens, and is not left for nobody.
-                    let other = self.choice.other_than(hub, session.wrong(), turn_of_wrong, Instant::now());
-                    if let Some(other) = other {
-                        if let Ok(link) = self.dial.dial(other).await {
-                            session.end().await;
-                            self.reached = Some((other, link));
-                            return Left::Wrong;
-                        }
-                        self.choice.failed(other, Instant::now(), Duration::ZERO, &jitter);
+                    // One that is wrong still tells what happens: it is followed until another one is reached.
+                    if !dialling.is_busy()
+                        && let Some(other) =
+                            self.choice.other_than(hub, session.wrong(), turn_of_wrong, Instant::now())
+                    {
+                        dialling.begin(&self.dial, other);
                     }
                     session.stays();
+                }
+                Ok(session::Step::Dialled(Dialled { hub: other, link: Ok(link) })) => {
+                    // What was wrong may have been mended meanwhile.
+                    if session.is_wrong() {
+                        session.end().await;
+                        self.reached = Some((other, link));
+                        return Left::Wrong;
+                    }
+                }
+                Ok(session::Step::Dialled(Dialled { hub: other, link: Err(why) })) => {
+                    note(session.metrics(), &mut self.choice, other, &why.into());
+                    self.choice.failed(other, Instant::now(), Duration::ZERO, &jitter);
                 }
                 Err(left) => {
                     session.end().await;
@@ -319,6 +326,16 @@ impl HubSource {
                 }
             }
         }
+    }
+}
+
+/// Counts why a hub was left or not reached, and says so if that is news.
+fn note(metrics: &HubMetrics, choice: &mut Choice, hub: SocketAddr, left: &Left) {
+    metrics.left(left.word());
+    if choice.is_news(hub, left.word()) {
+        tracing::info!(%hub, reason = left.word(), why = %left, "left hub");
+    } else {
+        tracing::debug!(%hub, reason = left.word(), why = %left, "left hub again");
     }
 }
 

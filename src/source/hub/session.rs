@@ -8,8 +8,10 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
 use super::apply::{Apply, Ended};
+use super::dialling::{Dialled, Dialling};
 use super::left::Left;
 use super::mending::{Came, Mending};
+use super::metrics::HubMetrics;
 use super::pulse::{Due, Pulse};
 use super::standing::{Standing, WrongHubs};
 use super::transport::Link;
@@ -41,7 +43,6 @@ const WHOLE_PATIENCE: u32 = 4;
 const MAX_MOVE: Duration = Duration::from_secs(120);
 
 /// What one step of a session has come to.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Nothing that matters to others.
     Nothing,
@@ -57,6 +58,8 @@ pub(super) enum Step {
         /// Whether that may be one that was alarmed about, too.
         turn_of_wrong: bool,
     },
+    /// Another hub was dialled meanwhile.
+    Dialled(Dialled),
 }
 
 /// The other hubs there are.
@@ -152,6 +155,11 @@ impl<'a> Session<'a> {
         &self.standing.wrong
     }
 
+    /// What is counted of hubs.
+    pub(super) const fn metrics(&self) -> &HubMetrics {
+        &self.standing.metrics
+    }
+
     /// Asks for the whole state, to mend these kinds.
     async fn mend(&mut self, kinds: Kinds, why: &str) -> Result<(), Left> {
         self.mending.begin(kinds);
@@ -191,7 +199,12 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// It is wrong, and followed for some more time, because no other one can be.
+    /// Whether what it tells does not lead to what it says it has, as far as is known.
+    pub(super) const fn is_wrong(&self) -> bool {
+        self.leaves.is_some()
+    }
+
+    /// It is wrong, and followed for some more time: until another one is reached, or because none can be.
     pub(super) fn stays(&mut self) {
         self.leaves = self.standing.verify.leaves_again(Instant::now(), &self.standing.jitter);
     }
@@ -203,11 +216,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The next thing that happens; `others` where there are any.
+    /// The next thing that happens; `others` where there are any, one of which may be `dialling`.
     pub(super) async fn step(
         &mut self,
         commanded: &mut Commanded,
         others: Option<Others>,
+        dialling: &mut Dialling,
     ) -> Result<Step, Left> {
         let patience = others.map(|others| others.patience);
         let impatient = self.unwell.as_ref().zip(patience).map(|((since, _), patience)| *since + patience);
@@ -227,6 +241,7 @@ impl<'a> Session<'a> {
         tokio::select! {
             reply = self.link.replies.next() => self.reply(reply).await,
             Some(command) = commanded.recv() => self.command(command).await,
+            dialled = dialling.done() => Ok(Step::Dialled(dialled)),
             () = tokio::time::sleep_until(wake) => match self.wake(impatient, slow) {
                 Ok(()) if wrong.is_some_and(|at| at <= Instant::now()) => Ok(Step::Wrong {
                     turn_of_wrong: self.leaves.is_some_and(|leaves| leaves.late <= Instant::now()),

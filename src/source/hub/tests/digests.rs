@@ -202,6 +202,43 @@ async fn a_hub_that_is_wrong_is_left_for_nobody_and_soon_for_one_that_was_down()
     }
 }
 
+/// Dialling a machine that is gone takes seconds, and a hub that hangs takes longer.
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_wrong_is_heard_while_another_one_is_dialled() {
+    for mended_meanwhile in [false, true] {
+        let mut world = World::new(2);
+        let (wrong_hub, mut stream) = world.in_sync().await;
+        let other = if wrong_hub == address(1) { address(2) } else { address(1) };
+        world.hangs(other);
+        tokio::time::advance(COMPARE_EVERY).await;
+        stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
+        until_alarm(&world, &mut stream, 11).await;
+        let dialled = |world: &World| world.net.dialled.lock().expect("a test").contains(&other);
+        while !dialled(&world) {
+            let nonce = stream.ping().await;
+            stream.beat(nonce, State::Live, 0, at(1, 12), wrong()).await;
+            world.settle().await;
+        }
+        let right = if mended_meanwhile { of(&["a", "b", "d", "e"]) } else { wrong() };
+        tokio::time::advance(COMPARE_EVERY).await;
+        stream.batch("u", at(1, 13), vec![add("e")], right).await;
+        world.until("what happens", |world| world.names() == ["a", "b", "d", "e"]).await;
+        assert_eq!(world.metric("outlast_hub_digest_alarm") == 0.0, mended_meanwhile);
+        let mut next = world.lets_in(other).await;
+        if mended_meanwhile {
+            let nonce = stream.ping().await;
+            stream.beat(nonce, State::Live, 0, at(1, 13), right).await;
+            assert!(next.from.recv().await.is_none(), "there is no reason to go any more");
+            world.until("proof", |world| world.store.age() <= Duration::from_secs(1)).await;
+        } else {
+            assert!(next.subscription().await.whole);
+            mend(&world, &next, 14, &["a", "e"]).await;
+        }
+        let left = world.metric("outlast_hub_left_total{reason=\"wrong\"}");
+        assert_eq!(left == 0.0, mended_meanwhile, "{left}");
+    }
+}
+
 /// Its digests are of another state than ours: what another hub has said of ours counts, until that changes.
 #[tokio::test(start_paused = true)]
 async fn a_hub_that_is_behind_vouches_for_what_another_one_has_confirmed() {

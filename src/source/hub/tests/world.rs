@@ -213,6 +213,8 @@ pub(super) fn address(n: u8) -> SocketAddr {
 pub(super) struct World {
     pub(super) net: Arc<Net>,
     pub(super) doors: HashMap<SocketAddr, mpsc::Receiver<Stream>>,
+    /// Where streams arrive that nobody takes.
+    hanging: HashMap<SocketAddr, mpsc::Receiver<Stream>>,
     pub(super) store: Arc<Store>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) control: Control,
@@ -240,7 +242,8 @@ impl World {
         };
         let source = HubSource::with_dial(&access, wanted, None, Jitter::from_seed(1), &metrics, net.clone());
         tokio::spawn(source.run(updates, commanded, stop.clone()));
-        let mut world = Self { net, doors: HashMap::new(), store, metrics, control, stop };
+        let mut world =
+            Self { net, doors: HashMap::new(), hanging: HashMap::new(), store, metrics, control, stop };
         (1..=hubs).for_each(|hub| world.up(address(hub)));
         world
     }
@@ -249,6 +252,25 @@ impl World {
         let (door, streams) = mpsc::channel(1);
         self.net.up.lock().expect("a test").insert(hub, door);
         self.doors.insert(hub, streams);
+    }
+
+    /// Whoever dials this hub waits.
+    pub(super) fn hangs(&mut self, hub: SocketAddr) {
+        let (door, streams) = mpsc::channel(1);
+        let (_, from) = mpsc::channel(1);
+        let (to, _) = mpsc::channel(1);
+        // There is no room for a second one.
+        assert!(door.try_send(Stream { from, to }).is_ok());
+        self.net.up.lock().expect("a test").insert(hub, door);
+        self.doors.remove(&hub);
+        self.hanging.insert(hub, streams);
+    }
+
+    /// Who dials this hub and waits is let in.
+    pub(super) async fn lets_in(&mut self, hub: SocketAddr) -> Stream {
+        let mut streams = self.hanging.remove(&hub).expect("it hangs");
+        let _ = streams.recv().await;
+        streams.recv().await.expect("who waits is there")
     }
 
     pub(super) fn down(&mut self, hub: SocketAddr) {
