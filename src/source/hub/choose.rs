@@ -103,6 +103,11 @@ impl Choice {
         &self.known
     }
 
+    /// Whether this one is among the hubs there are.
+    pub(super) fn has(&self, hub: SocketAddr) -> bool {
+        self.hubs_there_are().contains(&hub)
+    }
+
     /// Whether there is another hub than this one. A seed that is on no list may be an address of the same hub.
     pub(super) fn has_other(&self, hub: SocketAddr) -> bool {
         self.hubs_there_are().iter().any(|other| *other != hub)

@@ -19,13 +19,18 @@ pub(super) struct Dialled {
 
 /// Another hub that is dialled, if one is: whoever follows one that is wrong still hears what it tells meanwhile.
 #[derive(Default)]
-pub(super) struct Dialling(Option<BoxFuture<'static, Dialled>>);
+pub(super) struct Dialling(Option<(SocketAddr, BoxFuture<'static, Dialled>)>);
 
 impl Dialling {
     /// Dials this one. Who was being dialled is not any more.
     pub(super) fn begin(&mut self, dial: &Arc<dyn Dial>, hub: SocketAddr) {
         let dial = Arc::clone(dial);
-        self.0 = Some(async move { Dialled { hub, link: dial.dial(hub).await } }.boxed());
+        self.0 = Some((hub, async move { Dialled { hub, link: dial.dial(hub).await } }.boxed()));
+    }
+
+    /// Gives up one that is not `meant` any more.
+    pub(super) fn give_up_unless(&mut self, meant: impl Fn(SocketAddr) -> bool) {
+        self.0.take_if(|(hub, _)| !meant(*hub));
     }
 
     /// Whether one is being dialled.
@@ -35,7 +40,7 @@ impl Dialling {
 
     /// What it has come to; never where nobody is dialled. What has come of it is kept when this is dropped.
     pub(super) async fn done(&mut self) -> Dialled {
-        let Some(dialling) = &mut self.0 else { return pending().await };
+        let Some((_, dialling)) = &mut self.0 else { return pending().await };
         let dialled = dialling.await;
         self.0 = None;
         dialled

@@ -2,8 +2,8 @@
 //!
 //! * [`access`]: where the hubs are, as it is configured.
 //! * `choose`: which hub is next. `known`: the list of hubs, and how it outlives the process.
-//! * `transport`: a connection to one hub. `dialling`: another one, dialled while one is followed. `session`: one hub, from the first word to the last; `standing`: what outlives it;
-//!   `left`: why that was the last.
+//! * `transport`: a connection to one hub. `dialling`: another one, dialled while one is followed.
+//! * `session`: one hub, from the first word to the last; `standing`: what outlives it; `left`: why that was the last.
 //! * `apply`: what a hub says, as updates of the store. `verify`: what a wrong digest leads to. `mending`: what a whole
 //!   state is to mend then. `pulse`: pings and heartbeats, of which freshness is made.
 //! * [`meet`]: what hubs tell each other.
@@ -294,6 +294,7 @@ impl HubSource {
                 Ok(session::Step::Hubs(hubs)) => {
                     if self.choice.learn(&hubs) == Learned::Changed {
                         tracing::info!(hubs = hubs.len(), "the list of hubs has changed");
+                        dialling.give_up_unless(|hub| self.choice.has(hub));
                         session.others_changed();
                     }
                     self.keeping.save(self.choice.known());
@@ -310,7 +311,7 @@ impl HubSource {
                 }
                 Ok(session::Step::Dialled(Dialled { hub: other, link: Ok(link) })) => {
                     // What was wrong may have been mended meanwhile.
-                    if session.is_wrong() {
+                    if !session.is_trusted() {
                         session.end().await;
                         self.reached = Some((other, link));
                         return Left::Wrong;

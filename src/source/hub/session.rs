@@ -199,9 +199,9 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Whether what it tells does not lead to what it says it has, as far as is known.
-    pub(super) const fn is_wrong(&self) -> bool {
-        self.leaves.is_some()
+    /// Whether what it tells leads to what it says it has, as far as is known.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.standing.verify.is_trusted()
     }
 
     /// It is wrong, and followed for some more time: until another one is reached, or because none can be.

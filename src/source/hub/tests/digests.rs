@@ -183,6 +183,10 @@ async fn a_hub_that_is_wrong_is_left_for_nobody_and_soon_for_one_that_was_down()
         let (next, mut stream) = world.stream().await;
         assert_eq!(next, other);
         assert!(back.elapsed().as_secs() <= 36, "as often as any hub is dialled: {:?}", back.elapsed());
+        let failed =
+            world.net.dialled.lock().expect("a test").iter().filter(|hub| **hub == other).count() - 1;
+        assert!(failed > 0);
+        assert_eq!(world.metric("outlast_hub_left_total{reason=\"unreachable\"}"), failed as f64);
         assert_eq!(world.metric("outlast_hub_left_total{reason=\"wrong\"}"), 1.0);
         assert!(stream.subscription().await.whole, "nobody was alarmed about this one");
         // It is no help, and the one that is wrong is not asked for a whole state again and again for that.
@@ -213,16 +217,21 @@ async fn a_hub_that_is_wrong_is_heard_while_another_one_is_dialled() {
         tokio::time::advance(COMPARE_EVERY).await;
         stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
         until_alarm(&world, &mut stream, 11).await;
-        let dialled = |world: &World| world.net.dialled.lock().expect("a test").contains(&other);
-        while !dialled(&world) {
-            let nonce = stream.ping().await;
-            stream.beat(nonce, State::Live, 0, at(1, 12), wrong()).await;
-            world.settle().await;
+        let dialled = |world: &World| {
+            world.net.dialled.lock().expect("a test").iter().filter(|hub| **hub == other).count()
+        };
+        let alarmed = Instant::now();
+        while alarmed.elapsed() < Duration::from_secs(30) {
+            let ping = tokio::time::timeout(Duration::from_secs(60), stream.ping()).await;
+            stream.beat(ping.expect("it is heard"), State::Live, 0, at(1, 12), wrong()).await;
         }
+        world.settle().await;
+        assert_eq!(dialled(&world), 1, "it has not answered yet");
         let right = if mended_meanwhile { of(&["a", "b", "d", "e"]) } else { wrong() };
         tokio::time::advance(COMPARE_EVERY).await;
         stream.batch("u", at(1, 13), vec![add("e")], right).await;
         world.until("what happens", |world| world.names() == ["a", "b", "d", "e"]).await;
+        world.settle().await;
         assert_eq!(world.metric("outlast_hub_digest_alarm") == 0.0, mended_meanwhile);
         let mut next = world.lets_in(other).await;
         if mended_meanwhile {
@@ -237,6 +246,29 @@ async fn a_hub_that_is_wrong_is_heard_while_another_one_is_dialled() {
         let left = world.metric("outlast_hub_left_total{reason=\"wrong\"}");
         assert_eq!(left == 0.0, mended_meanwhile, "{left}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_on_the_list_no_longer_is_not_waited_for() {
+    let mut world = World::new(2);
+    let (wrong_hub, mut stream) = world.in_sync().await;
+    let other = if wrong_hub == address(1) { address(2) } else { address(1) };
+    world.hangs(other);
+    tokio::time::advance(COMPARE_EVERY).await;
+    stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
+    until_alarm(&world, &mut stream, 11).await;
+    let alarmed = Instant::now();
+    while alarmed.elapsed() < Duration::from_secs(20) {
+        let nonce = stream.ping().await;
+        stream.beat(nonce, State::Live, 0, at(1, 12), wrong()).await;
+    }
+    assert!(world.net.dialled.lock().expect("a test").contains(&other));
+    world.up(address(7));
+    stream.say(Frame::Hubs(vec![wrong_hub, address(7)])).await;
+    let told = Instant::now();
+    let left = tokio::time::timeout(Duration::from_secs(60), stream.until_left(at(1, 12))).await;
+    assert!(left.is_ok() && told.elapsed().as_secs() <= 10, "{:?}", told.elapsed());
+    assert_eq!(world.stream().await.0, address(7));
 }
 
 /// Its digests are of another state than ours: what another hub has said of ours counts, until that changes.
