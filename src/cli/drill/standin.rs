@@ -109,9 +109,10 @@ async fn serve(args: Args, content: Content) -> anyhow::Result<()> {
         Config { port: listen.port(), fresh_namespaces: false, streaming_lists, ..Config::default() };
     let standin = Standin::start(config).await.with_context(|| format!("listening on {listen}"))?;
     // Nobody is to see a part of the cluster.
-    standin.faults().set_network(Network::Refuse);
+    standin.faults().change_network(Network::Refuse).await;
     let seeded = load(&standin, content, objects.as_deref())?;
-    standin.faults().set_network(Network::Open);
+    // Whoever reads that it serves connects at once.
+    standin.faults().change_network(Network::Open).await;
     write(&kubeconfig, &standin.kubeconfig())?;
     let etcd = standin.etcd();
     let skipped = match seeded.skipped {

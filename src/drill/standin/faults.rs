@@ -158,6 +158,8 @@ pub struct Faults {
     rules: Mutex<Rules>,
     /// What happens to whoever connects.
     network: watch::Sender<Network>,
+    /// That of the socket: it listens, or does not.
+    in_effect: watch::Sender<Network>,
     /// Cancelled to cut every connection, and then replaced.
     cut: Mutex<CancellationToken>,
     /// Revisions whose events no watch delivers; as many as a test names.
@@ -183,6 +185,7 @@ impl Faults {
         let network = watch::Sender::new(Network::Open);
         Self {
             rules: Mutex::default(),
+            in_effect: watch::Sender::new(Network::Open),
             network,
             cut: Mutex::default(),
             hidden: Mutex::default(),
@@ -234,6 +237,20 @@ impl Faults {
     /// What happens to whoever connects from now on.
     pub fn set_network(&self, network: Network) {
         self.network.send_replace(network);
+    }
+
+    /// The same, and returns once the socket listens or does not: what follows is then heard, or is not. To be called where there
+    /// is a socket, by one at a time.
+    pub async fn change_network(&self, network: Network) {
+        let mut in_effect = self.in_effect.subscribe();
+        self.set_network(network);
+        // The sender is ours: it never closes.
+        let _ = in_effect.wait_for(|in_effect| *in_effect == network).await;
+    }
+
+    /// The socket is like that now.
+    pub(super) fn took_effect(&self, network: Network) {
+        self.in_effect.send_replace(network);
     }
 
     /// Resets every connection that is open now.

@@ -22,6 +22,9 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// A hub that says this and that and answers no ping for so long vouches for nothing: by then data is stale.
 const MUTE: Duration = Duration::from_secs(30);
 
+/// After an answer that proved nothing although it might have, the first wait until the next ping; each is twice the one before.
+const UNPROVED_FIRST: Duration = Duration::from_secs(1);
+
 /// Pings that may wait for an answer: a whole state may be ahead of it in the stream.
 const MAX_OPEN: usize = 16;
 
@@ -37,6 +40,8 @@ pub(super) struct Pulse {
     nonce: u64,
     /// When the next ping is due.
     next: Instant,
+    /// How long the next ping waits at most after another answer that proves nothing.
+    unproved: Duration,
     /// When the hub counts as silent, while an answer is awaited.
     silent_at: Option<Instant>,
     /// When the hub counts as mute, while an answer is awaited.
@@ -57,7 +62,14 @@ pub(super) enum Due {
 impl Pulse {
     /// The first ping is due at once.
     pub(super) fn new(now: Instant) -> Self {
-        Self { open: VecDeque::new(), nonce: 1, next: now, silent_at: None, mute_at: None }
+        Self {
+            open: VecDeque::new(),
+            nonce: 1,
+            next: now,
+            unproved: UNPROVED_FIRST,
+            silent_at: None,
+            mute_at: None,
+        }
     }
 
     /// When something is due.
@@ -95,6 +107,19 @@ impl Pulse {
         if self.open.is_empty() {
             self.next = now;
         }
+        self.unproved = UNPROVED_FIRST;
+    }
+
+    /// An answer has proved nothing although nothing is known to be wrong: what was in the way may be gone in a moment, and data is
+    /// stale soon after the next regular ping.
+    pub(super) fn unproved(&mut self, now: Instant, jitter: &Jitter) {
+        self.next = self.next.min(now + jitter.spread(self.unproved, PING_SPREAD));
+        self.unproved = (self.unproved * 2).min(PING_EVERY);
+    }
+
+    /// An answer has proved something.
+    pub(super) const fn proved(&mut self) {
+        self.unproved = UNPROVED_FIRST;
     }
 
     /// A whole state is on its way, and heartbeats may stand behind parts of it.
@@ -173,6 +198,29 @@ mod tests {
                 pulse.due(now, &jitter) == Due::Silent
             });
             assert_eq!(silent, (!busy).then_some(30));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_proves_nothing_is_asked_for_again_soon_and_ever_more_rarely() {
+        let (jitter, start) = (Jitter::from_seed(1), Instant::now());
+        for proves_between in [false, true] {
+            let (mut pulse, mut now, mut waits) = (Pulse::new(start), start, Vec::new());
+            for nonce in 1..=6 {
+                assert_eq!(pulse.due(now, &jitter), Due::Ping(nonce));
+                assert_eq!(pulse.answered(nonce), Some(now));
+                if proves_between && nonce == 3 {
+                    pulse.proved();
+                } else {
+                    pulse.unproved(now, &jitter);
+                }
+                waits.push((pulse.at() - now).as_millis());
+                now = pulse.at();
+            }
+            let seconds = if proves_between { [1, 2, 10, 1, 2, 4] } else { [1, 2, 4, 8, 10, 10] };
+            for (wait, second) in waits.iter().zip(seconds) {
+                assert!((second * 800..=second * 1200).contains(wait), "{waits:?}");
+            }
         }
     }
 

@@ -409,7 +409,12 @@ impl<'a> Session<'a> {
                 {
                     let kinds = apply.comparable(&position);
                     let comparison = apply.compare(&digests, kinds).await?;
+                    let was_wrong = !self.is_trusted();
                     self.compared(comparison, kinds).await?;
+                    if was_wrong && self.is_trusted() {
+                        // Nobody knows how old it is until then.
+                        self.pulse.soon(now);
+                    }
                 }
             }
             Frame::Hubs(hubs) => return Ok(Step::Hubs(hubs)),
@@ -540,8 +545,12 @@ impl<'a> Session<'a> {
         // Invariant: a state that is wrong, or of which nobody knows, is not proved.
         let vouched = matches!(heartbeat.state, State::Live | State::Stale);
         if !proves || !vouched || !self.standing.verify.is_trusted() {
+            if vouched && heartbeat.position.is_some() && self.standing.verify.alarmed().is_empty() {
+                self.pulse.unproved(Instant::now(), &self.standing.jitter);
+            }
             return Ok(Step::Nothing);
         }
+        self.pulse.proved();
         self.standing.wrong.remove(self.hub);
         // What the hub had proved when we asked is no older than that.
         if let (Some(as_of), Some(apply)) = (sent.checked_sub(heartbeat.age), &mut self.apply) {

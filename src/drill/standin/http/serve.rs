@@ -43,8 +43,8 @@ pub(in super::super) async fn listen(listener: TcpListener, address: SocketAddr,
     let mut listener = Some(listener);
     let mut tasks = JoinSet::new();
     loop {
-        let refused = *network.borrow_and_update() == Network::Refuse;
-        if refused {
+        let wanted = *network.borrow_and_update();
+        if wanted == Network::Refuse {
             listener = None;
         } else if listener.is_none() {
             match bind(address) {
@@ -56,6 +56,7 @@ pub(in super::super) async fn listen(listener: TcpListener, address: SocketAddr,
                 }
             }
         }
+        server.faults.took_effect(wanted);
         let accept = async {
             match &listener {
                 Some(listener) => listener.accept().await,

@@ -235,7 +235,13 @@ async fn a_hub_that_is_wrong_is_heard_while_another_one_is_dialled() {
         assert_eq!(world.metric("outlast_hub_digest_alarm") == 0.0, mended_meanwhile);
         let mut next = world.lets_in(other).await;
         if mended_meanwhile {
+            let mended = Instant::now();
             let nonce = stream.ping().await;
+            assert!(
+                mended.elapsed() < Duration::from_secs(1),
+                "only a heartbeat proves it: {:?}",
+                mended.elapsed()
+            );
             stream.beat(nonce, State::Live, 0, at(1, 13), right).await;
             assert!(next.from.recv().await.is_none(), "there is no reason to go any more");
             world.until("proof", |world| world.store.age() <= Duration::from_secs(1)).await;
@@ -455,11 +461,14 @@ async fn a_hub_in_a_new_epoch_vouches_for_nothing_before_it_has_all_kinds() {
     let (_, mut stream) = world.stream().await;
     let _ = stream.subscription().await;
     stream.welcome("u", 2, Plan::Changes).await;
+    let mut answered = Instant::now();
     for (version, vouches) in [(0, false), (20, true)] {
         let nonce = stream.ping().await;
+        assert!(answered.elapsed() <= Duration::from_secs(2), "asked again soon: {:?}", answered.elapsed());
         tokio::time::advance(Duration::from_secs(1)).await;
         let position = Position { epoch: 2, versions: [20, version, version, 0] };
         stream.beat(nonce, State::Live, 0, position, of(&["a", "b"])).await;
+        answered = Instant::now();
         world.settle().await;
         assert_eq!(world.store.age().as_secs() == 1, vouches, "services at version {version}");
     }
