@@ -1,5 +1,6 @@
 //! Digests that differ: what is asked for, and whom.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -206,27 +207,30 @@ async fn a_hub_that_is_wrong_is_left_for_nobody_and_soon_for_one_that_was_down()
     }
 }
 
+/// One hub is alarmed about, and the other one hangs since it was dialled; the address of each.
+async fn while_another_hangs() -> (World, Stream, [SocketAddr; 2]) {
+    let mut world = World::new(2);
+    let (wrong_hub, mut stream) = world.in_sync().await;
+    let other = if wrong_hub == address(1) { address(2) } else { address(1) };
+    world.hangs(other);
+    tokio::time::advance(COMPARE_EVERY).await;
+    stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
+    until_alarm(&world, &mut stream, 11).await;
+    let alarmed = Instant::now();
+    while alarmed.elapsed() < Duration::from_secs(30) {
+        let ping = tokio::time::timeout(Duration::from_secs(60), stream.ping()).await;
+        stream.beat(ping.expect("it is heard"), State::Live, 0, at(1, 12), wrong()).await;
+    }
+    world.settle().await;
+    assert_eq!(world.net.tries_of(other), 1, "it has not answered yet");
+    (world, stream, [wrong_hub, other])
+}
+
 /// Dialling a machine that is gone takes seconds, and a hub that hangs takes longer.
 #[tokio::test(start_paused = true)]
 async fn a_hub_that_is_wrong_is_heard_while_another_one_is_dialled() {
     for mended_meanwhile in [false, true] {
-        let mut world = World::new(2);
-        let (wrong_hub, mut stream) = world.in_sync().await;
-        let other = if wrong_hub == address(1) { address(2) } else { address(1) };
-        world.hangs(other);
-        tokio::time::advance(COMPARE_EVERY).await;
-        stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
-        until_alarm(&world, &mut stream, 11).await;
-        let dialled = |world: &World| {
-            world.net.dialled.lock().expect("a test").iter().filter(|hub| **hub == other).count()
-        };
-        let alarmed = Instant::now();
-        while alarmed.elapsed() < Duration::from_secs(30) {
-            let ping = tokio::time::timeout(Duration::from_secs(60), stream.ping()).await;
-            stream.beat(ping.expect("it is heard"), State::Live, 0, at(1, 12), wrong()).await;
-        }
-        world.settle().await;
-        assert_eq!(dialled(&world), 1, "it has not answered yet");
+        let (mut world, mut stream, [_, other]) = while_another_hangs().await;
         let right = if mended_meanwhile { of(&["a", "b", "d", "e"]) } else { wrong() };
         tokio::time::advance(COMPARE_EVERY).await;
         stream.batch("u", at(1, 13), vec![add("e")], right).await;
@@ -256,19 +260,7 @@ async fn a_hub_that_is_wrong_is_heard_while_another_one_is_dialled() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hub_that_is_on_the_list_no_longer_is_not_waited_for() {
-    let mut world = World::new(2);
-    let (wrong_hub, mut stream) = world.in_sync().await;
-    let other = if wrong_hub == address(1) { address(2) } else { address(1) };
-    world.hangs(other);
-    tokio::time::advance(COMPARE_EVERY).await;
-    stream.batch("u", at(1, 11), vec![add("c")], wrong()).await;
-    until_alarm(&world, &mut stream, 11).await;
-    let alarmed = Instant::now();
-    while alarmed.elapsed() < Duration::from_secs(20) {
-        let nonce = stream.ping().await;
-        stream.beat(nonce, State::Live, 0, at(1, 12), wrong()).await;
-    }
-    assert!(world.net.dialled.lock().expect("a test").contains(&other));
+    let (mut world, mut stream, [wrong_hub, _]) = while_another_hangs().await;
     world.up(address(7));
     stream.say(Frame::Hubs(vec![wrong_hub, address(7)])).await;
     let told = Instant::now();
@@ -423,7 +415,7 @@ async fn who_was_wrong_has_another_turn_where_the_only_other_hub_is_down() {
     assert_eq!(next, first, "the third is down");
     // Not sooner than a hub that is wrong is asked again.
     assert!((90..=150).contains(&alarmed.elapsed().as_secs()), "{:?}", alarmed.elapsed());
-    let tries = world.net.dialled.lock().expect("a test").iter().filter(|hub| **hub == third).count();
+    let tries = world.net.tries_of(third);
     assert!(tries >= 3, "it had its turn before: {tries}");
     assert!(stream.subscription().await.whole);
     mend(&world, &stream, 15, &["a", "right"]).await;

@@ -45,6 +45,13 @@ pub(super) struct Net {
     pub(super) dialled: Mutex<Vec<SocketAddr>>,
 }
 
+impl Net {
+    /// How often this hub was dialled.
+    pub(super) fn tries_of(&self, hub: SocketAddr) -> usize {
+        self.dialled.lock().expect("a test").iter().filter(|dialled| **dialled == hub).count()
+    }
+}
+
 #[async_trait]
 impl Dial for Net {
     async fn dial(&self, hub: SocketAddr) -> Result<Link, NotDialled> {
