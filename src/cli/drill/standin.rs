@@ -31,6 +31,9 @@ const USUAL: (usize, usize) = (100, 1_000);
 /// Shortest time between two changes: a thousand a second are more than any cluster has.
 const FASTEST: Duration = Duration::from_millis(1);
 
+/// How long its socket may take to listen once everything is loaded: longer, and somebody else has its port.
+const OPENS_WITHIN: Duration = Duration::from_secs(5);
+
 /// Arguments of `outlast drill standin`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -112,7 +115,10 @@ async fn serve(args: Args, content: Content) -> anyhow::Result<()> {
     standin.faults().change_network(Network::Refuse).await;
     let seeded = load(&standin, content, objects.as_deref())?;
     // Whoever reads that it serves connects at once.
-    standin.faults().change_network(Network::Open).await;
+    let opens = standin.faults().change_network(Network::Open);
+    tokio::time::timeout(OPENS_WITHIN, opens).await.with_context(|| {
+        format!("listening at {} again: another process has taken the port", standin.url())
+    })?;
     write(&kubeconfig, &standin.kubeconfig())?;
     let etcd = standin.etcd();
     let skipped = match seeded.skipped {
