@@ -3,13 +3,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::fd::AsFd;
 
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::geteuid;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections that the kernel keeps until they are accepted.
 pub(super) const BACKLOG: i32 = 1024;
@@ -129,7 +129,7 @@ fn open_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// More than there can be listeners: the kernel spreads connections over all of them.
-const EVERYBODY: u32 = u32::MAX;
+pub(super) const EVERYBODY: u32 = u32::MAX;
 
 /// Has the kernel give new connections to the `nth` of the listeners that share an address, in the order in which they
 /// began to listen (`SO_ATTACH_REUSEPORT_CBPF`, socket(7)). Where there are not so many it spreads them as ever.
@@ -140,6 +140,22 @@ pub(super) fn steer(listener: &impl AsFd, nth: u32) -> io::Result<()> {
     let mut instructions = [libc::sock_filter { code: RETURN, jt: 0, jf: 0, k: nth }];
     let program = libc::sock_fprog { len: 1, filter: instructions.as_mut_ptr() };
     setsockopt(listener, sockopt::AttachReusePortCbpf, &program).map_err(io::Error::from)
+}
+
+/// The number of an interface that no machine has: they are given from 1 on.
+const NO_INTERFACE: u32 = i32::MAX as u32;
+
+/// Has the kernel find a listener no longer. What it was given before comes to it as ever.
+///
+/// One that shares its address has to do so before it closes. To close takes it out of those that share the address
+/// first, and out of those that are looked at only then: who is found in between, and shares with nobody, is given the
+/// connection, which is reset, or waits for a second.
+///
+/// # Errors
+/// A kernel before 5.1, which has no `SO_BINDTOIFINDEX`.
+pub(super) fn hide(listener: &impl AsFd) -> io::Result<()> {
+    // The option is the same for both families.
+    SockRef::from(listener).bind_device_by_index_v4(NonZeroU32::new(NO_INTERFACE))
 }
 
 fn open_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
@@ -170,6 +186,7 @@ fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
     use std::net::TcpStream;
 
     use super::*;
@@ -195,5 +212,23 @@ mod tests {
         steer(&first, 1).unwrap();
         let _open: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
         assert_eq!((accepted(&first), accepted(&second)), (0, CONNECTIONS));
+    }
+
+    #[test]
+    fn who_is_hidden_is_found_no_longer_and_has_what_it_was_given() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let hidden = open_tcp(address.parse().unwrap()).unwrap();
+            let address = hidden.local_addr().unwrap();
+            let before = TcpStream::connect(address).unwrap();
+            hide(&hidden).unwrap();
+            let refused = TcpStream::connect(address).expect_err("nobody else listens");
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{address}");
+            let (_, peer) = hidden.accept().expect("the connection from before");
+            assert_eq!(peer, before.local_addr().unwrap());
+            // Nor is it in the way of those that begin to listen.
+            let other = open_tcp(address).unwrap();
+            let _open = TcpStream::connect(address).unwrap();
+            assert!(other.accept().is_ok() && hidden.accept().is_err(), "{address}");
+        }
     }
 }

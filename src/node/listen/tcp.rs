@@ -12,15 +12,16 @@ use std::future::pending;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_server::net::xfer::Protocol;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::places::{Entered, Limit, Place, Places};
@@ -34,11 +35,9 @@ const MAX_PIPELINED: usize = 32;
 /// After a failed accept (no descriptors left, say): the cause does not go away by itself.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a connection to ourselves may take; one that goes elsewhere need not come to anything.
-const KNOCK: Duration = Duration::from_millis(20);
-
-/// How long handshakes that are under way are given: on a node they take less.
-const HANDSHAKE: Duration = Duration::from_millis(2);
+/// How long a listener that leaves waits for connections that are no longer led to it, its own one among them. The
+/// kernel ends a handshake where it has a core for it: on a busy node that is later than its client hears of it.
+const HANDSHAKES: Duration = Duration::from_millis(100);
 
 /// How long a connection is listened to after its listener has stopped: a query that was sent before the client could
 /// hear of it is still answered.
@@ -86,7 +85,7 @@ impl TcpListener {
                 Err(error) => {
                     tracing::warn!(%error, address = %self.address, "accepting a connection failed");
                     pulse.beat();
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -110,14 +109,50 @@ impl TcpListener {
                 tracing::debug!(%error, address = %self.address, "leading connections to another process");
                 return;
             }
-            let knocks = timeout(KNOCK, TcpStream::connect(reachable(self.address))).await;
-            // What was begun before is done, and is here or there.
-            tokio::time::sleep(HANDSHAKE).await;
-            let own = knocks.ok().and_then(Result::ok);
-            let from = own.as_ref().and_then(|stream| stream.local_addr().ok());
-            if !self.take_waiting(slots, stop, from) {
-                return;
+            match self.knock(slots, stop).await {
+                Knock::Elsewhere => {
+                    if let Err(error) = bind::hide(&self.socket) {
+                        tracing::debug!(%error, address = %self.address, "hiding a listener that leaves");
+                    }
+                    return;
+                }
+                Knock::Here | Knock::Unanswered => {}
             }
+        }
+        let _ = bind::steer(&self.socket, bind::EVERYBODY);
+    }
+
+    /// Tells who gets connections by one of our own, and serves those of others that come meanwhile.
+    async fn knock(&self, slots: &Slots, stop: &CancellationToken) -> Knock {
+        let to = reachable(self.address);
+        // Known before it comes here, which may be before we hear that it has come to anything.
+        let bound = knocking(to).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        let Ok((own, socket)) = bound else { return Knock::Unanswered };
+        let mut connecting = pin!(socket.connect(to));
+        let mut connected = None;
+        let mut over = pin!(sleep(HANDSHAKES));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut over => break,
+                // Kept until the end: one that is closed may be gone before it is accepted.
+                ended = &mut connecting, if connected.is_none() => match ended {
+                    Ok(stream) => connected = Some(stream),
+                    Err(_) => return Knock::Unanswered,
+                },
+                accepted = self.socket.accept() => match accepted {
+                    Ok((_, peer)) if peer == own => return Knock::Here,
+                    Ok((stream, peer)) => self.take(stream, peer, slots, stop),
+                    // No descriptors, say: it is not to be learned.
+                    Err(_) => return Knock::Unanswered,
+                },
+            }
+        }
+        // It may have come while there was no core for us.
+        match (self.take_waiting(slots, stop, Some(own)), connected) {
+            (true, _) => Knock::Here,
+            (false, Some(_)) => Knock::Elsewhere,
+            (false, None) => Knock::Unanswered,
         }
     }
 
@@ -182,14 +217,35 @@ impl TcpListener {
     }
 }
 
+/// What became of a connection to our own address.
+enum Knock {
+    /// It came to us.
+    Here,
+    /// It came to another process.
+    Elsewhere,
+    /// To nobody, as far as we know.
+    Unanswered,
+}
+
+/// A socket from which a process reaches its own listener.
+fn knocking(to: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let mut any_port = to;
+    any_port.set_port(0);
+    socket.bind(any_port)?;
+    Ok(socket)
+}
+
 /// Where a process reaches its own listener.
 fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+    let mut reachable = address;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => reachable.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => reachable.set_ip(Ipv6Addr::LOCALHOST.into()),
+        // With its scope, where it has one.
+        _ => {}
+    }
+    reachable
 }
 
 /// The connections of a socket: so many are open, and at most as many again that had to go are on their way out.
@@ -457,7 +513,7 @@ mod tests {
 
     /// A connection from `127.0.0.CLIENT`.
     async fn connect_from(client: u8, server: SocketAddr) -> TcpStream {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
         socket.bind(([127, 0, 0, client], 0).into()).unwrap();
         socket.connect(server).await.unwrap()
     }
@@ -584,7 +640,7 @@ mod tests {
                 .collect();
             for _ in 0..30 {
                 let (_, mut newer, mut newer_running) = beside(server);
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                sleep(Duration::from_millis(20)).await;
                 if oldest_leaves {
                     std::mem::swap(&mut stop, &mut newer);
                     std::mem::swap(&mut running, &mut newer_running);
@@ -641,7 +697,7 @@ mod tests {
         drop(first);
         let again = async {
             while fixture.client.tcp(&Query::a("x.")).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                sleep(Duration::from_millis(10)).await;
             }
         };
         timeout(Duration::from_secs(10), again).await.expect("the place is free again");
@@ -700,7 +756,7 @@ mod tests {
     async fn a_client_that_never_reads_is_cut_off_and_holds_up_nobody() {
         let fixture =
             start(Limits { connections: 1, waiting: 1, firm: LONG }, Timeouts { write: SHORT, ..PATIENT });
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(SMALL_BUFFER as u32).unwrap();
         let mut stream = socket.connect(fixture.server).await.unwrap();
         let start = Instant::now();
@@ -714,7 +770,7 @@ mod tests {
         assert!(start.elapsed() >= SHORT, "cut off after {:?}", start.elapsed());
         let again = async {
             while fixture.client.tcp(&Query::a("soon.")).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                sleep(Duration::from_millis(10)).await;
             }
         };
         timeout(Duration::from_secs(10), again).await.expect("the place is free again");
