@@ -145,14 +145,16 @@ pub(super) fn steer(listener: &impl AsFd, nth: u32) -> io::Result<()> {
 /// The number of an interface that no machine has: they are given from 1 on.
 const NO_INTERFACE: u32 = i32::MAX as u32;
 
-/// Has the kernel find a listener no longer. What it was given before comes to it as ever.
+/// Has the kernel find a listener no longer by itself. What it was given before comes to it as ever; those that share
+/// its address still lead to it, so that they have to be steered elsewhere first.
 ///
 /// One that shares its address has to do so before it closes. To close takes it out of those that share the address
 /// first, and out of those that are looked at only then: who is found in between, and shares with nobody, is given the
 /// connection, which is reset, or waits for a second.
 ///
 /// # Errors
-/// A kernel before 5.1, which has no `SO_BINDTOIFINDEX`.
+/// A kernel before 5.1, which has no `SO_BINDTOIFINDEX`. Without `CAP_NET_RAW`: a kernel before 5.7, or a listener that
+/// is bound to an interface, as one of a link-local address is.
 pub(super) fn hide(listener: &impl AsFd) -> io::Result<()> {
     // The option is the same for both families.
     SockRef::from(listener).bind_device_by_index_v4(NonZeroU32::new(NO_INTERFACE))
@@ -188,30 +190,46 @@ fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 mod tests {
     use std::io::ErrorKind;
     use std::net::TcpStream;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
     /// So many that chance gives none of two listeners all of them.
     const CONNECTIONS: usize = 64;
 
+    fn connect(address: SocketAddr) -> Vec<TcpStream> {
+        (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect()
+    }
+
+    /// How many connections each of two listeners accepts of so many that are open. The kernel may have told a client
+    /// of a connection before it tells the listener.
+    fn accepted(listeners: [&std::net::TcpListener; 2], open: usize) -> [usize; 2] {
+        let mut counts = [0; 2];
+        let end = Instant::now() + Duration::from_secs(10);
+        while counts.iter().sum::<usize>() < open && Instant::now() < end {
+            for (count, listener) in counts.iter_mut().zip(listeners) {
+                *count += std::iter::from_fn(|| listener.accept().ok()).count();
+            }
+        }
+        counts
+    }
+
     #[test]
     fn what_a_process_that_left_led_away_is_not_all_given_to_the_next_one() {
         let first = open_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = first.local_addr().unwrap();
-        let connect = || TcpStream::connect(address).unwrap();
-        let accepted =
-            |listener: &std::net::TcpListener| std::iter::from_fn(|| listener.accept().ok()).count();
         // To its successor, which would be the second.
         steer(&first, 1).unwrap();
-        let _open: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
-        assert_eq!(accepted(&first), CONNECTIONS, "there is nobody else");
+        let open = connect(address);
+        let nobody = open_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert_eq!(accepted([&first, &nobody], open.len()), [CONNECTIONS, 0], "there is nobody else");
         let second = open_tcp(address).unwrap();
-        let _open: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
-        let counts = (accepted(&first), accepted(&second));
-        assert!(counts.0 > 0 && counts.1 > 0 && counts.0 + counts.1 == CONNECTIONS, "{counts:?}");
+        let open = connect(address);
+        let counts = accepted([&first, &second], open.len());
+        assert!(counts[0] > 0 && counts[1] > 0 && counts[0] + counts[1] == CONNECTIONS, "{counts:?}");
         steer(&first, 1).unwrap();
-        let _open: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
-        assert_eq!((accepted(&first), accepted(&second)), (0, CONNECTIONS));
+        let open = connect(address);
+        assert_eq!(accepted([&first, &second], open.len()), [0, CONNECTIONS]);
     }
 
     #[test]
@@ -219,16 +237,43 @@ mod tests {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let hidden = open_tcp(address.parse().unwrap()).unwrap();
             let address = hidden.local_addr().unwrap();
-            let before = TcpStream::connect(address).unwrap();
+            let before = connect(address);
             hide(&hidden).unwrap();
             let refused = TcpStream::connect(address).expect_err("nobody else listens");
             assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{address}");
-            let (_, peer) = hidden.accept().expect("the connection from before");
-            assert_eq!(peer, before.local_addr().unwrap());
             // Nor is it in the way of those that begin to listen.
             let other = open_tcp(address).unwrap();
-            let _open = TcpStream::connect(address).unwrap();
-            assert!(other.accept().is_ok() && hidden.accept().is_err(), "{address}");
+            let since = connect(address);
+            let counts = accepted([&hidden, &other], before.len() + since.len());
+            assert_eq!(counts, [CONNECTIONS; 2], "{address}");
+        }
+    }
+
+    #[test]
+    fn of_two_that_share_an_address_the_one_that_leaves_is_given_nothing() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            for leaves in [0, 1] {
+                let mut two = vec![open_tcp(address.parse().unwrap()).unwrap()];
+                let at = two[0].local_addr().unwrap();
+                two.push(open_tcp(at).unwrap());
+                let stays = 1 - leaves;
+                steer(&two[leaves], stays as u32).unwrap();
+                hide(&two[leaves]).unwrap();
+                let open = connect(at);
+                assert_eq!(
+                    accepted([&two[leaves], &two[stays]], open.len()),
+                    [0, CONNECTIONS],
+                    "{at}, {leaves}"
+                );
+                drop(two.remove(leaves));
+                let open = connect(at);
+                let nobody = open_tcp(address.parse().unwrap()).unwrap();
+                assert_eq!(
+                    accepted([&nobody, &two[0]], open.len()),
+                    [0, CONNECTIONS],
+                    "{at}, {leaves} has left"
+                );
+            }
         }
     }
 }

@@ -11,8 +11,8 @@
 //!   something gets a task of its own, and of those there are at most so many (`waiting`): over the limit the oldest
 //!   has to go. What does not wait is never refused for want of such a place, and a plugin that has second best at
 //!   hand is told that places are scarce.
-//! * A listener that is told to stop takes nothing new, and ends once all that it took has its answer: nobody else has
-//!   to be waited for.
+//! * A listener that is told to stop leads what is new to others, takes what comes until that has an effect, and ends
+//!   once all that it took has its answer: nobody else has to be waited for.
 //! * A client that stops reading or drips its message loses its connection, not a slot for ever.
 //! * What runs gives a sign of life at least every [`BEAT`], with and without traffic.
 

@@ -35,8 +35,9 @@ const MAX_PIPELINED: usize = 32;
 /// After a failed accept (no descriptors left, say): the cause does not go away by itself.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a listener that leaves waits for connections that are no longer led to it, its own one among them. The
-/// kernel ends a handshake where it has a core for it: on a busy node that is later than its client hears of it.
+/// How long a listener that leaves goes on accepting after it has led connections elsewhere: for handshakes that began
+/// before, and to see whether its own connection comes here. The kernel ends a handshake where it has a core for it: on
+/// a busy node that is later than its client hears of it.
 const HANDSHAKES: Duration = Duration::from_millis(100);
 
 /// How long a connection is listened to after its listener has stopped: a query that was sent before the client could
@@ -66,7 +67,8 @@ impl TcpListener {
         Ok(Self { socket: tokio::net::TcpListener::from_std(socket)?, address, live, shared })
     }
 
-    /// Accepts until `stop`; connections then finish the queries that they have read.
+    /// Accepts until `stop`, and what comes while it leads connections elsewhere then; connections finish the queries
+    /// that they have read.
     pub async fn run(self, stop: CancellationToken) {
         let slots = Slots::new(self.shared.limits.connections, self.shared.limits.firm);
         let pulse = self.shared.pulses().register(self.address, Part::Tcp);
@@ -104,42 +106,55 @@ impl TcpListener {
     /// Which of the two the kernel knows as which is not to be learned from it. A connection of our own tells: where it
     /// comes to us, the next one is somebody else.
     async fn lead_away(&self, slots: &Slots, stop: &CancellationToken) {
-        for nth in [1, 0] {
-            if let Err(error) = bind::steer(&self.socket, nth) {
-                tracing::debug!(%error, address = %self.address, "leading connections to another process");
-                return;
-            }
-            match self.knock(slots, stop).await {
-                Knock::Elsewhere => {
-                    if let Err(error) = bind::hide(&self.socket) {
-                        tracing::debug!(%error, address = %self.address, "hiding a listener that leaves");
-                    }
-                    return;
+        let other = match self.knock(1, slots, stop).await {
+            Knock::Elsewhere => Some(1),
+            first => match (first, self.knock(0, slots, stop).await) {
+                (_, Knock::Elsewhere) => Some(0),
+                // One that does not answer, or that a stall kept us from hearing: where we are the one, it is the other.
+                (Knock::Here, Knock::Unanswered) => Some(0),
+                (Knock::Unanswered, Knock::Here) => {
+                    self.knock(1, slots, stop).await;
+                    Some(1)
                 }
-                Knock::Here | Knock::Unanswered => {}
-            }
+                // Nobody else is there, or it is not to be learned.
+                _ => None,
+            },
+        };
+        // Once more: a listener that began meanwhile has undone it.
+        let led = bind::steer(&self.socket, other.unwrap_or(bind::EVERYBODY))
+            .and_then(|()| if other.is_some() { bind::hide(&self.socket) } else { Ok(()) });
+        if let Err(error) = led {
+            tracing::debug!(%error, address = %self.address, "leading connections to another process");
         }
-        let _ = bind::steer(&self.socket, bind::EVERYBODY);
     }
 
-    /// Tells who gets connections by one of our own, and serves those of others that come meanwhile.
-    async fn knock(&self, slots: &Slots, stop: &CancellationToken) -> Knock {
+    /// Leads connections to the `nth` listener, tells by one of our own who that is, and serves those that come to us
+    /// meanwhile.
+    async fn knock(&self, nth: u32, slots: &Slots, stop: &CancellationToken) -> Knock {
         let to = reachable(self.address);
         // Known before it comes here, which may be before we hear that it has come to anything.
-        let bound = knocking(to).and_then(|socket| Ok((socket.local_addr()?, socket)));
-        let Ok((own, socket)) = bound else { return Knock::Unanswered };
+        let begun = bind::steer(&self.socket, nth)
+            .and_then(|()| knocking(to))
+            .and_then(|socket| Ok((socket.local_addr()?, socket)));
+        let (own, socket) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                tracing::debug!(%error, address = %self.address, "asking who gets connections");
+                return Knock::Unanswered;
+            }
+        };
         let mut connecting = pin!(socket.connect(to));
         let mut connected = None;
         let mut over = pin!(sleep(HANDSHAKES));
         loop {
             tokio::select! {
                 biased;
-                () = &mut over => break,
                 // Kept until the end: one that is closed may be gone before it is accepted.
                 ended = &mut connecting, if connected.is_none() => match ended {
                     Ok(stream) => connected = Some(stream),
                     Err(_) => return Knock::Unanswered,
                 },
+                () = &mut over => break,
                 accepted = self.socket.accept() => match accepted {
                     Ok((_, peer)) if peer == own => return Knock::Here,
                     Ok((stream, peer)) => self.take(stream, peer, slots, stop),
