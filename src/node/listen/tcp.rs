@@ -245,6 +245,10 @@ enum Knock {
 /// A socket from which a process reaches its own listener.
 fn knocking(to: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Its port is anybody's again at once: who closes first would keep it for a minute, and a server that comes back may
+    // need it.
+    socket.set_reuseaddr(true)?;
+    socket.set_zero_linger()?;
     let mut any_port = to;
     any_port.set_port(0);
     socket.bind(any_port)?;
