@@ -80,6 +80,18 @@ pub fn wildcard(port: u16) -> Vec<SocketAddr> {
     addresses.map(|ip| SocketAddr::new(ip, port)).to_vec()
 }
 
+/// Where a listener of this address is reached from its own machine: on loopback if it has every address.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let mut reachable = address;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => reachable.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => reachable.set_ip(Ipv6Addr::LOCALHOST.into()),
+        // With its scope, where it has one.
+        _ => {}
+    }
+    reachable
+}
+
 /// Opens UDP and TCP on `address`, with so many sockets for UDP, or as many as is usual.
 pub fn open(address: SocketAddr, udp: Option<NonZeroUsize>) -> Result<Sockets, BindError> {
     let udp = udp.map_or_else(udp_sockets, NonZeroUsize::get);

@@ -10,7 +10,7 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
@@ -131,7 +131,7 @@ impl TcpListener {
     /// Leads connections to the `nth` listener, tells by one of our own who that is, and serves those that come to us
     /// meanwhile.
     async fn knock(&self, nth: u32, slots: &Slots, stop: &CancellationToken) -> Knock {
-        let to = reachable(self.address);
+        let to = bind::reachable(self.address);
         // Known before it comes here, which may be before we hear that it has come to anything.
         let begun = bind::steer(&self.socket, nth)
             .and_then(|()| knocking(to))
@@ -253,18 +253,6 @@ fn knocking(to: SocketAddr) -> io::Result<TcpSocket> {
     any_port.set_port(0);
     socket.bind(any_port)?;
     Ok(socket)
-}
-
-/// Where a process reaches its own listener.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let mut reachable = address;
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => reachable.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => reachable.set_ip(Ipv6Addr::LOCALHOST.into()),
-        // With its scope, where it has one.
-        _ => {}
-    }
-    reachable
 }
 
 /// The connections of a socket: so many are open, and at most as many again that had to go are on their way out.

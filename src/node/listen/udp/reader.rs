@@ -1,7 +1,6 @@
 //! The thread of a UDP socket.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use crate::node::gate;
 use crate::node::lane::worker::Worker;
 use crate::node::lane::{self, Crowded, Outcome};
 use crate::node::listen::places::Limit;
-use crate::node::listen::{Live, Shared, contained};
+use crate::node::listen::{Live, Shared, bind, contained};
 use crate::node::router::Router;
 use crate::ops::dns_metrics::{Observation, ZoneMetrics};
 use crate::ops::pulse::Part;
@@ -109,13 +108,8 @@ impl Reader {
     /// leave. Best effort: without it, what arrives between the last look and the close is lost.
     fn turn_away(&self) {
         let address = self.socket.address;
-        let nobody = match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(Ipv6Addr::LOCALHOST),
-            ip => ip,
-        };
         // Our own port: whoever could send from there is this socket.
-        let nobody = SocketAddr::new(nobody, address.port());
+        let nobody = bind::reachable(address);
         if let Err(error) = SockRef::from(&self.socket.socket).connect(&nobody.into()) {
             tracing::debug!(%error, %address, "closing a udp socket");
         }

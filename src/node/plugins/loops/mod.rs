@@ -37,6 +37,7 @@ use self::probe::{Finding, Probe};
 use super::once;
 use crate::corefile::{Directive, Error, Statement};
 use crate::node::chain::{Failure, Next, Outcome, Plugin};
+use crate::node::listen::bind;
 use crate::node::query::Query;
 use crate::node::reply::{Ede, EdeCode};
 use crate::node::setup::Context;
@@ -97,7 +98,7 @@ pub fn setup(directives: &[&Directive], cx: &mut Context<'_>) -> Result<Vec<Arc<
             scope.listeners.iter().find(|(listener, _)| listener == identity).map(|(_, address)| *address)
         });
         // A block of DNS over TLS alone cannot be asked like this; nothing loops back to it unencrypted either.
-        let Some(target) = target.map(probe::reachable) else { return };
+        let Some(target) = target.map(bind::reachable) else { return };
         let (stop, jitter) = (scope.stop.clone(), Jitter::for_process());
         tokio::spawn(async move { stop.run_until_cancelled(begun.run(target, &jitter)).await });
     }));
